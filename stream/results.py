@@ -1,0 +1,190 @@
+"""What driftstream says: results, alerts, late events and dead letters, as they stand on the wire.
+
+Objects at window rate: immutable, encoded with `encode`. No window arithmetic, no I/O. Times are RFC 3339 UTC strings here and
+nowhere else; everywhere behind this line they are int milliseconds. The JSON Schemas in `config/schemas/` are generated from these types.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+Severity = Literal["ok", "warning", "critical", "insufficient_data"]
+AlertKind = Literal["data_drift", "performance"]
+Ratio = Annotated[float, Meta(ge=0, le=1)]
+Timestamp = Annotated[str, Meta(description="RFC 3339, UTC, millisecond precision")]
+
+
+class Window(Struct, frozen=True, kw_only=True):
+    """One window, `[start, end)` in event time."""
+
+    name: str
+    kind: Literal["tumbling", "sliding"]
+    start: Timestamp
+    end: Timestamp
+
+
+class BinShare(Struct, frozen=True, kw_only=True):
+    """One bin or category that moved: its share in the reference and in the window, and its part of the PSI in nats."""
+
+    label: str
+    reference: Ratio
+    current: Ratio
+    contribution: float
+
+
+class Score(Struct, frozen=True, kw_only=True):
+    """One judged number. `score` is null below the minimum sample; `threshold` is the one crossed, else the warning one, null if none."""
+
+    score: float | None
+    threshold: float | None
+    severity: Severity
+
+
+class FeatureDrift(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Drift of one feature against the reference."""
+
+    kind: Literal["numeric", "categorical"]
+    n: int
+    reference_n: int
+    psi: Score | UnsetType = UNSET
+    js_distance: Score | UnsetType = UNSET
+    js_divergence: Score | UnsetType = UNSET
+    top_bins: tuple[BinShare, ...] = ()
+
+
+class FeatureQuality(Struct, frozen=True, kw_only=True):
+    """Shares of the window's predictions whose value of this feature is absent or null, of the wrong type, unseen in or out of the reference's range."""
+
+    missing_ratio: Ratio
+    type_violation_ratio: Ratio
+    unseen_ratio: Ratio
+    out_of_range_ratio: Ratio
+
+
+class Performance(Struct, frozen=True, kw_only=True):
+    """Online performance of a classifier. A metric that is undefined (no positives, say) is null, never 0.
+
+    `coverage` is labels counted over predictions made in the same window (null without predictions); by label time it may exceed 1.
+    `confusion[i][j]` counts label `classes[i]` predicted as `classes[j]`; the last class, "(other)", holds classes that are not configured.
+    """
+
+    by: Literal["label_time", "prediction_time"]
+    coverage: float | None
+    classes: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    accuracy: float | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    verdicts: dict[str, Score]
+
+
+class Counts(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Events of one window. `predictions`: counted by their own time. `late`: came during the window, too old to count.
+
+    `duplicate` (traffic): repeated the id of a prediction. `labels` (performance): matched to a prediction and counted.
+    """
+
+    predictions: int
+    late: int
+    duplicate: int | UnsetType = UNSET
+    labels: int | UnsetType = UNSET
+
+
+class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that one firing of one window says about one model, version and segment (null: all traffic)."""
+
+    result_id: str
+    subject: Literal["traffic", "performance"]
+    model: str
+    version: str
+    segment: str | None
+    window: Window
+    revision: int
+    final: bool
+    counts: Counts
+    reference_id: str | None
+    closed_at: Timestamp
+    watermark: Timestamp
+    drift: dict[str, FeatureDrift] | UnsetType = UNSET
+    quality: dict[str, FeatureQuality] | UnsetType = UNSET
+    performance: Performance | UnsetType = UNSET
+
+
+class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Why: the sample sizes, and the bins that moved or the confusion matrix."""
+
+    n: int
+    reference_n: int | UnsetType = UNSET
+    top_bins: tuple[BinShare, ...] | UnsetType = UNSET
+    classes: tuple[str, ...] | UnsetType = UNSET
+    confusion: tuple[tuple[int, ...], ...] | UnsetType = UNSET
+
+
+class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A transition of one rule: it starts firing, changes its severity, or is resolved."""
+
+    alert_id: str
+    dedup_key: str
+    status: Literal["firing", "resolved"]
+    severity: Literal["warning", "critical"]
+    model: str
+    version: str
+    segment: str | None
+    kind: AlertKind
+    metric: str
+    value: float
+    threshold: float
+    window: Window
+    summary: str
+    evidence: Evidence
+    first_fired_at: Timestamp
+    emitted_at: Timestamp
+    feature: str | UnsetType = UNSET
+    baseline: float | UnsetType = UNSET
+
+
+class Origin(Struct, frozen=True, kw_only=True):
+    """Where an event stood in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class DeadLetter(Struct, frozen=True, kw_only=True):
+    """A message that could not be counted: why, where it stood, and its raw bytes."""
+
+    reason: str
+    detail: str
+    origin: Origin
+    key_base64: str | None
+    value_base64: str
+    emitted_at: Timestamp
+
+
+class LateEvent(Struct, frozen=True, kw_only=True):
+    """An event that came after its windows had closed; `event` is the message as it was received."""
+
+    subject: Literal["traffic", "performance"]
+    model: str
+    timestamp: Timestamp
+    watermark: Timestamp
+    origin: Origin
+    event: msgspec.Raw
+
+
+def timestamp(ms: int) -> str:
+    """RFC 3339 UTC of int milliseconds since the epoch.
+
+    >>> timestamp(0)
+    '1970-01-01T00:00:00.000Z'
+    """
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def encode(message: Result | Alert | DeadLetter | LateEvent) -> bytes:
+    """The message as JSON bytes."""
+    return msgspec.json.encode(message)
