@@ -55,7 +55,7 @@ class FeatureDrift(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class FeatureQuality(Struct, frozen=True, kw_only=True):
-    """Shares of the window's predictions whose value of this feature is absent or null, of the wrong type, unseen in or out of the reference's range."""
+    """Shares of the predictions whose value of this feature is absent or null, of the wrong type, unseen, or out of the reference's range."""
 
     missing_ratio: Ratio
     type_violation_ratio: Ratio
