@@ -1,0 +1,65 @@
+"""Delivers the outbox to Kafka with an idempotent producer. No outbox bookkeeping here: the caller trims what was delivered."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from sinks import OutboundMessage
+
+_TUNING: dict[str, Any] = {"linger.ms": 5, "compression.type": "lz4"}
+# What "delivered" promises: on all in-sync replicas, once per attempt, in order. Not open to user options.
+_GUARANTEES: dict[str, Any] = {"enable.idempotence": True, "acks": "all"}
+_QUEUE_FULL_WAIT_S = 0.1  # for delivery reports to free places in the producer's queue, before produce is tried again
+
+
+class DeliveryError(Exception):
+    """At least one message is not known to be durable; delivering the same messages again is safe, consumers tell them apart by id."""
+
+
+class KafkaSink:
+    """Delivers messages to Kafka and waits for every delivery report."""
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        """Connect in the background; `options` are librdkafka's (`bootstrap.servers`, security, `message.timeout.ms`, ...)."""
+        self._producer = Producer({**_TUNING, **options, **_GUARANTEES})
+
+    def deliver(self, messages: Sequence[OutboundMessage]) -> None:
+        """Block until every message is acknowledged; call it in a thread. Waits at most `message.timeout.ms` (librdkafka: 300 s).
+
+        Raises:
+            DeliveryError: names the first topic that refused or timed out, librdkafka's error, and how many messages failed.
+        """
+        failures: list[tuple[str, object]] = []
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                failures.append((message.topic() or "?", error))
+
+        for message in messages:
+            try:
+                self._produce(message, report)
+            except KafkaException as error:  # refused before it was queued, e.g. too large: still wait for those that were
+                failures.append((message.topic, error))
+                break
+        self._producer.flush()
+        if failures:
+            topic, cause = failures[0]
+            raise DeliveryError(
+                f"cannot deliver to Kafka: topic={topic!r}, error={str(cause)!r}, failed={len(failures)} of {len(messages)}, "
+                "expected every message to be acknowledged; all of them must be delivered again"
+            )
+
+    def close(self, timeout_s: float) -> None:
+        """Wait at most `timeout_s` for what another thread is delivering (the rest fails there), then release the connections."""
+        if self._producer.flush(timeout_s):
+            self._producer.purge()
+        self._producer.close()
+
+    def _produce(self, message: OutboundMessage, report: Any) -> None:
+        while True:
+            try:
+                self._producer.produce(message.topic, message.value, message.key, on_delivery=report)
+                return
+            except BufferError:  # the queue holds queue.buffering.max.messages or .kbytes
+                self._producer.poll(_QUEUE_FULL_WAIT_S)
