@@ -1,0 +1,247 @@
+"""Everything driftstream tells Prometheus. Holds no state that a restart must keep; knows results, never windows or stores.
+
+Gauges of a window are not set one by one: each result replaces all samples of the one before it, so what became undefined disappears.
+Label values are bounded by the configuration (model, version, segment, feature, method, metric, window), and are never ids.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import Literal, NamedTuple, TypeGuard
+
+from msgspec import UNSET
+from msgspec.structs import asdict
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from stream.results import Alert, Performance, Result, Score
+
+Subject = Literal["traffic", "performance"]
+LabelOutcome = Literal["matched", "waiting", "duplicate", "malformed", "late"]
+
+SEVERITY_NUMBER = {"ok": 0, "warning": 1, "critical": 2, "insufficient_data": -1}
+LABEL_OUTCOMES: tuple[LabelOutcome, ...] = ("matched", "waiting", "duplicate", "malformed", "late")
+
+_CHECKPOINT_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_WINDOW_CLOSE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+_WINDOW_LABELS = ("model", "version", "segment", "window")
+_WINDOW_GAUGES = {  # name: (what it says, its labels)
+    "driftstream_drift_score": ("Drift of one feature in the newest closed window.", (*_WINDOW_LABELS, "feature", "method")),
+    "driftstream_drift_threshold": (
+        "Threshold the drift score was judged by: the one crossed, else the warning one.",
+        (*_WINDOW_LABELS, "feature", "method", "severity"),
+    ),
+    "driftstream_drift_severity": (
+        "Verdict on the drift score: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
+        (*_WINDOW_LABELS, "feature", "method"),
+    ),
+    "driftstream_quality_ratio": ("Share of predictions with this defect in this feature.", (*_WINDOW_LABELS, "feature", "metric")),
+    "driftstream_performance": ("Online performance metric in the newest closed window.", (*_WINDOW_LABELS, "by", "metric")),
+    "driftstream_performance_severity": (
+        "Verdict on the metric: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
+        (*_WINDOW_LABELS, "by", "metric"),
+    ),
+    "driftstream_label_coverage_ratio": ("Labels counted over predictions made, by label time it may exceed 1.", (*_WINDOW_LABELS, "by")),
+    "driftstream_window_end_seconds": (
+        "End of the newest closed window, event time in seconds since the epoch.",
+        (*_WINDOW_LABELS, "subject", "by"),
+    ),
+}
+
+_Sample = tuple[str, tuple[str, ...], float]  # metric name, label values, value
+
+
+class _Slot(NamedTuple):
+    """What one series of windows is about: of these only the newest firing is exported. The first four are every gauge's first labels."""
+
+    model: str
+    version: str
+    segment: str  # "": all traffic
+    window: str
+    subject: Subject
+    by: str  # which clock performance goes by; "" for traffic
+
+
+class Gauges:
+    """The metrics of one worker, on a registry of its own. Safe to scrape from another thread than the one that updates it."""
+
+    def __init__(self, registry: CollectorRegistry | None = None, *, dead_letter_reasons: Iterable[str] = ()) -> None:
+        """Register all metrics; counters of known labels start at 0, because Prometheus sees no increase in a series that appears at 1."""
+        self.registry = CollectorRegistry() if registry is None else registry
+        self._windows = _NewestWindows()
+        self.registry.register(self._windows)
+        ProcessCollector(registry=self.registry)
+
+        def counter(name: str, help_text: str, *labels: str) -> Counter:
+            return Counter(f"driftstream_{name}", help_text, labels, registry=self.registry)
+
+        def gauge(name: str, help_text: str, *labels: str) -> Gauge:
+            return Gauge(f"driftstream_{name}", help_text, labels, registry=self.registry)
+
+        def histogram(name: str, help_text: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"driftstream_{name}", help_text, buckets=buckets, registry=self.registry)
+
+        self._consumed = counter("consumed_total", "Messages consumed from Kafka.", "topic")
+        self._predictions = counter("predictions_total", "Predictions counted in a window.", "model", "version")
+        self._labels = counter("labels_total", "Labels by what became of them.", "outcome")
+        self._late = counter("late_total", "Events too old to be counted.", "model", "subject")
+        self._duplicates = counter("duplicates_total", "Predictions whose id had been seen before.", "model")
+        self._dead_letters = counter("dead_letter_total", "Messages that could not be counted, by reason.", "reason")
+        self._alerts = counter("alerts_total", "Alert transitions emitted.", "model", "kind", "severity", "status")
+        self._watermark = gauge("watermark_seconds", "Watermark, event time in seconds since the epoch.", "subject")
+        self._lag = gauge("consumer_lag", "Messages in the partition that are not consumed yet.", "topic", "partition")
+        self._units = gauge("units_owned", "Topic-partitions this worker owns.")
+        self._outbox = gauge("outbox_length", "Messages waiting in the outbox of the units this worker owns.")
+        self._checkpoint = histogram("checkpoint_seconds", "Time to write one checkpoint.", _CHECKPOINT_BUCKETS_S)
+        self._window_close = histogram("window_close_seconds", "Time to merge, score and emit one window.", _WINDOW_CLOSE_BUCKETS_S)
+
+        for outcome in LABEL_OUTCOMES:
+            self._labels.labels(outcome)
+        for reason in dead_letter_reasons:
+            self._dead_letters.labels(reason)
+
+    def observe_result(self, result: Result) -> None:
+        """Export the result, unless a newer window or revision of the same series has been."""
+        self._windows.observe(result)
+
+    def observe_alert(self, alert: Alert) -> None:
+        self._alerts.labels(alert.model, alert.kind, alert.severity, alert.status).inc()
+
+    def forget_model(self, model: str) -> None:
+        """Remove what the model's home unit exported. Counts of its events stay: this worker may own other partitions with them."""
+        self._windows.forget(model)
+        self._alerts.remove_by_labels({"model": model})
+
+    def forget_partition(self, topic: str, partition: int) -> None:
+        """Remove the consumer lag of a partition that left this worker."""
+        self._lag.remove(topic, str(partition))
+
+    def add_consumed(self, topic: str, n: int) -> None:
+        self._consumed.labels(topic).inc(n)
+
+    def add_predictions(self, model: str, version: str, n: int) -> None:
+        self._predictions.labels(model, version).inc(n)
+
+    def add_labels(self, outcome: LabelOutcome, n: int) -> None:
+        self._labels.labels(outcome).inc(n)
+
+    def add_late(self, model: str, subject: Subject, n: int) -> None:
+        self._late.labels(model, subject).inc(n)
+
+    def add_duplicates(self, model: str, n: int) -> None:
+        self._duplicates.labels(model).inc(n)
+
+    def add_dead_letters(self, reason: str, n: int) -> None:
+        self._dead_letters.labels(reason).inc(n)
+
+    def set_watermark(self, subject: Subject, watermark_ms: int | None) -> None:
+        """Export the watermark; None removes it."""
+        if watermark_ms is None:
+            self._watermark.remove(subject)
+        else:
+            self._watermark.labels(subject).set(watermark_ms / 1000)
+
+    def set_consumer_lag(self, topic: str, partition: int, messages: int) -> None:
+        self._lag.labels(topic, str(partition)).set(messages)
+
+    def set_units_owned(self, n: int) -> None:
+        self._units.set(n)
+
+    def set_outbox_length(self, n: int) -> None:
+        self._outbox.set(n)
+
+    def observe_checkpoint(self, seconds: float) -> None:
+        self._checkpoint.observe(seconds)
+
+    def observe_window_close(self, seconds: float) -> None:
+        self._window_close.observe(seconds)
+
+    def exposition(self) -> tuple[bytes, str]:
+        """The page to be scraped, and its content type."""
+        return generate_latest(_WithoutCreated(self.registry)), CONTENT_TYPE_LATEST
+
+
+class _NewestWindows:
+    """A collector: the samples of the newest firing of each window, replaced as a whole."""
+
+    def __init__(self) -> None:
+        self._fired: dict[_Slot, tuple[tuple[float, int], list[_Sample]]] = {}
+
+    def observe(self, result: Result) -> None:
+        by = "" if result.performance is UNSET else result.performance.by
+        slot = _Slot(result.model, result.version, result.segment or "", result.window.name, result.subject, by)
+        age = (_seconds(result.window.end), result.revision)
+        if slot not in self._fired or self._fired[slot][0] <= age:
+            self._fired[slot] = (age, list(_samples(result, slot)))
+
+    def forget(self, model: str) -> None:
+        for slot in [slot for slot in self._fired if slot.model == model]:
+            del self._fired[slot]
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        for name, (documentation, labels) in _WINDOW_GAUGES.items():
+            yield GaugeMetricFamily(name, documentation, labels=labels)
+
+    def collect(self) -> Iterator[Metric]:
+        families = {family.name: family for family in self.describe()}
+        for _, samples in list(self._fired.values()):
+            for name, labels, value in samples:
+                families[name].add_metric(labels, value)
+        return iter(families.values())
+
+
+class _WithoutCreated:
+    """A registry without the `_created` series, which would double the number of series for nothing that we show."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._registry.collect():
+            metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+            yield metric
+
+
+def _samples(result: Result, slot: _Slot) -> Iterator[_Sample]:
+    window = slot[:4]
+    yield "driftstream_window_end_seconds", (*window, slot.subject, slot.by), _seconds(result.window.end)
+    if result.drift is not UNSET:
+        for feature, drift in result.drift.items():
+            for method, score in asdict(drift).items():
+                if isinstance(score, Score):
+                    yield from _score_samples((*window, feature, method), score)
+    if result.quality is not UNSET:
+        for feature, quality in result.quality.items():
+            for name, ratio in asdict(quality).items():
+                yield "driftstream_quality_ratio", (*window, feature, name.removesuffix("_ratio")), ratio
+    if result.performance is not UNSET:
+        yield from _performance_samples((*window, slot.by), result.performance)
+
+
+def _score_samples(labels: tuple[str, ...], score: Score) -> Iterator[_Sample]:
+    yield "driftstream_drift_severity", labels, SEVERITY_NUMBER[score.severity]
+    if _defined(score.score):
+        yield "driftstream_drift_score", labels, score.score
+    if _defined(score.threshold):
+        level = "critical" if score.severity == "critical" else "warning"
+        yield "driftstream_drift_threshold", (*labels, level), score.threshold
+
+
+def _performance_samples(labels: tuple[str, ...], performance: Performance) -> Iterator[_Sample]:
+    if _defined(performance.coverage):
+        yield "driftstream_label_coverage_ratio", labels, performance.coverage
+    for metric, value in asdict(performance).items():
+        if metric != "coverage" and isinstance(value, float) and _defined(value):
+            yield "driftstream_performance", (*labels, metric), value
+    for metric, verdict in performance.verdicts.items():
+        yield "driftstream_performance_severity", (*labels, metric), SEVERITY_NUMBER[verdict.severity]
+
+
+def _defined(value: float | None) -> TypeGuard[float]:
+    return value is not None and not math.isnan(value)
+
+
+def _seconds(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp).timestamp()
