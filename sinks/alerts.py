@@ -39,9 +39,8 @@ class KafkaSink:
         for message in messages:
             try:
                 self._produce(message, report)
-            except KafkaException as error:  # refused before it was queued, e.g. too large: still wait for those that were
+            except KafkaException as error:  # refused before it was queued, e.g. too large: the others still go out
                 failures.append((message.topic, error))
-                break
         self._producer.flush()
         if failures:
             topic, cause = failures[0]

@@ -1,0 +1,346 @@
+"""What a scrape shows, as Prometheus' own parser reads it."""
+
+import os
+import shutil
+import subprocess
+import threading
+from typing import Literal
+
+import pytest
+from msgspec import UNSET
+from msgspec.structs import replace
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
+
+from sinks.gauges import Gauges
+from stream.results import (
+    Alert,
+    Counts,
+    Evidence,
+    FeatureDrift,
+    FeatureQuality,
+    Performance,
+    Result,
+    Score,
+    Window,
+    timestamp,
+)
+
+MINUTE_MS = 60_000
+Clock = Literal["label_time", "prediction_time"]
+
+
+def scrape(gauges: Gauges) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """Every sample of the exposition by name and labels; empty labels are left out, as Prometheus does."""
+    page, _ = gauges.exposition()
+    samples = [sample for family in text_string_to_metric_families(page.decode()) for sample in family.samples]
+    values = {(s.name, frozenset((k, v) for k, v in s.labels.items() if v)): s.value for s in samples}
+    assert len(values) == len(samples), "one value per series"
+    return values
+
+
+def value(gauges: Gauges, name: str, **labels: str) -> float | None:
+    """The value of the series with exactly these labels, None if there is none."""
+    return scrape(gauges).get((f"driftstream_{name}", frozenset(labels.items())))
+
+
+def window(end_minute: int, name: str = "1m") -> Window:
+    return Window(name=name, kind="tumbling", start=timestamp((end_minute - 1) * MINUTE_MS), end=timestamp(end_minute * MINUTE_MS))
+
+
+def traffic(
+    end_minute: int = 1, *, psi: Score | None = None, model: str = "fraud", segment: str | None = None, revision: int = 0
+) -> Result:
+    psi = psi or Score(score=0.31, threshold=0.25, severity="critical")
+    return Result(
+        result_id=f"{model}-{end_minute}",
+        subject="traffic",
+        model=model,
+        version="3",
+        segment=segment,
+        window=window(end_minute),
+        revision=revision,
+        final=True,
+        counts=Counts(predictions=500, late=0),
+        reference_id="r1",
+        closed_at=timestamp(0),
+        watermark=timestamp(0),
+        drift={
+            "amount": FeatureDrift(
+                kind="numeric", n=500, reference_n=9000, psi=psi, js_distance=Score(score=0.0, threshold=0.1, severity="ok")
+            )
+        },
+        quality={"amount": FeatureQuality(missing_ratio=0.02, type_violation_ratio=0.0, unseen_ratio=0.0, out_of_range_ratio=0.5)},
+    )
+
+
+def performance(end_minute: int = 1, *, by: Clock = "label_time", recall: float | None = 0.5) -> Result:
+    return replace(
+        traffic(end_minute),
+        subject="performance",
+        drift=UNSET,
+        quality=UNSET,
+        performance=Performance(
+            by=by,
+            coverage=0.8,
+            classes=("0", "1", "(other)"),
+            confusion=((1, 0, 0), (1, 2, 0), (0, 0, 0)),
+            accuracy=0.75,
+            precision=1.0,
+            recall=recall,
+            f1=None,
+            verdicts={"recall": Score(score=recall, threshold=0.6, severity="warning" if recall is not None else "insufficient_data")},
+        ),
+    )
+
+
+ALL = {"model": "fraud", "version": "3", "window": "1m"}
+AMOUNT = {**ALL, "feature": "amount"}
+
+
+def test_traffic_result_shows_scores_thresholds_verdicts_quality_and_window_end() -> None:
+    gauges = Gauges()
+    gauges.observe_result(traffic())
+
+    assert value(gauges, "drift_score", **AMOUNT, method="psi") == 0.31
+    assert value(gauges, "drift_threshold", **AMOUNT, method="psi", severity="critical") == 0.25
+    assert value(gauges, "drift_severity", **AMOUNT, method="psi") == 2
+    assert value(gauges, "drift_score", **AMOUNT, method="js_distance") == 0
+    assert value(gauges, "drift_threshold", **AMOUNT, method="js_distance", severity="warning") == 0.1
+    assert value(gauges, "drift_severity", **AMOUNT, method="js_distance") == 0
+    assert value(gauges, "drift_score", **AMOUNT, method="js_divergence") is None  # not computed
+    assert value(gauges, "quality_ratio", **AMOUNT, metric="missing") == 0.02
+    assert value(gauges, "quality_ratio", **AMOUNT, metric="out_of_range") == 0.5
+    assert value(gauges, "window_end_seconds", **ALL, subject="traffic") == 60
+
+
+def test_performance_result_shows_defined_metrics_verdicts_and_coverage() -> None:
+    gauges = Gauges()
+    gauges.observe_result(performance())
+
+    assert value(gauges, "performance", **ALL, by="label_time", metric="accuracy") == 0.75
+    assert value(gauges, "performance", **ALL, by="label_time", metric="precision") == 1
+    assert value(gauges, "performance", **ALL, by="label_time", metric="f1") is None
+    assert value(gauges, "performance", **ALL, by="label_time", metric="coverage") is None  # has its own gauge
+    assert value(gauges, "label_coverage_ratio", **ALL, by="label_time") == 0.8
+    assert value(gauges, "performance_severity", **ALL, by="label_time", metric="recall") == 1
+    assert value(gauges, "window_end_seconds", **ALL, subject="performance", by="label_time") == 60
+
+
+def test_both_clocks_of_performance_stand_beside_each_other() -> None:
+    gauges = Gauges()
+    gauges.observe_result(performance(2, by="label_time", recall=0.5))
+    gauges.observe_result(performance(1, by="prediction_time", recall=0.9))
+
+    assert value(gauges, "performance", **ALL, by="label_time", metric="recall") == 0.5
+    assert value(gauges, "performance", **ALL, by="prediction_time", metric="recall") == 0.9
+
+
+def test_a_score_that_becomes_undefined_disappears_and_its_severity_says_why() -> None:
+    gauges = Gauges()
+    gauges.observe_result(traffic(1))
+    gauges.observe_result(traffic(2, psi=Score(score=None, threshold=None, severity="insufficient_data")))
+    gauges.observe_result(performance(1))
+    gauges.observe_result(performance(2, recall=None))
+
+    assert value(gauges, "drift_score", **AMOUNT, method="psi") is None
+    assert value(gauges, "drift_threshold", **AMOUNT, method="psi", severity="critical") is None
+    assert value(gauges, "drift_severity", **AMOUNT, method="psi") == -1
+    assert value(gauges, "performance", **ALL, by="label_time", metric="recall") is None
+    assert value(gauges, "performance_severity", **ALL, by="label_time", metric="recall") == -1
+
+
+def test_not_a_number_is_never_exported() -> None:
+    gauges = Gauges()
+    gauges.observe_result(traffic(1, psi=Score(score=float("nan"), threshold=float("nan"), severity="insufficient_data")))
+    assert all(v == v for v in scrape(gauges).values())
+    assert value(gauges, "drift_score", **AMOUNT, method="psi") is None
+
+
+# window     |--1--|--2--|
+# firing        r0    r0  then 1 again (r1), 2 again (r1), 2 again (r0, a repetition)
+# exported      1     2        2             2 r1         2 r1
+def test_only_the_newest_window_and_revision_is_exported() -> None:
+    gauges = Gauges()
+
+    def psi_after(end_minute: int, revision: int, score: float) -> float | None:
+        gauges.observe_result(traffic(end_minute, revision=revision, psi=Score(score=score, threshold=0.25, severity="ok")))
+        return value(gauges, "drift_score", **AMOUNT, method="psi")
+
+    assert psi_after(1, 0, 0.10) == 0.10
+    assert psi_after(2, 0, 0.20) == 0.20
+    assert psi_after(1, 1, 0.11) == 0.20
+    assert psi_after(2, 1, 0.21) == 0.21
+    assert psi_after(2, 0, 0.20) == 0.21
+    assert value(gauges, "window_end_seconds", **ALL, subject="traffic") == 120
+
+
+def test_segments_windows_and_versions_do_not_replace_each_other() -> None:
+    gauges = Gauges()
+    gauges.observe_result(traffic(9))
+    gauges.observe_result(traffic(1, segment="country=DE"))
+    gauges.observe_result(replace(traffic(1), window=window(1, "1h")))
+    gauges.observe_result(replace(traffic(1), version="4"))
+
+    ends = {labels: v for (name, labels), v in scrape(gauges).items() if name == "driftstream_window_end_seconds"}
+    assert sorted(ends.values()) == [60, 60, 60, 540]
+    assert value(gauges, "window_end_seconds", **ALL, segment="country=DE", subject="traffic") == 60
+
+
+def alert(model: str) -> Alert:
+    return Alert(
+        alert_id="a",
+        dedup_key="d",
+        status="firing",
+        severity="critical",
+        model=model,
+        version="3",
+        segment=None,
+        kind="data_drift",
+        metric="psi",
+        value=0.3,
+        threshold=0.25,
+        window=window(1),
+        summary="",
+        evidence=Evidence(n=500),
+        first_fired_at=timestamp(0),
+        emitted_at=timestamp(0),
+    )
+
+
+def test_forgetting_a_model_leaves_the_others_and_the_counts_of_events() -> None:
+    gauges = Gauges()
+    for model in ("fraud", "churn"):
+        gauges.observe_result(traffic(model=model))
+        gauges.observe_result(traffic(model=model, segment="country=DE"))
+        gauges.observe_alert(alert(model))
+        gauges.add_predictions(model, "3", 7)
+    gauges.forget_model("fraud")
+
+    with_model = {(name, dict(labels)["model"]) for name, labels in scrape(gauges) if "model" in dict(labels)}
+    assert {name for name, model in with_model if model == "fraud"} == {"driftstream_predictions_total"}
+    assert {name for name, model in with_model if model == "churn"} > {"driftstream_drift_score", "driftstream_alerts_total"}
+    gauges.forget_model("never seen")
+
+
+def test_a_model_that_comes_back_is_exported_again_even_with_an_older_window() -> None:
+    gauges = Gauges()
+    gauges.observe_result(traffic(5))
+    gauges.forget_model("fraud")
+    gauges.observe_result(traffic(4))
+    assert value(gauges, "window_end_seconds", **ALL, subject="traffic") == 240
+
+
+def test_counters_add_up() -> None:
+    gauges = Gauges()
+    gauges.add_consumed("driftstream.predictions", 10)
+    gauges.add_consumed("driftstream.predictions", 5)
+    gauges.add_predictions("fraud", "3", 7)
+    gauges.add_labels("matched", 3)
+    gauges.add_late("fraud", "performance", 2)
+    gauges.add_duplicates("fraud", 1)
+    gauges.add_dead_letters("not_json", 4)
+    gauges.observe_alert(alert("fraud"))
+    gauges.observe_alert(alert("fraud"))
+
+    assert value(gauges, "consumed_total", topic="driftstream.predictions") == 15
+    assert value(gauges, "predictions_total", model="fraud", version="3") == 7
+    assert value(gauges, "labels_total", outcome="matched") == 3
+    assert value(gauges, "late_total", model="fraud", subject="performance") == 2
+    assert value(gauges, "duplicates_total", model="fraud") == 1
+    assert value(gauges, "dead_letter_total", reason="not_json") == 4
+    assert value(gauges, "alerts_total", model="fraud", kind="data_drift", severity="critical", status="firing") == 2
+
+
+def test_counters_of_known_labels_start_at_zero() -> None:
+    gauges = Gauges(dead_letter_reasons=["not_json"])
+    assert value(gauges, "labels_total", outcome="waiting") == 0
+    assert value(gauges, "dead_letter_total", reason="not_json") == 0
+
+
+def test_watermark_is_in_seconds_and_can_leave() -> None:
+    gauges = Gauges()
+    gauges.set_watermark("traffic", 1_500)
+    assert value(gauges, "watermark_seconds", subject="traffic") == 1.5
+    gauges.set_watermark("traffic", None)
+    gauges.set_watermark("performance", None)
+    assert value(gauges, "watermark_seconds", subject="traffic") is None
+
+
+def test_forgetting_a_partition_removes_its_lag_only() -> None:
+    gauges = Gauges()
+    gauges.set_consumer_lag("p", 0, 5)
+    gauges.set_consumer_lag("p", 1, 6)
+    gauges.forget_partition("p", 0)
+    gauges.forget_partition("p", 99)
+    assert value(gauges, "consumer_lag", topic="p", partition="0") is None
+    assert value(gauges, "consumer_lag", topic="p", partition="1") == 6
+
+
+def test_latencies_units_and_outbox() -> None:
+    gauges = Gauges()
+    gauges.observe_checkpoint(0.02)
+    gauges.observe_window_close(0.3)
+    gauges.set_units_owned(8)
+    gauges.set_outbox_length(3)
+    values = scrape(gauges)
+    assert values["driftstream_checkpoint_seconds_bucket", frozenset({("le", "0.025")})] == 1
+    assert values["driftstream_checkpoint_seconds_bucket", frozenset({("le", "0.01")})] == 0
+    assert value(gauges, "window_close_seconds_count") == 1
+    assert value(gauges, "units_owned") == 8
+    assert value(gauges, "outbox_length") == 3
+
+
+def test_label_values_from_events_are_escaped() -> None:
+    gauges = Gauges()
+    hostile = 'a"} 1\ndriftstream_units_owned 99\\'
+    gauges.observe_result(traffic(segment=hostile))
+    assert value(gauges, "window_end_seconds", **ALL, segment=hostile, subject="traffic") == 60
+    assert value(gauges, "units_owned") == 0
+
+
+def test_two_workers_in_one_process_share_nothing_and_touch_no_global_registry() -> None:
+    one, other = Gauges(), Gauges()
+    one.add_consumed("t", 1)
+    assert value(other, "consumed_total", topic="t") is None
+    assert not any(family.name.startswith("driftstream") for family in REGISTRY.collect())
+
+
+def test_scraping_while_results_arrive_sees_whole_results() -> None:
+    gauges = Gauges()
+    stop = threading.Event()
+
+    def observe() -> None:
+        minute = 0
+        while not stop.is_set():
+            minute += 1
+            gauges.observe_result(traffic(minute, psi=Score(score=float(minute), threshold=0.25, severity="ok")))
+            gauges.observe_result(traffic(minute, segment=f"s{minute % 7}"))
+
+    thread = threading.Thread(target=observe)
+    thread.start()
+    try:
+        for _ in range(100):
+            values = scrape(gauges)
+            score = values.get(("driftstream_drift_score", frozenset({**AMOUNT, "method": "psi"}.items())))
+            end = values.get(("driftstream_window_end_seconds", frozenset({**ALL, "subject": "traffic"}.items())))
+            assert score is None or score * 60 == end
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_promtool_finds_nothing_to_say_about_the_exposition() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        assert os.environ.get("CI") != "true", "promtool is missing; install prometheus"
+        pytest.skip("promtool is not installed")
+    gauges = Gauges()
+    gauges.observe_result(traffic())
+    gauges.observe_result(performance())
+    gauges.observe_alert(alert("fraud"))
+    page, content_type = gauges.exposition()
+    assert content_type.startswith("text/plain")
+    checked = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, timeout=30, check=False)
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+    assert b"_created" not in page
