@@ -1,0 +1,142 @@
+"""Mergeable aggregates: everything that a window reports comes from these, no raw row is kept.
+
+An aggregate is one integer vector (every count of one model, version, segment and pane side by side) and one table of moments. Where a
+count stands is said by a layout, which follows from the model's reference alone. Merging is addition, so it is associative, commutative
+and has the zero aggregate as neutral element: exactly for counts, to rounding for moments.
+"""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+N, MEAN, M2, MINIMUM, MAXIMUM = range(5)  # columns of the moments table
+_HEADER = struct.Struct("<16sBII")  # layout, encoding of the counts, how many counts are stored, rows of moments
+_DTYPES: tuple[np.dtype[np.unsignedinteger], ...] = tuple(
+    np.dtype(f"<u{size}") for size in (1, 2, 4, 8)
+)  # the low bits of the encoding choose one
+_SPARSE = 0x80  # bit of the encoding: (index, count) pairs of the counts that are not zero
+
+
+class LayoutMismatch(ValueError):
+    """Two aggregates, or an aggregate and its reader, disagree about what stands where: they come from different references."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where each count of an aggregate stands: `width` counts and `moments` rows, named by a 16-byte fingerprint of what made it."""
+
+    fingerprint: bytes
+    width: int
+    moments: int
+
+
+@dataclass(slots=True)
+class Aggregate:
+    """Counts `(width,)` int64 and moments `(rows, 5)` float64 (n, mean, sum of squared deviations, minimum, maximum)."""
+
+    layout: Layout
+    counts: Counts
+    moments: Floats
+
+    @classmethod
+    def zero(cls, layout: Layout) -> "Aggregate":
+        """The neutral element."""
+        return cls(layout, np.zeros(layout.width, np.int64), zero_moments(layout.moments))
+
+    def add(self, counts: Counts, moments: Floats) -> None:
+        """Take in the counts and moments of more events, in place."""
+        self.counts += counts
+        if self.layout.moments:
+            self.moments = merge_moments(self.moments, moments)
+
+    def merge(self, other: "Aggregate") -> "Aggregate":
+        """The aggregate of both sets of events; neither is modified."""
+        if self.layout.fingerprint != other.layout.fingerprint:
+            raise LayoutMismatch(
+                f"cannot merge aggregates: layouts {self.layout.fingerprint.hex()} and {other.layout.fingerprint.hex()}, "
+                "expected equal ones; both must come from one reference"
+            )
+        return Aggregate(self.layout, self.counts + other.counts, merge_moments(self.moments, other.moments))
+
+    def encode(self) -> bytes:
+        """The aggregate as bytes: counts dense or sparse, in the narrowest unsigned type, whichever is smaller."""
+        width = next(i for i, dtype in enumerate(_DTYPES) if self.counts.max(initial=0) <= np.iinfo(dtype).max)
+        dtype, used = _DTYPES[width], np.flatnonzero(self.counts)
+        sparse = used.size * (4 + dtype.itemsize) < self.counts.size * dtype.itemsize
+        stored = self.counts[used] if sparse else self.counts
+        return b"".join(
+            (
+                _HEADER.pack(self.layout.fingerprint, width | (_SPARSE if sparse else 0), stored.size, self.layout.moments),
+                used.astype("<u4").tobytes() if sparse else b"",
+                stored.astype(dtype).tobytes(),
+                self.moments.astype("<f8").tobytes(),
+            )
+        )
+
+    @classmethod
+    def decode(cls, layout: Layout, data: bytes) -> "Aggregate":
+        """The aggregate that `encode` made. Raises LayoutMismatch when it was made on another layout."""
+        fingerprint, encoding, stored, rows = _HEADER.unpack_from(data)
+        if fingerprint != layout.fingerprint:
+            raise LayoutMismatch(f"cannot read an aggregate: layout {fingerprint.hex()}, expected {layout.fingerprint.hex()}")
+        position, counts = _HEADER.size, np.zeros(layout.width, np.int64)
+        dtype, where = _DTYPES[encoding & ~_SPARSE], np.arange(layout.width)
+        if encoding & _SPARSE:
+            where = np.frombuffer(data, "<u4", stored, position).astype(np.int64)
+            position += 4 * stored
+        counts[where] = np.frombuffer(data, dtype, stored, position)
+        position += dtype.itemsize * stored
+        return cls(layout, counts, np.frombuffer(data, "<f8", rows * 5, position).reshape(rows, 5).astype(np.float64))
+
+
+def grouped_counts(groups: Codes, n_groups: int, codes: Codes, width: int) -> Counts:
+    """How often each code occurs in each group, (n_groups, width) int64.
+
+    Args:
+        groups: (n,) int64 group of each event.
+        codes: (rows, n) int64, one code in [0, width) per event and row.
+    """
+    flat = codes if n_groups == 1 else codes + groups * width
+    return np.bincount(flat.ravel(), minlength=n_groups * width).reshape(n_groups, width)
+
+
+def zero_moments(rows: int) -> Floats:
+    """The moments of no values, (rows, 5)."""
+    moments = np.zeros((rows, 5))
+    moments[:, MINIMUM], moments[:, MAXIMUM] = np.inf, -np.inf
+    return moments
+
+
+def grouped_moments(groups: Codes, n_groups: int, values: Floats) -> Floats:
+    """Moments of each row of `values` within each group, (n_groups, rows, 5); NaN values are left out."""
+    moments = np.stack([zero_moments(len(values))] * n_groups)
+    for row, column in enumerate(values):
+        kept = ~np.isnan(column)
+        x, g = (column, groups) if kept.all() else (column[kept], groups[kept])
+        n = np.bincount(g, minlength=n_groups).astype(np.float64)
+        mean = np.bincount(g, x, n_groups) / np.maximum(n, 1)
+        moments[:, row, N], moments[:, row, MEAN] = n, mean
+        moments[:, row, M2] = np.bincount(g, (x - mean[g]) ** 2, n_groups)
+        np.minimum.at(moments[:, row, MINIMUM], g, x)
+        np.maximum.at(moments[:, row, MAXIMUM], g, x)
+    return moments
+
+
+def merge_moments(a: Floats, b: Floats) -> Floats:
+    """Moments of both sets of values, (rows, 5), by the pairwise update of Chan, Golub & LeVeque (1983): no sum of squares is formed."""
+    n = a[:, N] + b[:, N]
+    share = b[:, N] / np.maximum(n, 1)
+    delta = b[:, MEAN] - a[:, MEAN]
+    merged = np.empty_like(a)
+    merged[:, N] = n
+    merged[:, MEAN] = a[:, MEAN] + delta * share
+    merged[:, M2] = a[:, M2] + b[:, M2] + delta**2 * a[:, N] * share
+    merged[:, MINIMUM] = np.minimum(a[:, MINIMUM], b[:, MINIMUM])
+    merged[:, MAXIMUM] = np.maximum(a[:, MAXIMUM], b[:, MAXIMUM])
+    return merged

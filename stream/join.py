@@ -1,0 +1,89 @@
+"""The join of labels with predictions: packed rows, and what a match means.
+
+A row stands under a 128-bit hash of the prediction id, whatever topic partition, key or partitioner its events came by: some bits choose
+the shard and the bucket, eight bytes are the field. Whichever event comes second completes the match and counts the outcome. The row
+remembers which event (side, partition, offset) that was, so that a replay of this event counts the outcome again while a
+duplicate, or a replay of the first event, does not.
+
+Rows live in generations of event time that are dropped whole by watermark. A generation is `max_delay / GENERATIONS` long, so a row
+stays for `max_delay` to `max_delay * (1 + 1 / GENERATIONS)`.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+SHARDS: Final = 8  # one script call each a batch; changing it orphans the pending rows
+BUCKETS: Final = 4096  # hashes a shard and generation; up to 512 rows in one stay a listpack (16.7 M rows a generation)
+GENERATIONS: Final = 4
+
+# What one side knows of itself; both fit one hash value of 61 bytes, under the 64 that keep a bucket a listpack.
+PREDICTION: Final = np.dtype([("partition", "<u2"), ("offset", "<u8"), ("time", "<i8"), ("cls", "<u2"), ("group", "<u4"), ("score", "<f8")])
+LABEL: Final = np.dtype([("partition", "<u2"), ("offset", "<u8"), ("time", "<i8"), ("cls", "<u2"), ("value", "<f8")])
+ADDRESS: Final = np.dtype([("bucket", "<u2"), ("id", "<u8"), ("generation", "u1"), ("late", "u1")])
+
+Side = Literal["predictions", "labels"]
+
+STORED, DUPLICATE, MATCHED, EXPIRED = range(4)  # the status of a row
+HAS_PREDICTION, HAS_LABEL, BY_LABEL, LATE_PREDICTION, LATE_LABEL = 1, 2, 4, 8, 16  # flags, the first byte of a stored row
+
+IdHashes = npt.NDArray[np.uint8]
+
+
+def id_hashes(ids: list[str]) -> IdHashes:
+    """128-bit hash of each id, (n, 16) uint8."""
+    return np.frombuffer(b"".join([xxhash.xxh3_128_digest(id_.encode()) for id_ in ids]), np.uint8).reshape(-1, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class JoinBatch:
+    """Events of one side that look for the other: `hashes` (n, 16), event times and lateness (n,), rows (n,) `PREDICTION` or `LABEL`."""
+
+    side: Side
+    hashes: IdHashes
+    times_ms: npt.NDArray[np.int64]
+    late: npt.NDArray[np.bool_]
+    rows: npt.NDArray[np.void]
+
+    def shards(self) -> npt.NDArray[np.uint8]:
+        """The shard of each event, (n,)."""
+        return self.hashes[:, 8] % SHARDS
+
+    def packed(self, generations: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
+        """What the script reads: (n,) of an address and a row; `generations` is each event's index into the generations named beside it."""
+        packed = np.zeros(len(self.rows), np.dtype([("address", ADDRESS), ("row", self.rows.dtype)]))
+        address = packed["address"]
+        address["id"] = self.hashes[:, :8].copy().view("<u8").ravel()
+        address["bucket"] = self.hashes[:, 9:11].copy().view("<u2").ravel() % BUCKETS
+        address["generation"], address["late"], packed["row"] = generations, self.late, self.rows
+        return packed
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """What the join found: `status` (n,); `flags` (n,) of the stored row and the other side's row in `others` (n,), where matched."""
+
+    status: npt.NDArray[np.uint8]
+    flags: npt.NDArray[np.uint8]
+    others: npt.NDArray[np.void]
+
+    @classmethod
+    def none(cls, batch: JoinBatch) -> "Matches":
+        """Every event stored, none matched."""
+        n = len(batch.rows)
+        return cls(np.zeros(n, np.uint8), np.zeros(n, np.uint8), np.zeros(n, other_side(batch.side)))
+
+    def fill(self, where: npt.NDArray[np.intp], statuses: bytes, others: bytes) -> None:
+        """Take one shard's answer: a status each, and flags and the other side's row for each that matched."""
+        self.status[where] = np.frombuffer(statuses, np.uint8)
+        matched = where[self.status[where] == MATCHED]
+        found = np.frombuffer(others, np.dtype([("flags", "u1"), ("other", self.others.dtype)]))
+        self.flags[matched], self.others[matched] = found["flags"], found["other"]
+
+
+def other_side(side: Side) -> np.dtype[np.void]:
+    """The row type of what a batch of this side is matched with."""
+    return LABEL if side == "predictions" else PREDICTION

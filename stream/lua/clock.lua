@@ -1,0 +1,34 @@
+-- Take reports and return the watermark over all units. KEYS: clock.
+-- ARGV: now, lease, watermark when all are idle ('' = hold), partitions of predictions, of labels, then per report: unit, epoch, watermark, idle (0 or 1).
+-- A unit without a report holds the clock; a report of an older epoch is ignored; idleness counts while it is fresher than the lease,
+-- since nobody reads the partition of a worker that died.
+local now, lease = tonumber(ARGV[1]), tonumber(ARGV[2])
+for i = 6, #ARGV, 4 do
+  local held = redis.call('HGET', KEYS[1], ARGV[i])
+  local epoch = held and tonumber(string.match(held, '^(%d+)')) or 0
+  if tonumber(ARGV[i + 1]) >= epoch then
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1] .. ' ' .. ARGV[i + 2] .. ' ' .. ARGV[i + 3] .. ' ' .. ARGV[1])
+  end
+end
+local function lowest(topic, partitions)  -- nil: all idle; -math.huge: held
+  local low
+  for partition = 0, partitions - 1 do
+    local held = redis.call('HGET', KEYS[1], topic .. '/' .. partition)
+    if not held then return -math.huge end
+    local watermark, idle, at = string.match(held, '^%d+ (%S+) (%d) (%d+)')
+    if idle == '0' or now - tonumber(at) > lease then low = math.min(low or math.huge, tonumber(watermark)) end
+  end
+  return low
+end
+local function advance(name, low)
+  local to = low or (ARGV[3] ~= '' and tonumber(ARGV[3])) or -math.huge
+  local held = redis.call('HGET', KEYS[1], name)
+  if to == -math.huge or (held and tonumber(held) >= to) then return held or '' end
+  local text = string.format('%.0f', to)
+  redis.call('HSET', KEYS[1], name, text)
+  return text
+end
+local predictions, labels = lowest('predictions', tonumber(ARGV[4])), lowest('labels', tonumber(ARGV[5]))
+local both = predictions
+if labels and (not predictions or labels < predictions) then both = labels end
+return {advance('traffic', predictions), advance('performance', both)}

@@ -1,0 +1,71 @@
+-- Store or match one shard's share of a batch. KEYS: generations. ARGV: side ('P' or 'L'), prefix of the buckets' keys, packed rows,
+-- then name and end of each generation that the rows point into. Row layouts and flags: stream/join.py.
+-- Returns one status byte per row, and for each matched row, one behind the other, the stored flags and the other side's row.
+local STORED, DUPLICATE, MATCHED, EXPIRED = '\0', '\1', '\2', '\3'
+local PREDICTION, LABEL, SOURCE, ADDRESS = 32, 28, 10, 12  -- bytes; the source is partition and offset, the start of a row
+local is_prediction, prefix, rows = ARGV[1] == 'P', ARGV[2], ARGV[3]
+local size = ADDRESS + (is_prediction and PREDICTION or LABEL)
+local dropped = tonumber(redis.call('HGET', KEYS[1], 'dropped') or '-1e300')
+local live, own, gone, known = {}, {}, {}, {}
+local held = redis.call('HGETALL', KEYS[1])
+for i = 1, #held, 2 do
+  if held[i] ~= 'dropped' then live[#live + 1] = held[i]; known[held[i]] = true end
+end
+for i = 4, #ARGV, 2 do
+  own[#own + 1] = ARGV[i]
+  gone[#own] = tonumber(ARGV[i + 1]) <= dropped
+  if not gone[#own] and not known[ARGV[i]] then
+    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+    live[#live + 1] = ARGV[i]
+  end
+end
+local statuses, others = {}, {}
+for at = 1, #rows, size do
+  local bucket, id, generation, late = struct.unpack('<Hc8BB', rows, at)
+  local row, name = string.sub(rows, at + ADDRESS, at + size - 1), own[generation + 1]
+  local key = prefix .. name .. ':' .. bucket
+  local value = redis.call('HGET', key, id)
+  if not value then
+    for i = 1, #live do
+      if live[i] ~= name then
+        local elsewhere = prefix .. live[i] .. ':' .. bucket
+        value = redis.call('HGET', elsewhere, id)
+        if value then key = elsewhere; break end
+      end
+    end
+  end
+  local status = STORED
+  if not value then
+    if gone[generation + 1] then
+      status = EXPIRED
+    else
+      redis.call('HSET', key, id, string.char(is_prediction and 1 + 8 * late or 2 + 16 * late) .. row)
+    end
+  else
+    local flags = string.byte(value)
+    local has_prediction, has_label, by_label = bit.band(flags, 1) > 0, bit.band(flags, 2) > 0, bit.band(flags, 4) > 0
+    local source, other
+    if is_prediction then
+      if has_prediction then source = string.sub(value, 2, 1 + SOURCE) end
+      if has_label then other = string.sub(value, has_prediction and 2 + PREDICTION or 2) end
+    else
+      if has_label then
+        local start = has_prediction and 2 + PREDICTION or 2
+        source = string.sub(value, start, start + SOURCE - 1)
+      end
+      if has_prediction then other = string.sub(value, 2, 1 + PREDICTION) end
+    end
+    if not source then  -- the other side waits: this event completes the match
+      flags = flags + (is_prediction and 1 + 8 * late or 2 + 4 + 16 * late)
+      redis.call('HSET', key, id, string.char(flags) .. (is_prediction and row .. other or other .. row))
+      status = MATCHED
+    elseif source ~= string.sub(row, 1, SOURCE) then
+      status = DUPLICATE
+    elseif other and by_label ~= is_prediction then  -- a replay of the event that completed the match
+      status = MATCHED
+    end
+    if status == MATCHED then others[#others + 1] = string.char(flags) .. other end
+  end
+  statuses[#statuses + 1] = status
+end
+return {table.concat(statuses), table.concat(others)}

@@ -1,0 +1,231 @@
+"""What the pipeline asks of its store, and the table of everything that is kept in Redis.
+
+`store_redis.RedisStore` is the real one; `store_memory.MemoryStore` keeps the same promises in one process, for `replay` and tests. One
+contract suite runs over both. Every write is atomic within one unit, one home model or one join shard, is safe to repeat, and changes
+nothing when its writer no longer owns the unit. `<ns>` is `redis.namespace`, braces are Redis Cluster hash tags.
+
+| key | type | fields | written by |
+|---|---|---|---|
+| `<ns>:{<unit>}:unit` | hash | epoch, sequence, next_offset, newest_ms, floor_ms, outbox, count:<name> | acquire, checkpoint |
+| `<ns>:{<unit>}:panes:<model>` | hash | <pane group> -> aggregate of this partition | checkpoint, discard_panes |
+| `<ns>:{<unit>}:outbox` | stream | `<number>-0` -> topic, key, value | checkpoint, close, trim_outbox |
+| `<ns>:{<home>}:closing:<model>` | hash | <subject>:sequence, :closed, :fired; alert:<dedup key> -> state | close |
+| `<ns>:{<home>}:merged:<model>` | hash | <pane group> -> aggregate of all partitions | close |
+| `<ns>:clock` | hash | <unit> -> epoch, watermark, idle, when; traffic, performance -> ms | report, wake |
+| `<ns>:{join/<shard>}:pending:<generation>:<bucket>` | hash | 8 bytes of a hashed id -> packed row (`join.py`) | match, drop |
+| `<ns>:{join/<shard>}:generations` | hash | <generation> -> its end ms; dropped -> ms | match, drop |
+| `<ns>:{join/<shard>}:counts` | hash | predictions, labels: dropped without a match | drop |
+| `<ns>:names:<kind>`, `<ns>:numbers:<kind>` | hash | name -> number, number -> name, for packed rows | intern |
+
+A pane group reads `traffic|2026-11-20T16:00:00.000Z|<version>|<segment>`, a unit `predictions/3`; the home of a model is one of the
+prediction units. A unit is written by its owner, a home by its owner, the rest by every worker.
+
+No key has a TTL: state leaves by watermark, so that an outage of any length costs nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
+
+from sinks import OutboundMessage
+from stream.join import JoinBatch, Matches, Side
+from stream.watermark import NO_TIME
+
+Subject = Literal["traffic", "performance"]
+SUBJECTS: tuple[Subject, ...] = ("traffic", "performance")
+
+
+class UnitId(NamedTuple):
+    """The unit of state: one topic-partition of the predictions or of the labels."""
+
+    side: Side
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.side}/{self.partition}"
+
+
+class PaneGroup(NamedTuple):
+    """Which aggregate of a model: what it is about, the start of its pane, the version and the segment ("" = all traffic)."""
+
+    subject: Subject
+    start_ms: int
+    version: str
+    segment: str
+
+
+class StaleOwner(Exception):
+    """Another worker has taken the unit over: drop it, write nothing more."""
+
+
+@dataclass(slots=True)
+class UnitState:
+    """What `acquire` found of a unit. `next_offset` is None when the unit has no state yet."""
+
+    epoch: int
+    sequence: int = 0
+    next_offset: int | None = None
+    newest_ms: int = NO_TIME
+    floor_ms: int = NO_TIME
+    outbox_end: int = 0
+    counters: dict[str, int] = field(default_factory=dict)
+    panes: dict[str, dict[PaneGroup, bytes]] = field(default_factory=dict)
+    outbox: list[tuple[int, OutboundMessage]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """One atomic step of a unit: everything up to `next_offset` has been counted into these panes and counters."""
+
+    unit: UnitId
+    epoch: int
+    sequence: int
+    next_offset: int | None
+    newest_ms: int
+    floor_ms: int
+    counters: dict[str, int]
+    panes: dict[str, dict[PaneGroup, bytes]]
+    outbox: list[tuple[int, OutboundMessage]]
+
+
+@dataclass(slots=True)
+class HomeState:
+    """What is known of a model at its home unit: how far its windows have fired and closed, its merged panes, its alerts."""
+
+    sequence: dict[Subject, int] = field(default_factory=dict)
+    closed_ms: dict[Subject, int] = field(default_factory=dict)
+    fired_ms: dict[Subject, int] = field(default_factory=dict)
+    merged: dict[PaneGroup, bytes] = field(default_factory=dict)
+    alerts: dict[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Closing:
+    """One atomic step of a model at its home unit: panes merged, windows fired, alert states changed, messages in the outbox."""
+
+    unit: UnitId
+    epoch: int
+    model: str
+    subject: Subject
+    sequence: int
+    closed_ms: int
+    fired_ms: int
+    merged: dict[PaneGroup, bytes]
+    expired: list[PaneGroup]
+    alerts: dict[str, bytes | None]
+    outbox: list[tuple[int, OutboundMessage]]
+
+
+class UnitReport(NamedTuple):
+    """A checkpointed unit's watermark, as its owner reports it."""
+
+    unit: UnitId
+    epoch: int
+    watermark_ms: int
+    idle: bool
+
+
+class Clock(NamedTuple):
+    """The watermark over all units, by kind of window; never goes back."""
+
+    traffic: int = NO_TIME
+    performance: int = NO_TIME
+
+
+class Partitions(NamedTuple):
+    """How many partitions each topic has; 0 labels when no model has labels."""
+
+    predictions: int
+    labels: int
+
+
+class UnitStore(Protocol):
+    """State of the topic-partitions."""
+
+    def acquire(self, unit: UnitId, models: Sequence[str]) -> UnitState:
+        """The unit's state with the panes of these models, now owned by the caller under a new epoch; every older owner is fenced off."""
+        ...
+
+    def checkpoint(self, checkpoints: Sequence[Checkpoint]) -> list[UnitId]:
+        """Write each step or nothing of it; the units that turned out to be owned by somebody else."""
+        ...
+
+    def trim_outbox(self, unit: UnitId, delivered: int) -> None:
+        """Forget the unit's outbox up to and with the message number `delivered`."""
+        ...
+
+
+class ClockStore(Protocol):
+    """The watermark over all units."""
+
+    def report(self, reports: Sequence[UnitReport], partitions: Partitions, now_ms: int, idle_ms: int) -> Clock:
+        """Take the reports and return the clock.
+
+        A unit that never reported holds it; an idle one leaves the minimum while its reports are fresh. `idle_ms` is the watermark when
+        every unit is idle (NO_TIME: hold).
+        """
+        ...
+
+    def wake(self, report: UnitReport, now_ms: int) -> Clock:
+        """The unit counts again; from now on it must treat what is behind the returned clock as late."""
+        ...
+
+
+class JoinStore(Protocol):
+    """Pending predictions and labels. See `join.py` for rows, statuses and generations."""
+
+    def match(self, batch: JoinBatch) -> Matches:
+        """Store or match each event, in order, atomically per shard; the same answer when the same event comes again after a replay."""
+        ...
+
+    def drop_generations(self, before_ms: int) -> tuple[int, int]:
+        """Drop the generations that end at or before `before_ms`; how many unmatched predictions and labels went with them."""
+        ...
+
+    def expired(self) -> tuple[int, int]:
+        """Unmatched predictions and labels that were dropped since the beginning."""
+        ...
+
+
+class NameStore(Protocol):
+    """Small numbers for names, the same for every worker and for ever."""
+
+    def intern(self, kind: str, names: Sequence[str]) -> list[int]:
+        """The number, from 1, of each name."""
+        ...
+
+    def names(self, kind: str, numbers: Sequence[int]) -> list[str | None]:
+        """The name of each number."""
+        ...
+
+
+class HomeStore(Protocol):
+    """What the owner of a model's home unit needs to close its windows."""
+
+    def home(self, unit: UnitId, model: str) -> HomeState:
+        """The model's state at its home unit."""
+        ...
+
+    def pane_groups(self, model: str, partitions: Partitions) -> dict[UnitId, list[PaneGroup]]:
+        """Which aggregates of the model each unit holds."""
+        ...
+
+    def read_panes(self, model: str, wanted: dict[UnitId, list[PaneGroup]]) -> list[tuple[PaneGroup, bytes]]:
+        """Those aggregates, of all units."""
+        ...
+
+    def close(self, closings: Sequence[Closing]) -> list[UnitId]:
+        """Write each step or nothing of it; the units that turned out to be owned by somebody else."""
+        ...
+
+    def discard_panes(self, model: str, merged: dict[UnitId, list[PaneGroup]]) -> None:
+        """Forget partial aggregates that have been merged for good."""
+        ...
+
+
+class Store(UnitStore, ClockStore, JoinStore, NameStore, HomeStore, Protocol):
+    """All of it, as the composition root builds it."""
+
+    def ping(self) -> None:
+        """Raise unless the store answers."""
+        ...

@@ -1,0 +1,218 @@
+"""The store in one process: what `replay` runs on, and the model that Redis is tested against. Same promises, no durability."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from sinks import OutboundMessage
+from stream.join import (
+    BY_LABEL,
+    DUPLICATE,
+    EXPIRED,
+    GENERATIONS,
+    HAS_LABEL,
+    HAS_PREDICTION,
+    LATE_LABEL,
+    LATE_PREDICTION,
+    MATCHED,
+    STORED,
+    JoinBatch,
+    Matches,
+)
+from stream.store import Checkpoint, Clock, Closing, HomeState, PaneGroup, Partitions, UnitId, UnitReport, UnitState
+from stream.watermark import NO_TIME
+
+_SOURCE = 10  # bytes: partition and offset, the start of every row
+
+
+@dataclass(slots=True)
+class _Pending:
+    """One row of the join."""
+
+    end_ms: int
+    flags: int = 0
+    prediction: bytes = b""
+    label: bytes = b""
+
+
+@dataclass(slots=True)
+class _Report:
+    epoch: int
+    watermark_ms: int
+    idle: bool
+
+
+@dataclass(slots=True)
+class MemoryStore:
+    """`Store` in dictionaries. Idleness has no lease here: the one process is alive."""
+
+    max_delay_ms: int
+    _units: dict[UnitId, UnitState] = field(default_factory=dict)
+    _homes: dict[tuple[UnitId, str], HomeState] = field(default_factory=dict)
+    _reports: dict[UnitId, _Report] = field(default_factory=dict)
+    _clock: Clock = field(default_factory=Clock)
+    _pending: dict[bytes, _Pending] = field(default_factory=dict)
+    _dropped_ms: int = NO_TIME
+    _expired: tuple[int, int] = (0, 0)
+    _names: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def ping(self) -> None:
+        """Always there."""
+
+    # units
+
+    def acquire(self, unit: UnitId, models: Sequence[str]) -> UnitState:
+        held = self._units.setdefault(unit, UnitState(epoch=0))
+        held.epoch += 1
+        panes = {model: dict(held.panes[model]) for model in models if held.panes.get(model)}
+        return replace(held, panes=panes, counters=dict(held.counters), outbox=list(held.outbox))
+
+    def checkpoint(self, checkpoints: Sequence[Checkpoint]) -> list[UnitId]:
+        return [step.unit for step in checkpoints if not self._write(step)]
+
+    def _write(self, step: Checkpoint) -> bool:
+        held = self._units.get(step.unit)
+        if held is None or held.epoch != step.epoch or held.sequence not in (step.sequence, step.sequence - 1):
+            return False
+        if held.sequence == step.sequence:
+            return True
+        held.sequence, held.newest_ms, held.floor_ms = step.sequence, step.newest_ms, step.floor_ms
+        held.next_offset = held.next_offset if step.next_offset is None else step.next_offset
+        held.counters = held.counters | step.counters
+        for model, groups in step.panes.items():
+            held.panes.setdefault(model, {}).update(groups)
+        self._send(held, step.outbox)
+        return True
+
+    def _send(self, held: UnitState, messages: list[tuple[int, OutboundMessage]]) -> None:
+        if messages:
+            held.outbox.extend(messages)
+            held.outbox_end = messages[-1][0]
+
+    def trim_outbox(self, unit: UnitId, delivered: int) -> None:
+        held = self._units[unit]
+        held.outbox = [entry for entry in held.outbox if entry[0] > delivered]
+
+    # clock
+
+    def report(self, reports: Sequence[UnitReport], partitions: Partitions, now_ms: int, idle_ms: int) -> Clock:
+        for report in reports:
+            if (held := self._reports.get(report.unit)) is None or report.epoch >= held.epoch:
+                self._reports[report.unit] = _Report(report.epoch, report.watermark_ms, report.idle)
+        predictions = self._active([UnitId("predictions", p) for p in range(partitions.predictions)])
+        labels = self._active([UnitId("labels", p) for p in range(partitions.labels)])
+        self._clock = Clock(
+            max(self._clock.traffic, min(predictions, default=idle_ms)),
+            max(self._clock.performance, min(predictions + labels, default=idle_ms)),
+        )
+        return self._clock
+
+    def _active(self, units: list[UnitId]) -> list[int]:
+        """Watermarks of the units that are not idle; NO_TIME for one that never reported."""
+        held = [self._reports.get(unit, _Report(0, NO_TIME, idle=False)) for unit in units]
+        return [report.watermark_ms for report in held if not report.idle]
+
+    def wake(self, report: UnitReport, now_ms: int) -> Clock:
+        return self.report([report], Partitions(0, 0), now_ms, NO_TIME)
+
+    # join
+
+    def match(self, batch: JoinBatch) -> Matches:
+        statuses, others = bytearray(), bytearray()
+        length = -(-self.max_delay_ms // GENERATIONS)
+        ends = (batch.times_ms // length * length + length).tolist()
+        is_prediction = batch.side == "predictions"
+        late_flag = LATE_PREDICTION if is_prediction else LATE_LABEL
+        for hashed, end, late, row in zip(map(bytes, batch.hashes), ends, batch.late.tolist(), map(bytes, batch.rows), strict=True):
+            statuses.append(self._match(hashed, end, row, late_flag if late else 0, is_prediction))
+            if statuses[-1] == MATCHED:
+                held = self._pending[hashed]
+                others += bytes([held.flags]) + (held.label if is_prediction else held.prediction)
+        matches = Matches.none(batch)
+        matches.fill(np.arange(len(batch.rows)), bytes(statuses), bytes(others))
+        return matches
+
+    def _match(self, hashed: bytes, end_ms: int, row: bytes, late: int, is_prediction: bool) -> int:
+        held = self._pending.get(hashed)
+        if held is None:
+            if end_ms <= self._dropped_ms:
+                return EXPIRED
+            held = self._pending[hashed] = _Pending(end_ms)
+        mine, other = (held.prediction, held.label) if is_prediction else (held.label, held.prediction)
+        if mine:
+            if mine[:_SOURCE] != row[:_SOURCE]:
+                return DUPLICATE
+            return MATCHED if other and bool(held.flags & BY_LABEL) != is_prediction else STORED
+        if is_prediction:
+            held.prediction, held.flags = row, held.flags | HAS_PREDICTION | late
+        else:
+            held.label, held.flags = row, held.flags | HAS_LABEL | late | (BY_LABEL if other else 0)
+        return MATCHED if other else STORED
+
+    def drop_generations(self, before_ms: int) -> tuple[int, int]:
+        gone = {key: row for key, row in self._pending.items() if row.end_ms <= before_ms}
+        self._dropped_ms = max([self._dropped_ms, *(row.end_ms for row in gone.values())])
+        for key in gone:
+            del self._pending[key]
+        counted = (sum(not row.label for row in gone.values()), sum(not row.prediction for row in gone.values()))
+        self._expired = (self._expired[0] + counted[0], self._expired[1] + counted[1])
+        return counted
+
+    def expired(self) -> tuple[int, int]:
+        return self._expired
+
+    # names
+
+    def intern(self, kind: str, names: Sequence[str]) -> list[int]:
+        known = self._names.setdefault(kind, {})
+        return [known.setdefault(name, len(known) + 1) for name in names]
+
+    def names(self, kind: str, numbers: Sequence[int]) -> list[str | None]:
+        by_number = {number: name for name, number in self._names.get(kind, {}).items()}
+        return [by_number.get(number) for number in numbers]
+
+    # closing
+
+    def home(self, unit: UnitId, model: str) -> HomeState:
+        held = self._homes.get((unit, model), HomeState())
+        return HomeState(dict(held.sequence), dict(held.closed_ms), dict(held.fired_ms), dict(held.merged), dict(held.alerts))
+
+    def pane_groups(self, model: str, partitions: Partitions) -> dict[UnitId, list[PaneGroup]]:
+        return {unit: list(held.panes.get(model, {})) for unit, held in self._units.items()}
+
+    def read_panes(self, model: str, wanted: dict[UnitId, list[PaneGroup]]) -> list[tuple[PaneGroup, bytes]]:
+        panes = {unit: self._units[unit].panes.get(model, {}) for unit in wanted}
+        return [(group, panes[unit][group]) for unit, groups in wanted.items() for group in groups if group in panes[unit]]
+
+    def close(self, closings: Sequence[Closing]) -> list[UnitId]:
+        return [step.unit for step in closings if not self._close(step)]
+
+    def _close(self, step: Closing) -> bool:
+        unit = self._units.get(step.unit)
+        home = self._homes.setdefault((step.unit, step.model), HomeState())
+        sequence = home.sequence.get(step.subject, 0)
+        if unit is None or unit.epoch != step.epoch or sequence not in (step.sequence, step.sequence - 1):
+            return False
+        if sequence == step.sequence:
+            return True
+        home.sequence[step.subject], home.closed_ms[step.subject], home.fired_ms[step.subject] = (
+            step.sequence,
+            step.closed_ms,
+            step.fired_ms,
+        )
+        home.merged.update(step.merged)
+        for group in step.expired:
+            home.merged.pop(group, None)
+        for key, state in step.alerts.items():
+            if state is None:
+                home.alerts.pop(key, None)
+            else:
+                home.alerts[key] = state
+        self._send(unit, step.outbox)
+        return True
+
+    def discard_panes(self, model: str, merged: dict[UnitId, list[PaneGroup]]) -> None:
+        for unit, groups in merged.items():
+            for group in groups:
+                self._units[unit].panes.get(model, {}).pop(group, None)

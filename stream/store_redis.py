@@ -1,0 +1,286 @@
+"""The store in Redis 6.2 or later: every write is one script, checked before its first write and safe to repeat.
+
+The table of keys stands in `store.py`. Values are bytes; a pane's name and its place in time are readable in `redis-cli`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any, cast
+from urllib.parse import quote, unquote
+
+import msgspec
+import numpy as np
+import redis
+from redis.backoff import ExponentialBackoff
+from redis.commands.core import Script
+from redis.retry import Retry
+
+from sinks import OutboundMessage
+from stream.join import BUCKETS, GENERATIONS, SHARDS, JoinBatch, Matches
+from stream.results import timestamp
+from stream.store import (
+    SUBJECTS,
+    Checkpoint,
+    Clock,
+    Closing,
+    HomeState,
+    PaneGroup,
+    Partitions,
+    Subject,
+    UnitId,
+    UnitReport,
+    UnitState,
+)
+from stream.watermark import NO_TIME
+
+# Idleness that is reported less often than this no longer counts: the worker may be dead. Workers report every checkpoint (about 1 s).
+IDLE_LEASE_MS = 15_000
+DROP_BUCKETS = 128  # buckets a script call counts and unlinks: some 10 000 rows, a few ms
+READ_FIELDS = 1000  # aggregates a HMGET reads: a few MB
+
+_pack = msgspec.msgpack.encode
+
+
+class RedisStore:
+    """`Store` over one Redis. `max_delay_ms` sets the length of the join's generations."""
+
+    def __init__(self, url: str, namespace: str, *, max_delay_ms: int, timeout_s: float = 10.0) -> None:
+        self._redis = redis.Redis.from_url(
+            url,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            health_check_interval=15,
+            retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 3),  # every script may be repeated
+        )
+        self._namespace = namespace
+        self._generation_ms = -(-max_delay_ms // GENERATIONS)
+        self._scripts = {name: self._script(name) for name in ("acquire", "checkpoint", "close", "clock", "match", "drop", "intern")}
+
+    def _script(self, name: str) -> Script:
+        return self._redis.register_script(files("stream").joinpath(f"lua/{name}.lua").read_text())
+
+    def _key(self, *parts: str) -> str:
+        return ":".join((self._namespace, *parts))
+
+    def _unit(self, unit: UnitId, *parts: str) -> str:
+        return self._key(f"{{{unit}}}", *parts)
+
+    def ping(self) -> None:
+        """Raise redis.RedisError unless Redis answers."""
+        self._redis.ping()
+
+    def close_connections(self) -> None:
+        """Give the connections back."""
+        self._redis.close()
+
+    # units
+
+    def acquire(self, unit: UnitId, models: Sequence[str]) -> UnitState:
+        epoch, pairs = cast(tuple[int, list[bytes]], self._scripts["acquire"](keys=[self._unit(unit, "unit")]))
+        fields = {name.decode(): value for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
+        pipeline = self._redis.pipeline(transaction=False)
+        for model in models:
+            pipeline.hgetall(self._unit(unit, "panes", quote(model)))
+        panes = {model: _groups(held) for model, held in zip(models, pipeline.execute(), strict=True) if held}
+        entries = cast(list[tuple[bytes, dict[bytes, bytes]]], self._redis.xrange(self._unit(unit, "outbox")))
+        return UnitState(
+            epoch=epoch,
+            sequence=int(fields.get("sequence", 0)),
+            next_offset=int(fields["next_offset"]) if "next_offset" in fields else None,
+            newest_ms=int(fields.get("newest_ms", NO_TIME)),
+            floor_ms=int(fields.get("floor_ms", NO_TIME)),
+            outbox_end=int(fields.get("outbox", 0)),
+            counters={name.removeprefix("count:"): int(value) for name, value in fields.items() if name.startswith("count:")},
+            panes=panes,
+            outbox=[(int(number.split(b"-")[0]), _message(entry)) for number, entry in entries],
+        )
+
+    def checkpoint(self, checkpoints: Sequence[Checkpoint]) -> list[UnitId]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for step in checkpoints:
+            fields = {f"count:{name}": str(value) for name, value in step.counters.items()}
+            fields |= {"newest_ms": str(step.newest_ms), "floor_ms": str(step.floor_ms)}
+            if step.next_offset is not None:
+                fields["next_offset"] = str(step.next_offset)
+            if step.outbox:
+                fields["outbox"] = str(step.outbox[-1][0])
+            panes = [
+                x for model, groups in step.panes.items() for group, blob in groups.items() for x in (quote(model), _field(group), blob)
+            ]
+            self._scripts["checkpoint"](
+                keys=[self._unit(step.unit, "unit"), self._unit(step.unit, "outbox")],
+                args=[
+                    step.epoch,
+                    step.sequence,
+                    self._unit(step.unit, "panes", ""),
+                    _pack(_flat(fields)),
+                    _pack(panes),
+                    _pack(_entries(step.outbox)),
+                ],
+                client=pipeline,
+            )
+        return [step.unit for step, written in zip(checkpoints, pipeline.execute(), strict=True) if not written]
+
+    def trim_outbox(self, unit: UnitId, delivered: int) -> None:
+        self._redis.xtrim(self._unit(unit, "outbox"), minid=f"{delivered + 1}-0", approximate=False)
+
+    # clock
+
+    def report(self, reports: Sequence[UnitReport], partitions: Partitions, now_ms: int, idle_ms: int) -> Clock:
+        rows = [str(x) for r in reports for x in (r.unit, r.epoch, r.watermark_ms, int(r.idle))]
+        idle = "" if idle_ms == NO_TIME else str(idle_ms)
+        args = [str(now_ms), str(IDLE_LEASE_MS), idle, str(partitions.predictions), str(partitions.labels), *rows]
+        return Clock(*(_ms(value) for value in cast(list[bytes], self._scripts["clock"](keys=[self._key("clock")], args=args))))
+
+    def wake(self, report: UnitReport, now_ms: int) -> Clock:
+        # With no partitions to look at, the script only takes the report; '' keeps the clock where it is.
+        return self.report([report], Partitions(0, 0), now_ms, NO_TIME)
+
+    # join
+
+    def match(self, batch: JoinBatch) -> Matches:
+        starts = batch.times_ms // self._generation_ms * self._generation_ms
+        shards, generations = batch.shards(), np.unique(starts)
+        packed = batch.packed(np.searchsorted(generations, starts))
+        names = [x for start in generations.tolist() for x in (timestamp(start), start + self._generation_ms)]
+        pipeline = self._redis.pipeline(transaction=False)
+        order = [np.flatnonzero(shards == shard) for shard in np.unique(shards)]
+        for rows in order:
+            tag = f"{{join/{shards[rows[0]]}}}"
+            self._scripts["match"](
+                keys=[self._key(tag, "generations")],
+                args=["P" if batch.side == "predictions" else "L", self._key(tag, "pending", ""), packed[rows].tobytes(), *names],
+                client=pipeline,
+            )
+        matches = Matches.none(batch)
+        for rows, (statuses, others) in zip(order, pipeline.execute(), strict=True):
+            matches.fill(rows, statuses, others)
+        return matches
+
+    def drop_generations(self, before_ms: int) -> tuple[int, int]:
+        totals = np.zeros(2, np.int64)
+        for shard in range(SHARDS):
+            tag = f"{{join/{shard}}}"
+            generations = self._key(tag, "generations")
+            held = cast(dict[bytes, bytes], self._redis.hgetall(generations))
+            ended = {name.decode(): int(end) for name, end in held.items() if name != b"dropped" and int(end) <= before_ms}
+            if not ended:
+                continue
+            self._redis.hset(generations, "dropped", max(ended.values()))  # first, so that nothing is stored behind the sweep
+            for name in ended:
+                prefix = self._key(tag, "pending", name)
+                for first in range(0, BUCKETS, DROP_BUCKETS):
+                    counted = self._scripts["drop"](keys=[self._key(tag, "counts")], args=[prefix, first, first + DROP_BUCKETS - 1])
+                    totals += np.array(counted)
+            self._redis.hdel(generations, *ended)
+        return int(totals[0]), int(totals[1])
+
+    def expired(self) -> tuple[int, int]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in range(SHARDS):
+            pipeline.hmget(self._key(f"{{join/{shard}}}", "counts"), "predictions", "labels")
+        predictions, labels = zip(*pipeline.execute(), strict=True)
+        return sum(int(x or 0) for x in predictions), sum(int(x or 0) for x in labels)
+
+    # names
+
+    def intern(self, kind: str, names: Sequence[str]) -> list[int]:
+        if not names:
+            return []
+        return cast(list[int], self._scripts["intern"](keys=[self._key("names", kind), self._key("numbers", kind)], args=list(names)))
+
+    def names(self, kind: str, numbers: Sequence[int]) -> list[str | None]:
+        if not numbers:
+            return []
+        held = cast(list[bytes | None], self._redis.hmget(self._key("numbers", kind), [str(n) for n in numbers]))
+        return [name.decode() if name is not None else None for name in held]
+
+    # closing
+
+    def home(self, unit: UnitId, model: str) -> HomeState:
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.hgetall(self._unit(unit, "closing", quote(model)))
+        pipeline.hgetall(self._unit(unit, "merged", quote(model)))
+        fields, merged = pipeline.execute()
+        held = {name.decode(): value for name, value in fields.items()}
+
+        def numbers(what: str) -> dict[Subject, int]:
+            return {subject: int(held[f"{subject}:{what}"]) for subject in SUBJECTS if f"{subject}:{what}" in held}
+
+        alerts = {name.removeprefix("alert:"): value for name, value in held.items() if name.startswith("alert:")}
+        return HomeState(numbers("sequence"), numbers("closed"), numbers("fired"), _groups(merged), alerts)
+
+    def pane_groups(self, model: str, partitions: Partitions) -> dict[UnitId, list[PaneGroup]]:
+        units = [UnitId("predictions", p) for p in range(partitions.predictions)] + [UnitId("labels", p) for p in range(partitions.labels)]
+        pipeline = self._redis.pipeline(transaction=False)
+        for unit in units:
+            pipeline.hkeys(self._unit(unit, "panes", quote(model)))
+        return {unit: [_group(name) for name in names] for unit, names in zip(units, pipeline.execute(), strict=True)}
+
+    def read_panes(self, model: str, wanted: dict[UnitId, list[PaneGroup]]) -> list[tuple[PaneGroup, bytes]]:
+        pipeline = self._redis.pipeline(transaction=False)
+        slices = [(unit, groups[i : i + READ_FIELDS]) for unit, groups in wanted.items() for i in range(0, len(groups), READ_FIELDS)]
+        for unit, groups in slices:
+            pipeline.hmget(self._unit(unit, "panes", quote(model)), [_field(group) for group in groups])
+        found = zip(slices, pipeline.execute(), strict=True)
+        return [(group, blob) for (_, groups), blobs in found for group, blob in zip(groups, blobs, strict=True) if blob is not None]
+
+    def close(self, closings: Sequence[Closing]) -> list[UnitId]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for step in closings:
+            fields = {f"{step.subject}:closed": str(step.closed_ms), f"{step.subject}:fired": str(step.fired_ms)}
+            alerts = {f"alert:{key}": value for key, value in step.alerts.items()}
+            model = quote(step.model)
+            self._scripts["close"](
+                keys=[self._unit(step.unit, *parts) for parts in (("unit",), ("closing", model), ("merged", model), ("outbox",))],
+                args=[
+                    step.epoch,
+                    step.subject,
+                    step.sequence,
+                    _pack(_flat(fields | {key: value for key, value in alerts.items() if value is not None})),
+                    _pack([key for key, value in alerts.items() if value is None]),
+                    _pack([x for group, blob in step.merged.items() for x in (_field(group), blob)]),
+                    _pack([_field(group) for group in step.expired]),
+                    _pack(_entries(step.outbox)),
+                ],
+                client=pipeline,
+            )
+        return [step.unit for step, written in zip(closings, pipeline.execute(), strict=True) if not written]
+
+    def discard_panes(self, model: str, merged: dict[UnitId, list[PaneGroup]]) -> None:
+        pipeline = self._redis.pipeline(transaction=False)
+        for unit, groups in merged.items():
+            if groups:
+                pipeline.hdel(self._unit(unit, "panes", quote(model)), *(_field(group) for group in groups))
+        pipeline.execute()
+
+
+def _field(group: PaneGroup) -> str:
+    """`traffic|2026-11-20T16:00:00.000Z|version|segment`, the last two with `|` and control characters escaped."""
+    return "|".join((group.subject, timestamp(group.start_ms), quote(group.version, safe="=+ :,"), quote(group.segment, safe="=+ :,")))
+
+
+def _group(field: bytes) -> PaneGroup:
+    subject, start, version, segment = field.decode().split("|")
+    start_ms = int(np.datetime64(start.removesuffix("Z"), "ms").astype(np.int64))
+    return PaneGroup(cast(Subject, subject), start_ms, unquote(version), unquote(segment))
+
+
+def _groups(held: Mapping[bytes, bytes]) -> dict[PaneGroup, bytes]:
+    return {_group(field): blob for field, blob in held.items()}
+
+
+def _flat(fields: Mapping[str, Any]) -> list[Any]:
+    return [x for pair in fields.items() for x in pair]
+
+
+def _entries(outbox: Iterable[tuple[int, OutboundMessage]]) -> list[int | str | bytes]:
+    return [x for number, message in outbox for x in (number, message.topic, message.key or b"", message.value)]
+
+
+def _message(entry: Mapping[bytes, bytes]) -> OutboundMessage:
+    return OutboundMessage(entry[b"topic"].decode(), entry[b"key"] or None, entry[b"value"])
+
+
+def _ms(value: bytes) -> int:
+    return int(value) if value else NO_TIME
