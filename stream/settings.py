@@ -1,0 +1,327 @@
+"""The configuration: one frozen tree, read once from a YAML file and the environment, and each model's effective values.
+
+Unknown keys are refused, and all problems are reported at once. The core takes the values of `ModelSettings`, never the tree. Durations
+are int milliseconds (`_ms`); in the file the key has no suffix (`out_of_orderness: 5s`). `config/driftstream.yaml` explains every key.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+
+from stream.settings_errors import explain
+from stream.settings_events import EventSettings
+from stream.settings_file import ConfigError, read_document
+from stream.settings_thresholds import (
+    BUILT_IN_DRIFT,
+    BUILT_IN_PERFORMANCE,
+    DriftSection,
+    ModelDriftSection,
+    PerformanceSection,
+    Rules,
+    contradictions,
+    resolve,
+)
+from stream.settings_values import (
+    Brokers,
+    ClassName,
+    FilePath,
+    Host,
+    KeyPath,
+    Name,
+    Namespace,
+    Option,
+    OptionName,
+    RedisUrl,
+    Section,
+    Switch,
+    Text,
+    Topic,
+    broken,
+    duration,
+    duration_text,
+    refuse,
+    whole,
+)
+from stream.windows import WindowSpec, pane_length
+
+_PANES_MAX = 10_000  # of one window: a close reads and merges this many; 7d in panes of 1m is 10 080 and already too fine
+
+
+class Topics(Section):
+    predictions: Topic = "driftstream.predictions"
+    labels: Topic = "driftstream.labels"
+    results: Topic = "driftstream.results"
+    alerts: Topic = "driftstream.alerts"
+    late: Topic = "driftstream.late"
+    dead_letter: Topic = "driftstream.dead-letter"
+
+    @field_validator("*")
+    @classmethod
+    def _distinct(cls, topic: str, info: ValidationInfo) -> str:
+        # Kafka's metrics map "." to "_", so it warns of topics that differ only there
+        for other, name in info.data.items():
+            if name.replace(".", "_") == topic.replace(".", "_"):
+                raise broken(f"a topic other than that of {other} ('.' and '_' count as equal in Kafka)")
+        return topic
+
+
+class KafkaSettings(Section):
+    brokers: Brokers = "localhost:9092"
+    group: Text = "driftstream"
+    start: Literal["earliest", "latest"] = "earliest"
+    topics: Topics = Topics()
+    options: Mapping[OptionName, Option] = {}
+
+    def client_options(self) -> dict[str, str]:
+        """`options` in clear text, for librdkafka and nothing else."""
+        return {key: value.get_secret_value() for key, value in self.options.items()}
+
+
+class RedisSettings(Section):
+    url: RedisUrl = SecretStr("redis://localhost:6379/0")
+    namespace: Namespace = "driftstream"
+
+    def masked_url(self) -> str:
+        """The address without user, password and query, for logs."""
+        url = urlsplit(self.url.get_secret_value())
+        return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+
+
+class TimeSettings(Section):
+    out_of_orderness_ms: Annotated[int, duration("0s")] = Field(default=5_000, alias="out_of_orderness")
+    allowed_lateness_ms: Annotated[int, duration("0s")] = Field(default=0, alias="allowed_lateness")
+    idle_after_ms: Annotated[int, duration("1ms")] = Field(default=30_000, alias="idle_after")
+    when_idle: Literal["wall_clock", "hold"] = "wall_clock"
+    max_future_skew_ms: Annotated[int, duration("0s")] = Field(default=300_000, alias="max_future_skew")
+
+
+class LabelSettings(Section):
+    max_delay_ms: Annotated[int, duration("1ms")] = Field(default=604_800_000, alias="max_delay")
+    clock: Literal["event", "arrival"] = "event"
+
+
+class WindowSection(Section):
+    name: Name | None = None
+    size_ms: Annotated[int, duration("1ms")] = Field(alias="size")
+    slide_ms: Annotated[int, duration("1ms")] | None = Field(default=None, alias="slide")
+
+    @field_validator("slide_ms")
+    @classmethod
+    def _covers_all_time(cls, slide_ms: int | None, info: ValidationInfo) -> int | None:
+        size_ms = info.data.get("size_ms")
+        if slide_ms is not None and size_ms is not None and slide_ms > size_ms:
+            raise broken(f"at most the size, {duration_text(size_ms)}: between the windows events would count nowhere")
+        return slide_ms
+
+    def spec(self) -> WindowSpec:
+        """The window family, name and slide filled in."""
+        slide_ms = self.slide_ms or self.size_ms
+        sliding = "" if slide_ms == self.size_ms else f"/{duration_text(slide_ms)}"
+        return WindowSpec(self.name or duration_text(self.size_ms) + sliding, self.size_ms, slide_ms)
+
+
+def _check_windows(windows: tuple[WindowSection, ...]) -> tuple[WindowSection, ...]:
+    if not windows:
+        raise broken("at least one window")
+    specs = [window.spec() for window in windows]
+    pane_ms = pane_length(specs)
+    names = [spec.name for spec in specs]
+    refuse(
+        ((i, "name"), f"a name of its own, {spec.name!r} is window {names.index(spec.name)}")
+        for i, spec in enumerate(specs)
+        if names.index(spec.name) < i
+    )
+    refuse(
+        (
+            (i, "size"),
+            f"at most {_PANES_MAX} panes of {duration_text(pane_ms)}, the greatest common divisor of all sizes and slides of the model",
+        )
+        for i, spec in enumerate(specs)
+        if spec.size_ms > _PANES_MAX * pane_ms
+    )
+    return windows
+
+
+Windows = Annotated[tuple[WindowSection, ...], AfterValidator(_check_windows)]
+
+
+class ModelSection(Section):
+    """A model as it stands in the file; `Settings.model` gives its effective values."""
+
+    reference: FilePath | None = None
+    task: Literal["classification"] = "classification"
+    classes: tuple[ClassName, ...]
+    positive: Text | None = None
+    labels: Switch = True
+    windows: Windows | None = None
+    segments: tuple[Name, ...] = ()
+    segment_values_max: Annotated[int, whole(1, 10_000)] = 50
+    versions_max: Annotated[int, whole(1, 1_000)] = 20
+    drift: ModelDriftSection = ModelDriftSection()
+    performance: PerformanceSection = PerformanceSection()
+
+    @field_validator("reference")
+    @classmethod
+    def _relative_to_the_file(cls, reference: Path | None, info: ValidationInfo) -> Path | None:
+        return reference and (info.context or Path()) / reference
+
+    @field_validator("classes", "segments")
+    @classmethod
+    def _unique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        refuse(((i,), "each name once") for i, name in enumerate(names) if name in names[:i])
+        return names
+
+    @field_validator("classes")
+    @classmethod
+    def _two_or_more(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(classes) < 2:
+            raise broken("at least two classes")
+        return classes
+
+    @field_validator("positive")
+    @classmethod
+    def _is_a_class(cls, positive: str | None, info: ValidationInfo) -> str | None:
+        classes = info.data.get("classes")
+        if positive is not None and classes is not None and positive not in classes:
+            raise broken(f"one of the classes, {', '.join(classes)}")
+        return positive
+
+    def contradictions(self, drift: Sequence[DriftSection], performance: Sequence[PerformanceSection]) -> Iterator[tuple[KeyPath, str]]:
+        """What the thresholds of this model and those it inherits say against each other."""
+        for path, rule in contradictions([*drift, self.drift]):
+            yield ("drift", *path), rule
+        for feature, section in self.drift.features.items():
+            for path, rule in contradictions([*drift, self.drift, section]):
+                yield ("drift", "features", feature, *path), rule
+        for path, rule in contradictions([*performance, self.performance]):
+            yield ("performance", *path), rule
+
+
+class WorkerSettings(Section):
+    web_host: Host = "127.0.0.1"
+    web_port: Annotated[int, whole(1, 65_535)] = 8080
+    batch_size: Annotated[int, whole(1, 1_000_000)] = 10_000
+    checkpoint_every_ms: Annotated[int, duration("10ms", "1m")] = Field(default=1_000, alias="checkpoint_every")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """The effective values of one model, inheritance resolved."""
+
+    name: str
+    reference: Path | None
+    task: Literal["classification"]
+    classes: tuple[str, ...]
+    positive: str | None
+    labels: bool
+    windows: tuple[WindowSpec, ...]
+    pane_ms: int
+    segments: tuple[str, ...]
+    segment_values_max: int
+    versions_max: int
+    drift: Rules
+    feature_drift: Mapping[str, Rules]
+    performance: Rules
+
+    def drift_for(self, feature: str) -> Rules:
+        """The rules for the drift of `feature`."""
+        return self.feature_drift.get(feature, self.drift)
+
+
+class Settings(Section):
+    """The whole tree."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    time: TimeSettings = TimeSettings()
+    events: EventSettings = EventSettings()
+    labels: LabelSettings = LabelSettings()
+    windows: Windows = (WindowSection(size=60_000), WindowSection(size=600_000, slide=60_000))
+    drift: DriftSection = DriftSection()
+    performance: PerformanceSection = PerformanceSection()
+    models: Mapping[Name, ModelSection]
+    worker: WorkerSettings = WorkerSettings()
+
+    @field_validator("drift")
+    @classmethod
+    def _drift_agrees(cls, drift: DriftSection) -> DriftSection:
+        refuse(contradictions([BUILT_IN_DRIFT, drift]))
+        return drift
+
+    @field_validator("models")
+    @classmethod
+    def _models_agree(cls, models: Mapping[str, ModelSection], info: ValidationInfo) -> Mapping[str, ModelSection]:
+        if not models:
+            raise broken("at least one model")
+        drift = [BUILT_IN_DRIFT, info.data.get("drift", DriftSection())]
+        performance = [info.data.get("performance", PerformanceSection())]
+        refuse(((name, *path), rule) for name, model in models.items() for path, rule in model.contradictions(drift, performance))
+        return models
+
+    def model(self, name: str) -> ModelSettings:
+        """The effective values of a model; KeyError if it is not configured."""
+        section = self.models[name]
+        windows = tuple(window.spec() for window in section.windows or self.windows)
+        drift = [BUILT_IN_DRIFT, self.drift, section.drift]
+        return ModelSettings(
+            name=name,
+            reference=section.reference,
+            task=section.task,
+            classes=section.classes,
+            positive=section.positive,
+            labels=section.labels,
+            windows=windows,
+            pane_ms=pane_length(windows),
+            segments=section.segments,
+            segment_values_max=section.segment_values_max,
+            versions_max=section.versions_max,
+            drift=resolve(drift),
+            feature_drift={feature: resolve([*drift, own]) for feature, own in section.drift.features.items()},
+            performance=resolve([BUILT_IN_PERFORMANCE, self.performance, section.performance]),
+        )
+
+
+def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
+    """The settings in the file at `path`, with `${NAME}` replaced from `environ`.
+
+    Raises:
+        ConfigError: the file cannot be read, or something in it breaks a rule; it lists all that does.
+    """
+    document = read_document(path, environ)
+    problems = list(document.problems)
+    try:
+        settings = Settings.model_validate(document.tree, context=path.parent)
+    except ValidationError as error:
+        problems += explain(error, Settings, document)
+    if problems:  # outside the except block: a ConfigError must not carry pydantic's error, which holds the values
+        raise ConfigError(path, problems)
+    return settings
+
+
+def settings_summary(settings: Settings) -> str:
+    """What the settings come to, for a human: addresses without secrets, topics, windows, panes, and each model."""
+    kafka = settings.kafka
+    lines = [
+        f"Kafka    {kafka.brokers}, group {kafka.group}, from {kafka.start}"
+        + (f", options {', '.join(kafka.options)}" if kafka.options else ""),
+        f"Redis    {settings.redis.masked_url()}, namespace {settings.redis.namespace}",
+        *(f"topic    {name:<12} {topic}" for name, topic in kafka.topics),
+    ]
+    for model in map(settings.model, settings.models):
+        windows = ", ".join(f"{window.name} ({window.kind})" for window in model.windows)
+        lines += [
+            f"model    {model.name}: {model.task}, classes {', '.join(model.classes)}, {_averages(model)}",
+            f"         windows {windows}; panes of {duration_text(model.pane_ms)}",
+            f"         reference {model.reference or 'none: no drift scores'}; segments {', '.join(model.segments) or 'none'}",
+        ]
+    return "\n".join(lines)
+
+
+def _averages(model: ModelSettings) -> str:
+    if not model.labels:
+        return "no labels: no performance"
+    return f"positive {model.positive}" if model.positive is not None else "macro averages"
