@@ -1,0 +1,80 @@
+"""Every classification metric from one confusion matrix. What is undefined is None: never 0, never 0.5, never NaN.
+
+`confusion` is (k, k) int64, `confusion[i, j]` rows of label i predicted as j. With `positive` (a class index) precision, recall and f1
+are that class's own. Without, they are macro averages as in scikit-learn with its default labels and zero_division=0: the plain mean over
+the classes that occur as label or as prediction. In that mean a class that is never predicted has precision 0 and one that never occurs
+as label has recall 0; leaving it out would reward a model for giving a class up.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from detectors.counts import Counts
+
+Metric = Callable[[Counts, int | None], float | None]
+
+
+def accuracy(confusion: Counts, positive: int | None = None) -> float | None:
+    """Share of rows predicted right, in [0, 1]; None without rows. `positive` changes nothing; all metrics share one signature.
+
+    >>> accuracy(np.array([[4, 1], [2, 3]]))
+    0.7
+    """
+    hits, labelled, _ = _by_class(confusion, positive)
+    return float(hits.sum() / labelled.sum()) if labelled.any() else None
+
+
+def precision(confusion: Counts, positive: int | None = None) -> float | None:
+    """Share of the predictions of a class that are right, in [0, 1]; None if `positive` is never predicted, or without rows.
+
+    >>> precision(np.array([[4, 1], [2, 3]]), 1)
+    0.75
+    >>> precision(np.array([[4, 0], [2, 0]]), 1) is None
+    True
+    """
+    hits, labelled, predicted = _by_class(confusion, positive)
+    return _ratio(hits, predicted, labelled + predicted, positive)
+
+
+def recall(confusion: Counts, positive: int | None = None) -> float | None:
+    """Share of the rows of a class that are found, in [0, 1]; None if `positive` never occurs as label, or without rows.
+
+    >>> recall(np.array([[4, 1], [2, 3]]), 1)
+    0.6
+    """
+    hits, labelled, predicted = _by_class(confusion, positive)
+    return _ratio(hits, labelled, labelled + predicted, positive)
+
+
+def f1(confusion: Counts, positive: int | None = None) -> float | None:
+    """2 tp / (2 tp + fp + fn), in [0, 1]; None if `positive` occurs neither as label nor as prediction, or without rows.
+
+    Macro: the mean of the classes' f1, not the harmonic mean of macro precision and recall.
+
+    >>> round(f1(np.array([[4, 1], [2, 3]]), 1), 4)
+    0.6667
+    """
+    hits, labelled, predicted = _by_class(confusion, positive)
+    return _ratio(2 * hits, labelled + predicted, labelled + predicted, positive)
+
+
+METRICS: dict[str, Metric] = {"accuracy": accuracy, "precision": precision, "recall": recall, "f1": f1}
+
+
+def _by_class(confusion: Counts, positive: int | None) -> tuple[Counts, Counts, Counts]:
+    """Rows right, rows labelled and rows predicted, each (k,)."""
+    if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1]:
+        raise ValueError(f"cannot read confusion matrix: shape={confusion.shape!r}, expected (k, k); rows are labels, columns predictions")
+    if (confusion < 0).any():
+        raise ValueError(f"cannot read confusion matrix: least count={int(confusion.min())!r}, expected >= 0; counts are never subtracted")
+    if positive is not None and not 0 <= positive < len(confusion):
+        raise ValueError(f"cannot pick class: positive={positive!r}, expected 0 <= positive < k={len(confusion)!r}; it is an index")
+    return confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+
+
+def _ratio(hits: Counts, rows: Counts, occurs: Counts, positive: int | None) -> float | None:
+    """hits / rows of class `positive`, else its mean over the classes with occurs > 0, 0 / 0 counting as 0; None if undefined."""
+    if positive is not None:
+        return float(hits[positive] / rows[positive]) if rows[positive] else None
+    return float((hits / np.maximum(rows, 1))[occurs > 0].mean()) if occurs.any() else None

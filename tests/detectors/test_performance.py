@@ -1,0 +1,103 @@
+"""Metrics from the confusion matrix against scikit-learn on the raw rows, at every prefix of the stream; the undefined by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_score, recall_score
+
+from detectors.performance import METRICS, accuracy, f1, precision, recall
+
+Rows = NDArray[np.int64]
+ORACLES = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
+
+
+def stream(seed: int, rows: int, classes: list[int], share_right: float = 0.6) -> tuple[Rows, Rows]:
+    """Labels and predictions of `rows` rows of a classifier that is right about as often as asked."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(classes, rows)
+    return labels, np.where(rng.random(rows) < share_right, labels, rng.choice(classes, rows))
+
+
+def by_scikit_learn(metric: str, labels: Rows, predictions: Rows, positive: int | None) -> float:
+    if metric == "accuracy":
+        return float(accuracy_score(labels, predictions))
+    if positive is None:
+        return float(ORACLES[metric](labels, predictions, average="macro", zero_division=0))
+    return float(ORACLES[metric](labels, predictions, labels=[positive], average="macro", zero_division=np.nan))
+
+
+STREAMS = {
+    "binary": (2, *stream(1, 60, [0, 1])),
+    "binary, rare positives": (2, *stream(2, 60, [0] * 30 + [1], 0.9)),
+    "binary, all right": (2, *stream(3, 30, [0, 1], 1.0)),
+    "binary, one class only": (2, *stream(4, 30, [0])),
+    "binary, never predicted positive": (2, stream(5, 60, [0, 1])[0], np.zeros(60, np.int64)),
+    "binary, always predicted positive": (2, stream(6, 60, [0, 1])[0], np.ones(60, np.int64)),
+    "four classes": (4, *stream(7, 60, [0, 1, 2, 3])),
+    "four classes, two of them missing": (4, *stream(8, 80, [0, 3])),
+    "four classes, predictions and labels disjoint": (4, stream(9, 60, [0, 1])[0], stream(10, 60, [2, 3])[0]),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("metric", METRICS)
+def test_metric_agrees_with_scikit_learn_on_every_prefix(metric: str, name: str) -> None:
+    k, labels, predictions = STREAMS[name]
+    for rows in range(1, len(labels) + 1):
+        seen = labels[:rows], predictions[:rows]
+        confusion = confusion_matrix(*seen, labels=range(k))
+        for positive in (None, *range(k)):
+            ours, theirs = METRICS[metric](confusion, positive), by_scikit_learn(metric, *seen, positive)
+            assert ours == (None if math.isnan(theirs) else pytest.approx(theirs, rel=1e-12)), (rows, positive)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("positive", [None, 0, 1])
+def test_every_metric_is_undefined_without_rows(metric: str, positive: int | None) -> None:
+    assert METRICS[metric](np.zeros((2, 2), np.int64), positive) is None
+
+
+def test_precision_is_undefined_without_predicted_positives_while_recall_is_zero() -> None:
+    confusion = np.array([[8, 0], [2, 0]])
+    assert precision(confusion, positive=1) is None
+    assert recall(confusion, positive=1) == 0.0
+    assert f1(confusion, positive=1) == 0.0
+
+
+def test_recall_is_undefined_without_positives_while_precision_is_zero() -> None:
+    confusion = np.array([[8, 2], [0, 0]])
+    assert recall(confusion, positive=1) is None
+    assert precision(confusion, positive=1) == 0.0
+    assert f1(confusion, positive=1) == 0.0
+
+
+def test_f1_is_undefined_only_with_neither_positives_nor_predicted_positives() -> None:
+    assert f1(np.array([[8, 0], [0, 0]]), positive=1) is None
+
+
+def test_macro_average_leaves_out_absent_classes_and_counts_given_up_ones_as_zero() -> None:
+    confusion = np.array([[6, 0, 0], [4, 0, 0], [0, 0, 0]])  # class 1 is never predicted, class 2 never seen
+    assert precision(confusion) == pytest.approx((0.6 + 0) / 2)
+    assert recall(confusion) == pytest.approx((1 + 0) / 2)
+
+
+def test_accuracy_does_not_depend_on_the_positive_class() -> None:
+    assert accuracy(np.array([[4, 1], [2, 3]]), 0) == accuracy(np.array([[4, 1], [2, 3]]), 1) == 0.7
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(
+    ("confusion", "positive", "message"),
+    [
+        ([[1, 2]], None, r"cannot read confusion matrix: shape=\(1, 2\), expected \(k, k\); "),
+        ([1, 2], None, r"cannot read confusion matrix: shape=\(2,\), expected \(k, k\); "),
+        ([[1, -2], [0, 3]], None, "cannot read confusion matrix: least count=-2, expected >= 0; "),
+        ([[1, 2], [0, 3]], 2, "cannot pick class: positive=2, expected 0 <= positive < k=2; "),
+        ([[1, 2], [0, 3]], -1, "cannot pick class: positive=-1, expected 0 <= positive < k=2; "),
+    ],
+)
+def test_matrices_and_classes_that_do_not_fit_are_refused(metric: str, confusion: list[int], positive: int | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        METRICS[metric](np.array(confusion), positive)
