@@ -7,7 +7,8 @@ Label values are bounded by the configuration (model, version, segment, feature,
 import math
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Literal, NamedTuple, TypeGuard
+from itertools import product
+from typing import Literal, NamedTuple, TypeGuard, get_args
 
 from msgspec import UNSET
 from msgspec.structs import asdict
@@ -15,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from stream.results import Alert, Performance, Result, Score
+from stream.results import Alert, AlertKind, Performance, Result, Score
 
 Subject = Literal["traffic", "performance"]
 LabelOutcome = Literal["matched", "waiting", "duplicate", "malformed", "late"]
@@ -90,7 +91,7 @@ class Gauges:
         self._duplicates = counter("duplicates_total", "Predictions whose id had been seen before.", "model")
         self._dead_letters = counter("dead_letter_total", "Messages that could not be counted, by reason.", "reason")
         self._alerts = counter("alerts_total", "Alert transitions emitted.", "model", "kind", "severity", "status")
-        self._watermark = gauge("watermark_seconds", "Watermark, event time in seconds since the epoch.", "subject")
+        self._watermark = gauge("watermark_seconds", "Watermark over all units, event time in seconds since the epoch.", "subject")
         self._lag = gauge("consumer_lag", "Messages in the partition that are not consumed yet.", "topic", "partition")
         self._units = gauge("units_owned", "Topic-partitions this worker owns.")
         self._outbox = gauge("outbox_length", "Messages waiting in the outbox of the units this worker owns.")
@@ -105,6 +106,8 @@ class Gauges:
     def observe_result(self, result: Result) -> None:
         """Export the result, unless a newer window or revision of the same series has been."""
         self._windows.observe(result)
+        for kind, severity, status in product(get_args(AlertKind), ("warning", "critical"), ("firing", "resolved")):
+            self._alerts.labels(result.model, kind, severity, status)  # at 0, before the first alert
 
     def observe_alert(self, alert: Alert) -> None:
         self._alerts.labels(alert.model, alert.kind, alert.severity, alert.status).inc()
@@ -137,7 +140,7 @@ class Gauges:
         self._dead_letters.labels(reason).inc(n)
 
     def set_watermark(self, subject: Subject, watermark_ms: int | None) -> None:
-        """Export the watermark; None removes it."""
+        """Export the minimum over all units of the group, as the store keeps it; None removes it."""
         if watermark_ms is None:
             self._watermark.remove(subject)
         else:
