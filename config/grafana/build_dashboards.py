@@ -1,0 +1,341 @@
+"""Writes the Grafana dashboard: `python config/grafana/build_dashboards.py`, which needs the development packages."""
+
+from pathlib import Path
+
+from grafana_foundation_sdk.builders import common, dashboard, prometheus, statetimeline, timeseries
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.common import (
+    GraphDrawStyle,
+    LegendDisplayMode,
+    LegendPlacement,
+    StackingMode,
+    TooltipDisplayMode,
+    VisibilityMode,
+)
+from grafana_foundation_sdk.models.dashboard import (
+    Dashboard,
+    DashboardCursorSync,
+    DataSourceRef,
+    DynamicConfigValue,
+    Panel,
+    Threshold,
+    ThresholdsMode,
+    ValueMap,
+    ValueMappingResult,
+    VariableOption,
+    VariableRefresh,
+    VariableSort,
+)
+
+FILE = Path(__file__).parent / "dashboards" / "driftstream.json"
+SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
+OF_MODEL = 'model=~"$model",version=~"$version"'
+OF_WINDOW = OF_MODEL + ',segment=~"$segment",window=~"$window"'
+# What "All" means for a segment: the series without one, which stand for all traffic. An empty group, since Grafana ignores an empty text.
+NO_SEGMENT = "()"
+WINDOW_END = "driftstream_window_end_seconds"
+SEVERITIES = ValueMap(
+    options={
+        "-1": ValueMappingResult(text="too little data", color="gray", index=0),
+        "0": ValueMappingResult(text="ok", color="green", index=1),
+        "1": ValueMappingResult(text="warning", color="orange", index=2),
+        "2": ValueMappingResult(text="critical", color="red", index=3),
+    }
+)
+Query = tuple[str, str]  # expression, legend
+
+
+def graph(title: str, description: str, unit: str, *queries: Query) -> timeseries.Panel:
+    """Lines over time, a third of the width."""
+    panel = (
+        timeseries.Panel()
+        .title(title)
+        .description(description)
+        .datasource(SOURCE)
+        .unit(unit)
+        .span(8)
+        .height(8)
+        .line_width(1)
+        .fill_opacity(5)
+        .show_points(VisibilityMode.NEVER)
+        .axis_soft_min(0)
+        .legend(common.VizLegendOptions().display_mode(LegendDisplayMode.LIST).placement(LegendPlacement.BOTTOM).show_legend(True))
+        .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
+    )
+    for query in targets(queries):
+        panel = panel.with_target(query)
+    return panel
+
+
+def verdicts(title: str, description: str, *queries: Query) -> statetimeline.Panel:
+    """Severities over time, one row for each series."""
+    panel = (
+        statetimeline.Panel()
+        .title(title)
+        .description(description)
+        .datasource(SOURCE)
+        .span(8)
+        .height(8)
+        .mappings([SEVERITIES])
+        .thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps([Threshold(value=None, color="green")]))
+        .merge_values(True)
+        .show_value(VisibilityMode.NEVER)
+        .legend(common.VizLegendOptions().display_mode(LegendDisplayMode.LIST).placement(LegendPlacement.BOTTOM).show_legend(True))
+    )
+    for query in targets(queries):
+        panel = panel.with_target(query)
+    return panel
+
+
+def targets(queries: tuple[Query, ...]) -> list[prometheus.Dataquery]:
+    return [
+        prometheus.Dataquery().expr(expr).legend_format(legend).ref_id(chr(ord("A") + i)).datasource(SOURCE).range()
+        for i, (expr, legend) in enumerate(queries)
+    ]
+
+
+def variable(
+    name: str,
+    description: str,
+    *,
+    metric: str,
+    within: str = "",
+    multi: bool = False,
+    all_value: str | None = None,
+    default: str | None = None,
+) -> dashboard.QueryVariable:
+    """A template variable with the values that a label has."""
+    query = f"label_values({metric}{{{within}}}, {name})" if within else f"label_values({metric}, {name})"
+    built = (
+        dashboard.QueryVariable(name)
+        .label(name)
+        .description(description)
+        .datasource(SOURCE)
+        .query({"query": query, "refId": name})
+        .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(VariableSort.ALPHABETICAL_ASC)
+        .multi(multi)
+    )
+    if all_value is not None:
+        built = built.include_all(True).all_value(all_value)
+    return built if default is None else built.current(VariableOption(selected=True, text=default, value=default))
+
+
+def quantiles(histogram: str) -> list[Query]:
+    buckets = f"sum by (le) (rate({histogram}_bucket[$__rate_interval]))"
+    return [(f"histogram_quantile({q}, {buckets})", f"p{q * 100:.0f}") for q in (0.5, 0.99)]
+
+
+def drift_scores() -> timeseries.Panel:
+    panel = graph(
+        "Drift score by feature",
+        "Of the newest closed window. Dashed: the threshold a score was judged by.",
+        "short",
+        (
+            f'max by (model, version, feature) (driftstream_drift_score{{{OF_WINDOW},method=~"$method"}})',
+            "{{feature}} ({{model}} {{version}})",
+        ),
+        (f'max by (method, severity) (driftstream_drift_threshold{{{OF_WINDOW},method=~"$method"}})', "{{method}} {{severity}} threshold"),
+    )
+    dashed = DynamicConfigValue(id_val="custom.lineStyle", value={"fill": "dash", "dash": [10, 10]})
+    for level, color in (("warning", "orange"), ("critical", "red")):
+        panel = panel.override_by_regexp(
+            f"/{level} threshold$/",
+            [dashed, DynamicConfigValue(id_val="color", value={"mode": "fixed", "fixedColor": color})],
+        )
+    return panel
+
+
+def drift_panels() -> list[Builder[Panel]]:
+    return [
+        graph(
+            "Predictions per second",
+            "Counted in a window, so without late events and duplicates.",
+            "reqps",
+            (f"sum by (model, version) (rate(driftstream_predictions_total{{{OF_MODEL}}}[$__rate_interval]))", "{{model}} {{version}}"),
+        ),
+        drift_scores(),
+        verdicts(
+            "Drift severity",
+            "The verdict on each feature's score.",
+            (
+                f'max by (model, version, feature) (driftstream_drift_severity{{{OF_WINDOW},method=~"$method"}})',
+                "{{feature}} ({{model}} {{version}})",
+            ),
+        ),
+        graph(
+            "Data quality",
+            "The ten largest shares of predictions whose value of a feature is missing, of the wrong type, unseen or out of range.",
+            "percentunit",
+            (
+                f"topk(10, max by (model, version, feature, metric) (driftstream_quality_ratio{{{OF_WINDOW}}}))",
+                "{{feature}} {{metric}} ({{model}} {{version}})",
+            ),
+        ),
+        graph(
+            "Alerts emitted",
+            "Alerts that started, changed or were resolved, on the alerts topic.",
+            "short",
+            (
+                'sum by (model, kind, severity, status) (increase(driftstream_alerts_total{model=~"$model"}[$__rate_interval]))',
+                "{{model}} {{kind}} {{severity}} {{status}}",
+            ),
+        )
+        .draw_style(GraphDrawStyle.BARS)
+        .fill_opacity(60)
+        .stacking(common.StackingConfig().mode(StackingMode.NORMAL)),
+        graph(
+            "Prometheus alerts firing",
+            "Rules of driftstream.rules.yml, about models and about the pipeline.",
+            "short",
+            ('count by (severity) (ALERTS{alertname=~"Driftstream.+",alertstate="firing"}) or vector(0)', "{{severity}}"),
+        ),
+    ]
+
+
+def performance_panels() -> list[Builder[Panel]]:
+    return [
+        graph(
+            "Performance",
+            "Of the newest closed window. A metric that is undefined is not drawn.",
+            "percentunit",
+            (
+                f"max by (model, version, metric, by) (driftstream_performance{{{OF_WINDOW}}})",
+                "{{metric}} by {{by}} ({{model}} {{version}})",
+            ),
+        ).axis_soft_max(1),
+        verdicts(
+            "Performance severity",
+            "The verdict on each metric.",
+            (
+                f"max by (model, version, metric, by) (driftstream_performance_severity{{{OF_WINDOW}}})",
+                "{{metric}} by {{by}} ({{model}} {{version}})",
+            ),
+        ),
+        graph(
+            "Label coverage",
+            "Labels counted over predictions made in the same window. With few labels performance says little.",
+            "percentunit",
+            (f"max by (model, version, by) (driftstream_label_coverage_ratio{{{OF_WINDOW}}})", "by {{by}} ({{model}} {{version}})"),
+        ),
+    ]
+
+
+def pipeline_panels() -> list[Builder[Panel]]:
+    return [
+        graph(
+            "Watermark delay",
+            "How far event time trails the clock. Windows close when the watermark passes their end.",
+            "s",
+            ("time() - min by (subject) (driftstream_watermark_seconds)", "{{subject}}"),
+        ),
+        graph(
+            "Age of the newest closed window",
+            "Since the end of the window, in event time.",
+            "s",
+            (
+                f"time() - max by (model, version, subject, window) ({WINDOW_END}{{{OF_WINDOW}}})",
+                "{{subject}} {{window}} ({{model}} {{version}})",
+            ),
+        ),
+        graph(
+            "Consumer lag",
+            "Messages in Kafka that are not consumed yet.",
+            "short",
+            ("sum by (topic) (driftstream_consumer_lag)", "{{topic}}"),
+        ),
+        graph(
+            "Messages per second",
+            "Consumed by all workers, and labels by what became of them.",
+            "cps",
+            ("sum by (topic) (rate(driftstream_consumed_total[$__rate_interval]))", "{{topic}}"),
+            ("sum by (outcome) (rate(driftstream_labels_total[$__rate_interval]))", "labels {{outcome}}"),
+        ),
+        graph(
+            "Late and duplicate events per second",
+            "Not counted in any window. The late topic has the late ones.",
+            "cps",
+            ('sum by (model, subject) (rate(driftstream_late_total{model=~"$model"}[$__rate_interval]))', "{{model}} {{subject}} late"),
+            ('sum by (model) (rate(driftstream_duplicates_total{model=~"$model"}[$__rate_interval]))', "{{model}} duplicate"),
+        ),
+        graph(
+            "Dead letters per second",
+            "Messages that could not be counted. The dead-letter topic has them.",
+            "cps",
+            ("sum by (reason) (rate(driftstream_dead_letter_total[$__rate_interval]))", "{{reason}}"),
+        ),
+        graph(
+            "Window close latency",
+            "Time to merge, score and emit one window.",
+            "s",
+            *quantiles("driftstream_window_close_seconds"),
+        ),
+        graph("Checkpoint latency", "Time to write one checkpoint.", "s", *quantiles("driftstream_checkpoint_seconds")),
+        graph(
+            "Units and outbox",
+            "Topic-partitions that each worker owns, and messages that wait for delivery.",
+            "short",
+            ("sum by (instance) (driftstream_units_owned)", "{{instance}} units"),
+            ("sum by (instance) (driftstream_outbox_length)", "{{instance}} outbox"),
+        ),
+        graph(
+            "Worker CPU",
+            "Cores in use.",
+            "short",
+            ('sum by (instance) (rate(process_cpu_seconds_total{job="driftstream"}[$__rate_interval]))', "{{instance}}"),
+        ),
+        graph(
+            "Worker memory",
+            "Resident memory.",
+            "bytes",
+            ('sum by (instance) (process_resident_memory_bytes{job="driftstream"})', "{{instance}}"),
+        ),
+    ]
+
+
+def build() -> Dashboard:
+    """The dashboard "driftstream"."""
+    built = (
+        dashboard.Dashboard("driftstream")
+        .uid("driftstream")
+        .description("Drift and performance of machine-learning models, and the health of the workers that watch them.")
+        .tags(["driftstream", "ml"])
+        .readonly()
+        .refresh("10s")
+        .time("now-30m", "now")
+        .timezone("browser")
+        .tooltip(DashboardCursorSync.CROSSHAIR)
+        .with_variable(dashboard.DatasourceVariable("datasource").label("data source").type("prometheus"))
+        .with_variable(variable("model", "Model", metric="driftstream_predictions_total", multi=True, all_value=".+"))
+        .with_variable(
+            variable(
+                "version",
+                "Version of the model",
+                metric="driftstream_predictions_total",
+                within='model=~"$model"',
+                multi=True,
+                all_value=".+",
+            )
+        )
+        .with_variable(variable("segment", "All: all traffic together", metric=WINDOW_END, within=OF_MODEL, all_value=NO_SEGMENT))
+        .with_variable(variable("window", "Window, by its name in the configuration", metric=WINDOW_END, within=OF_MODEL))
+        .with_variable(variable("method", "How drift is measured", metric="driftstream_drift_severity", within=OF_MODEL, default="psi"))
+    )
+    for title, panels in (("Drift", drift_panels()), ("Performance", performance_panels()), ("Pipeline", pipeline_panels())):
+        built = built.with_row(dashboard.Row(title))
+        for panel in panels:
+            built = built.with_panel(panel)
+    finished = built.build()
+    for i, panel_or_row in enumerate(finished.panels or [], start=1):
+        panel_or_row.id_val = i
+    return finished
+
+
+def rendered() -> str:
+    """The dashboard's JSON, as it is committed."""
+    return JSONEncoder(sort_keys=True, indent=2).encode(build()) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(rendered(), encoding="utf-8")
