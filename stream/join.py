@@ -20,15 +20,16 @@ SHARDS: Final = 8  # one script call each a batch; changing it orphans the pendi
 BUCKETS: Final = 4096  # hashes a shard and generation; up to 512 rows in one stay a listpack (16.7 M rows a generation)
 GENERATIONS: Final = 4
 
-# What one side knows of itself; both fit one hash value of 61 bytes, under the 64 that keep a bucket a listpack.
-PREDICTION: Final = np.dtype([("partition", "<u2"), ("offset", "<u8"), ("time", "<i8"), ("cls", "<u2"), ("group", "<u4"), ("score", "<f8")])
-LABEL: Final = np.dtype([("partition", "<u2"), ("offset", "<u8"), ("time", "<i8"), ("cls", "<u2"), ("value", "<f8")])
+# What one side knows of itself. Both and the flags fit one hash value of 61 bytes, under the 64 that keep a bucket a listpack.
+# source: partition in the top 16 bits, offset below. behind: ms that the watermark of its partition was ahead of the label.
+PREDICTION: Final = np.dtype([("source", "<u8"), ("time", "<i8"), ("cls", "<u2"), ("group", "<u4"), ("score", "<f8")])
+LABEL: Final = np.dtype([("source", "<u8"), ("time", "<i8"), ("cls", "<u2"), ("behind", "<u4"), ("value", "<f8")])
 ADDRESS: Final = np.dtype([("bucket", "<u2"), ("id", "<u8"), ("generation", "u1"), ("late", "u1")])
 
 Side = Literal["predictions", "labels"]
 
 STORED, DUPLICATE, MATCHED, EXPIRED = range(4)  # the status of a row
-HAS_PREDICTION, HAS_LABEL, BY_LABEL, LATE_PREDICTION, LATE_LABEL = 1, 2, 4, 8, 16  # flags, the first byte of a stored row
+HAS_PREDICTION, HAS_LABEL, BY_LABEL, LATE_PREDICTION = 1, 2, 4, 8  # flags, the first byte of a stored row
 
 IdHashes = npt.NDArray[np.uint8]
 
@@ -40,11 +41,10 @@ def id_hashes(ids: list[str]) -> IdHashes:
 
 @dataclass(frozen=True, slots=True)
 class JoinBatch:
-    """Events of one side that look for the other: `hashes` (n, 16), event times and lateness (n,), rows (n,) `PREDICTION` or `LABEL`."""
+    """Events of one side that look for the other: `hashes` (n, 16), `late` predictions (n,), rows (n,) `PREDICTION` or `LABEL`."""
 
     side: Side
     hashes: IdHashes
-    times_ms: npt.NDArray[np.int64]
     late: npt.NDArray[np.bool_]
     rows: npt.NDArray[np.void]
 
@@ -82,6 +82,11 @@ class Matches:
         matched = where[self.status[where] == MATCHED]
         found = np.frombuffer(others, np.dtype([("flags", "u1"), ("other", self.others.dtype)]))
         self.flags[matched], self.others[matched] = found["flags"], found["other"]
+
+
+def sources(partition: int, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """Which event it is, within its topic: what tells a replay from a duplicate."""
+    return np.uint64(partition << 48) | offsets.astype(np.uint64)
 
 
 def other_side(side: Side) -> np.dtype[np.void]:

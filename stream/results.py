@@ -55,7 +55,7 @@ class FeatureDrift(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class FeatureQuality(Struct, frozen=True, kw_only=True):
-    """Shares of the predictions whose value of this feature is absent or null, of the wrong type, unseen, or out of the reference's range."""
+    """Shares of the predictions whose value of this feature is absent or null, of the wrong type, unseen, or out of reference range."""
 
     missing_ratio: Ratio
     type_violation_ratio: Ratio
@@ -155,13 +155,14 @@ class Origin(Struct, frozen=True, kw_only=True):
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True):
-    """A message that could not be counted: why, where it stood, and its raw bytes."""
+    """A message that could not be counted: why, where it stood, and its raw bytes (of `value_bytes`, at most the first 700 000)."""
 
     reason: str
     detail: str
     origin: Origin
     key_base64: str | None
     value_base64: str
+    value_bytes: int
     emitted_at: Timestamp
 
 

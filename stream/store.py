@@ -6,7 +6,7 @@ nothing when its writer no longer owns the unit. `<ns>` is `redis.namespace`, br
 
 | key | type | fields | written by |
 |---|---|---|---|
-| `<ns>:{<unit>}:unit` | hash | epoch, sequence, next_offset, newest_ms, floor_ms, outbox, count:<name> | acquire, checkpoint |
+| `<ns>:{<unit>}:unit` | hash | epoch, sequence, next_offset, newest_ms, floor:<subject>, outbox, count:<name> | acquire, checkpoint |
 | `<ns>:{<unit>}:panes:<model>` | hash | <pane group> -> aggregate of this partition | checkpoint, discard_panes |
 | `<ns>:{<unit>}:outbox` | stream | `<number>-0` -> topic, key, value | checkpoint, close, trim_outbox |
 | `<ns>:{<home>}:closing:<model>` | hash | <subject>:sequence, :closed, :fired; alert:<dedup key> -> state | close |
@@ -66,8 +66,8 @@ class UnitState:
     sequence: int = 0
     next_offset: int | None = None
     newest_ms: int = NO_TIME
-    floor_ms: int = NO_TIME
     outbox_end: int = 0
+    floors_ms: dict[Subject, int] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
     panes: dict[str, dict[PaneGroup, bytes]] = field(default_factory=dict)
     outbox: list[tuple[int, OutboundMessage]] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Checkpoint:
     sequence: int
     next_offset: int | None
     newest_ms: int
-    floor_ms: int
+    floors_ms: dict[Subject, int]
     counters: dict[str, int]
     panes: dict[str, dict[PaneGroup, bytes]]
     outbox: list[tuple[int, OutboundMessage]]
@@ -130,6 +130,10 @@ class Clock(NamedTuple):
 
     traffic: int = NO_TIME
     performance: int = NO_TIME
+
+    def of(self, subject: Subject) -> int:
+        """The watermark that closes windows of this kind."""
+        return self.traffic if subject == "traffic" else self.performance
 
 
 class Partitions(NamedTuple):
@@ -190,8 +194,8 @@ class JoinStore(Protocol):
 class NameStore(Protocol):
     """Small numbers for names, the same for every worker and for ever."""
 
-    def intern(self, kind: str, names: Sequence[str]) -> list[int]:
-        """The number, from 1, of each name."""
+    def intern(self, kind: str, names: Sequence[str], limit: int = 0) -> list[int]:
+        """The number, from 1, of each name; 0 for a new name of a kind that already has `limit` names (0: no limit)."""
         ...
 
     def names(self, kind: str, numbers: Sequence[int]) -> list[str | None]:

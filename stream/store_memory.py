@@ -13,7 +13,6 @@ from stream.join import (
     GENERATIONS,
     HAS_LABEL,
     HAS_PREDICTION,
-    LATE_LABEL,
     LATE_PREDICTION,
     MATCHED,
     STORED,
@@ -23,7 +22,7 @@ from stream.join import (
 from stream.store import Checkpoint, Clock, Closing, HomeState, PaneGroup, Partitions, UnitId, UnitReport, UnitState
 from stream.watermark import NO_TIME
 
-_SOURCE = 10  # bytes: partition and offset, the start of every row
+_SOURCE = 8  # bytes: partition and offset, the start of every row
 
 
 @dataclass(slots=True)
@@ -77,7 +76,7 @@ class MemoryStore:
             return False
         if held.sequence == step.sequence:
             return True
-        held.sequence, held.newest_ms, held.floor_ms = step.sequence, step.newest_ms, step.floor_ms
+        held.sequence, held.newest_ms, held.floors_ms = step.sequence, step.newest_ms, step.floors_ms
         held.next_offset = held.next_offset if step.next_offset is None else step.next_offset
         held.counters = held.counters | step.counters
         for model, groups in step.panes.items():
@@ -121,11 +120,10 @@ class MemoryStore:
     def match(self, batch: JoinBatch) -> Matches:
         statuses, others = bytearray(), bytearray()
         length = -(-self.max_delay_ms // GENERATIONS)
-        ends = (batch.times_ms // length * length + length).tolist()
+        ends = (batch.rows["time"] // length * length + length).tolist()
         is_prediction = batch.side == "predictions"
-        late_flag = LATE_PREDICTION if is_prediction else LATE_LABEL
         for hashed, end, late, row in zip(map(bytes, batch.hashes), ends, batch.late.tolist(), map(bytes, batch.rows), strict=True):
-            statuses.append(self._match(hashed, end, row, late_flag if late else 0, is_prediction))
+            statuses.append(self._match(hashed, end, row, LATE_PREDICTION if late else 0, is_prediction))
             if statuses[-1] == MATCHED:
                 held = self._pending[hashed]
                 others += bytes([held.flags]) + (held.label if is_prediction else held.prediction)
@@ -164,9 +162,12 @@ class MemoryStore:
 
     # names
 
-    def intern(self, kind: str, names: Sequence[str]) -> list[int]:
+    def intern(self, kind: str, names: Sequence[str], limit: int = 0) -> list[int]:
         known = self._names.setdefault(kind, {})
-        return [known.setdefault(name, len(known) + 1) for name in names]
+        for name in names:
+            if name not in known and (not limit or len(known) < limit):
+                known[name] = len(known) + 1
+        return [known.get(name, 0) for name in names]
 
     def names(self, kind: str, numbers: Sequence[int]) -> list[str | None]:
         by_number = {number: name for name, number in self._names.get(kind, {}).items()}

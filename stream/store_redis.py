@@ -88,8 +88,8 @@ class RedisStore:
             sequence=int(fields.get("sequence", 0)),
             next_offset=int(fields["next_offset"]) if "next_offset" in fields else None,
             newest_ms=int(fields.get("newest_ms", NO_TIME)),
-            floor_ms=int(fields.get("floor_ms", NO_TIME)),
             outbox_end=int(fields.get("outbox", 0)),
+            floors_ms={subject: int(fields[f"floor:{subject}"]) for subject in SUBJECTS if f"floor:{subject}" in fields},
             counters={name.removeprefix("count:"): int(value) for name, value in fields.items() if name.startswith("count:")},
             panes=panes,
             outbox=[(int(number.split(b"-")[0]), _message(entry)) for number, entry in entries],
@@ -99,7 +99,7 @@ class RedisStore:
         pipeline = self._redis.pipeline(transaction=False)
         for step in checkpoints:
             fields = {f"count:{name}": str(value) for name, value in step.counters.items()}
-            fields |= {"newest_ms": str(step.newest_ms), "floor_ms": str(step.floor_ms)}
+            fields |= {"newest_ms": str(step.newest_ms)} | {f"floor:{subject}": str(ms) for subject, ms in step.floors_ms.items()}
             if step.next_offset is not None:
                 fields["next_offset"] = str(step.next_offset)
             if step.outbox:
@@ -139,7 +139,7 @@ class RedisStore:
     # join
 
     def match(self, batch: JoinBatch) -> Matches:
-        starts = batch.times_ms // self._generation_ms * self._generation_ms
+        starts = batch.rows["time"] // self._generation_ms * self._generation_ms
         shards, generations = batch.shards(), np.unique(starts)
         packed = batch.packed(np.searchsorted(generations, starts))
         names = [x for start in generations.tolist() for x in (timestamp(start), start + self._generation_ms)]
@@ -184,15 +184,16 @@ class RedisStore:
 
     # names
 
-    def intern(self, kind: str, names: Sequence[str]) -> list[int]:
+    def intern(self, kind: str, names: Sequence[str], limit: int = 0) -> list[int]:
         if not names:
             return []
-        return cast(list[int], self._scripts["intern"](keys=[self._key("names", kind), self._key("numbers", kind)], args=list(names)))
+        keys = [self._key("names", quote(kind)), self._key("numbers", quote(kind))]
+        return cast(list[int], self._scripts["intern"](keys=keys, args=[limit, *names]))
 
     def names(self, kind: str, numbers: Sequence[int]) -> list[str | None]:
         if not numbers:
             return []
-        held = cast(list[bytes | None], self._redis.hmget(self._key("numbers", kind), [str(n) for n in numbers]))
+        held = cast(list[bytes | None], self._redis.hmget(self._key("numbers", quote(kind)), [str(n) for n in numbers]))
         return [name.decode() if name is not None else None for name in held]
 
     # closing

@@ -1,11 +1,10 @@
 """The watermark of one topic-partition: no older event is expected.
 
 It trails the newest event time seen by `out_of_orderness` and never goes back. The minimum over all units, which closes windows, is
-kept by the store (`Store.report`). Depends only on the partition's own events and on the floor it was given when it woke from idleness,
-so a replay from a checkpoint takes the same decisions.
+kept by the store (`ClockStore.report`). It depends on nothing but the partition's own events, so a replay takes the same decisions.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,22 +19,20 @@ class Watermark:
 
     out_of_orderness_ms: int
     newest_ms: int = NO_TIME
-    floor_ms: int = NO_TIME
     idle: bool = False
     at_end: bool = False
-    heard_ms: int = field(default=NO_TIME)
+    heard_ms: int = NO_TIME
 
     @property
     def value_ms(self) -> int:
         """The watermark now, NO_TIME before any event."""
-        trailing = self.newest_ms - self.out_of_orderness_ms if self.newest_ms > NO_TIME else NO_TIME
-        return max(trailing, self.floor_ms)
+        return self.newest_ms - self.out_of_orderness_ms if self.newest_ms > NO_TIME else NO_TIME
 
     def advance(self, times_ms: Times) -> Times:
-        """The watermark as it stood when each event arrived, (n,) int64; the events count one after the other, whatever the batch."""
+        """The watermark as it stood when each event arrived, (n,) int64: one event after the other, however they are cut into batches."""
         newest = np.maximum.accumulate(np.concatenate(([self.newest_ms], times_ms)))
         self.newest_ms = int(newest[-1])
-        return np.maximum(np.where(newest[:-1] > NO_TIME, newest[:-1] - self.out_of_orderness_ms, NO_TIME), self.floor_ms)
+        return np.where(newest[:-1] > NO_TIME, newest[:-1] - self.out_of_orderness_ms, NO_TIME)
 
     def hear(self, now_ms: int) -> None:
         """Messages arrived: the partition is neither at its end nor idle."""

@@ -48,8 +48,8 @@ def pane_length(specs: Iterable[WindowSpec]) -> int:
     return gcd(*(length for spec in specs for length in (spec.size_ms, spec.slide_ms)))
 
 
-def pane_starts(times_ms: Times, pane_ms: int) -> Times:
-    """Start of the pane of each time, same shape."""
+def pane_starts(times_ms: Times, pane_ms: int | Times) -> Times:
+    """Start of the pane of each time, (n,); the length is one for all, or one each."""
     return times_ms // pane_ms * pane_ms
 
 

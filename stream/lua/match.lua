@@ -2,9 +2,9 @@
 -- then name and end of each generation that the rows point into. Row layouts and flags: stream/join.py.
 -- Returns one status byte per row, and for each matched row, one behind the other, the stored flags and the other side's row.
 local STORED, DUPLICATE, MATCHED, EXPIRED = '\0', '\1', '\2', '\3'
-local PREDICTION, LABEL, SOURCE, ADDRESS = 32, 28, 10, 12  -- bytes; the source is partition and offset, the start of a row
+local ROW, SOURCE, ADDRESS = 30, 8, 12  -- bytes; the source is partition and offset, the start of a row
 local is_prediction, prefix, rows = ARGV[1] == 'P', ARGV[2], ARGV[3]
-local size = ADDRESS + (is_prediction and PREDICTION or LABEL)
+local size = ADDRESS + ROW
 local dropped = tonumber(redis.call('HGET', KEYS[1], 'dropped') or '-1e300')
 local live, own, gone, known = {}, {}, {}, {}
 local held = redis.call('HGETALL', KEYS[1])
@@ -39,7 +39,7 @@ for at = 1, #rows, size do
     if gone[generation + 1] then
       status = EXPIRED
     else
-      redis.call('HSET', key, id, string.char(is_prediction and 1 + 8 * late or 2 + 16 * late) .. row)
+      redis.call('HSET', key, id, string.char(is_prediction and 1 + 8 * late or 2) .. row)
     end
   else
     local flags = string.byte(value)
@@ -47,16 +47,16 @@ for at = 1, #rows, size do
     local source, other
     if is_prediction then
       if has_prediction then source = string.sub(value, 2, 1 + SOURCE) end
-      if has_label then other = string.sub(value, has_prediction and 2 + PREDICTION or 2) end
+      if has_label then other = string.sub(value, has_prediction and 2 + ROW or 2) end
     else
       if has_label then
-        local start = has_prediction and 2 + PREDICTION or 2
+        local start = has_prediction and 2 + ROW or 2
         source = string.sub(value, start, start + SOURCE - 1)
       end
-      if has_prediction then other = string.sub(value, 2, 1 + PREDICTION) end
+      if has_prediction then other = string.sub(value, 2, 1 + ROW) end
     end
     if not source then  -- the other side waits: this event completes the match
-      flags = flags + (is_prediction and 1 + 8 * late or 2 + 4 + 16 * late)
+      flags = flags + (is_prediction and 1 + 8 * late or 2 + 4)
       redis.call('HSET', key, id, string.char(flags) .. (is_prediction and row .. other or other .. row))
       status = MATCHED
     elseif source ~= string.sub(row, 1, SOURCE) then

@@ -1,0 +1,269 @@
+"""From Kafka messages to columns: predictions and labels as the pipeline counts them.
+
+Fields may stand anywhere in the JSON, in Kafka's key, headers or timestamp, or be constant. Whatever cannot be counted is rejected here
+with a reason; nothing behind this module validates again.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from stream.groups import Groups
+from stream.join import IdHashes, id_hashes
+from stream.model import ClassCodes, Model
+from stream.reference import CategoricalFeature, NumericFeature
+from stream.schema import DETAIL_MAX, Leaf, Reason, Records, Rejected, Schema
+from stream.settings_events import EventSettings, LabelFields, PredictionFields, Source
+from stream.store import UnitId
+from stream.windows import Times
+
+_LATEST_MS: Final = 253_402_300_800_000  # year 10 000: what RFC 3339 can write
+
+_TIME: Final = int | float | Annotated[datetime, msgspec.Meta(tz=True)]
+_CLASS: Final = str | int | float | bool
+# Type of each field as it is decoded, and whether the event is worth nothing without it.
+_PREDICTION: Final[dict[str, tuple[Any, bool]]] = {
+    "prediction_id": (str | int, True),
+    "timestamp": (_TIME, True),
+    "model": (str, True),
+    "version": (str | int | float, False),
+    "prediction": (_CLASS, True),
+    "score": (int | float | dict[str, float], False),
+}
+_LABEL: Final[dict[str, tuple[Any, bool]]] = {"prediction_id": (str | int, True), "timestamp": (_TIME, True), "label": (_CLASS, True)}
+
+
+@dataclass(slots=True)
+class Messages:
+    """Consecutive messages of one topic-partition. `headers` are read only when a field is mapped from them."""
+
+    topic: str
+    unit: UnitId
+    offsets: list[int]
+    values: list[bytes | None]
+    timestamps: list[int]
+    keys: list[bytes | None]
+    headers: list[Mapping[str, bytes | None]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Predictions:
+    """Columns of the usable predictions of a batch, all (n,). `index` points into the messages, `groups` into `Groups`."""
+
+    index: npt.NDArray[np.int64]
+    times_ms: Times
+    hashes: IdHashes
+    groups: npt.NDArray[np.int64]
+    classes: npt.NDArray[np.uint16]
+    scores: npt.NDArray[np.float64]
+    records: Records
+
+
+@dataclass(slots=True)
+class Labels:
+    """Columns of the usable labels of a batch, all (n,). `values` is the label where it is a number, else NaN."""
+
+    index: npt.NDArray[np.int64]
+    times_ms: Times
+    hashes: IdHashes
+    classes: npt.NDArray[np.uint16]
+    values: npt.NDArray[np.float64]
+
+
+class _Fields:
+    """The mapped fields of one decoded batch, wherever they stand, and the events that turn out to be unusable on the way."""
+
+    def __init__(self, messages: Messages, index: npt.NDArray[np.int64], records: Records, mapping: PredictionFields | LabelFields) -> None:
+        self._messages, self._index, self._records, self._mapping = messages, index, records, mapping
+        self.bad: dict[int, Rejected] = {}
+
+    def column(self, name: str, kind: Any, required: bool) -> Sequence[Any]:
+        """The field of all records; None where an optional one is absent."""
+        source: Source = getattr(self._mapping, name)
+        rows = self._index.tolist()
+        match source.kind:
+            case "path":
+                return self._records.columns([name])[0]
+            case "const":
+                return [source.argument] * len(rows)
+            case "timestamp":
+                return [self._messages.timestamps[i] for i in rows]
+            case "key":
+                raw = [self._messages.keys[i] for i in rows]
+            case "header":
+                raw = [self._messages.headers[i].get(source.argument) for i in rows]
+        return [self._text(position, name, kind, required, value) for position, value in enumerate(raw)]
+
+    def refuse(self, where: npt.NDArray[np.bool_], reason: Reason, detail: Callable[[int], str]) -> None:
+        """The records where `where` holds are unusable."""
+        for position in np.flatnonzero(where).tolist():
+            self.bad.setdefault(position, Rejected(int(self._index[position]), reason, detail(position)[:DETAIL_MAX]))
+
+    def _text(self, position: int, name: str, kind: Any, required: bool, value: bytes | None) -> Any:
+        """A field from the key or a header: text, read as the field's type."""
+        reason: Reason = "missing_field" if value is None else "wrong_type"
+        try:
+            if value is not None:
+                return msgspec.convert(value.decode(), kind, strict=False)
+            if not required:
+                return None
+            detail = "absent in the message's key or headers, expected a value"
+        except (UnicodeDecodeError, msgspec.ValidationError, OverflowError) as error:
+            detail = str(error)
+        self.bad.setdefault(position, Rejected(int(self._index[position]), reason, f"{name}: {detail}"[:DETAIL_MAX]))
+        return 0 if kind == _TIME else ""
+
+    def times(self, values: Sequence[Any], latest_ms: int) -> Times:
+        """The times in ms; those outside [1970, 10 000) or after `latest_ms` are unusable."""
+        times = _times(values)
+        self.refuse(~((times >= 0) & (times < _LATEST_MS)), "bad_time", lambda i: f"timestamp={values[i]!r}, expected 1970 to 9999")
+        self.refuse(times > latest_ms, "future_time", lambda i: f"timestamp={values[i]!r} is further ahead than time.max_future_skew")
+        return np.where((times >= 0) & (times < _LATEST_MS), times, 0).astype(np.int64)
+
+    def kept(self) -> npt.NDArray[np.int64]:
+        """Positions of the usable records."""
+        return np.setdiff1d(np.arange(len(self._index)), list(self.bad))
+
+
+class EventDecoder:
+    """Decodes batches of both topics for the configured models. `groups` builds the groups over the segment columns it reads."""
+
+    def __init__(
+        self,
+        settings: EventSettings,
+        models: Mapping[str, Model],
+        groups: Callable[[Sequence[tuple[str, str]]], Groups],
+        classes: ClassCodes,
+    ) -> None:
+        self._settings, self._models, self._classes = settings, models, classes
+        segments = list(dict.fromkeys(model.segment_column(name) for model in models.values() for name in model.settings.segments))
+        self.groups = groups(segments)
+        self._segment_names = [".".join(column) for column in segments]
+        leaves = dict(_mapped(_PREDICTION, settings.predictions))
+        leaves |= self._feature_leaves()
+        leaves |= {
+            f"segments.{name}": Leaf(_member(settings.predictions.segments, name), _CLASS) for side, name in segments if side == "segments"
+        }
+        self._prediction_schema = Schema(leaves, settings.max_bytes)
+        self._label_schema = Schema(dict(_mapped(_LABEL, settings.labels)), settings.max_bytes)
+
+    def _feature_leaves(self) -> dict[str, Leaf]:
+        leaves: dict[str, Leaf] = {}
+        self._mixed: set[str] = set()  # features whose type models disagree about: checked again, model by model
+        for slot in (slot for model in self._models.values() for slot in model.slots):
+            name, kind = f"features.{slot.feature.name}", _feature_type(slot.feature)
+            known = leaves.get(name)
+            if known and known.type != kind:
+                self._mixed.add(slot.feature.name)
+                kind |= known.type
+            leaves[name] = Leaf(_member(self._settings.predictions.features, slot.feature.name), kind, feature=slot.feature.name)
+        return leaves
+
+    def predictions(self, messages: Messages, latest_ms: int) -> tuple[Predictions, list[Rejected]]:
+        """The usable predictions of a batch, and the rest; a time after `latest_ms` is not usable."""
+        index, records, rejected = self._prediction_schema.decode(messages.values)
+        fields = _Fields(messages, index, records, self._settings.predictions)
+        column = {name: fields.column(name, *kind) for name, kind in _PREDICTION.items()}
+        times = fields.times(column["timestamp"], latest_ms)
+        groups = self.groups.of_events(list(zip(column["model"], column["version"], *records.columns(self._segment_names), strict=True)))
+        fields.refuse(groups < 0, "unknown_model", lambda i: f"model={column['model'][i]!r}, expected one that is configured")
+        decoded = Predictions(
+            index=index,
+            times_ms=times,
+            hashes=id_hashes(_texts(column["prediction_id"])),
+            groups=groups,
+            classes=self._classes.numbers(column["prediction"], len(index)),
+            scores=_scores(column["score"], column["prediction"]),
+            records=records,
+        )
+        if fields.bad:
+            kept = fields.kept()
+            columns = {name: getattr(decoded, name)[kept] for name in ("index", "times_ms", "hashes", "groups", "classes", "scores")}
+            decoded = Predictions(**columns, records=records.subset(kept))
+        return decoded, [*rejected, *fields.bad.values()]
+
+    def labels(self, messages: Messages, latest_ms: int, *, by_arrival: bool) -> tuple[Labels, list[Rejected]]:
+        """The usable labels of a batch, and the rest. `by_arrival`: their clock is Kafka's timestamp, not their own."""
+        index, records, rejected = self._label_schema.decode(messages.values)
+        fields = _Fields(messages, index, records, self._settings.labels)
+        column = {name: fields.column(name, *kind) for name, kind in _LABEL.items()}
+        times = fields.times(column["timestamp"], latest_ms)
+        decoded = Labels(
+            index=index,
+            times_ms=np.array(messages.timestamps, np.int64)[index] if by_arrival else times,
+            hashes=id_hashes(_texts(column["prediction_id"])),
+            classes=self._classes.numbers(column["label"], len(index)),
+            values=np.array([x if type(x) in (int, float) else np.nan for x in column["label"]], np.float64),
+        )
+        if fields.bad:
+            kept = fields.kept()
+            decoded = Labels(*(getattr(decoded, name)[kept] for name in ("index", "times_ms", "hashes", "classes", "values")))
+        return decoded, [*rejected, *fields.bad.values()]
+
+    def feature_columns(
+        self, model: Model, records: Records, where: npt.NDArray[np.int64]
+    ) -> tuple[list[tuple[Any, ...]], dict[str, list[int]]]:
+        """The columns of the model's features for the records at `where`, and which of them had a value of the wrong type."""
+        names = [slot.feature.name for slot in model.slots]
+        columns = records.columns([f"features.{name}" for name in names], where)
+        invalid = {name: records.invalid(name, where) for name in names}
+        for i, slot in enumerate(model.slots):
+            if slot.feature.name in self._mixed:
+                columns[i], wrong = _of_type(columns[i], _feature_type(slot.feature))
+                invalid[slot.feature.name] += wrong
+        return columns, invalid
+
+
+def _mapped(kinds: Mapping[str, tuple[Any, bool]], mapping: PredictionFields | LabelFields) -> Iterator[tuple[str, Leaf]]:
+    """A leaf for each field that stands in the JSON."""
+    for name, (kind, required) in kinds.items():
+        source: Source = getattr(mapping, name)
+        if source.kind == "path":
+            yield name, Leaf(source.path, kind, required)
+
+
+def _member(mapping: Source | Mapping[str, Source], name: str) -> tuple[str, ...]:
+    """Path of one feature or segment: below the mapped object, or mapped by itself; nowhere if it is not mapped at all."""
+    if isinstance(mapping, Source):
+        return (*mapping.path, name)
+    return mapping[name].path if name in mapping else ("", name)
+
+
+def _feature_type(feature: NumericFeature | CategoricalFeature) -> Any:
+    if isinstance(feature, NumericFeature):
+        return float
+    return {"string": str, "integer": int, "boolean": bool}[feature.value_type]
+
+
+def _of_type(column: Sequence[Any], kind: Any) -> tuple[tuple[Any, ...], list[int]]:
+    """The column with None for what is not of the type, and where that was."""
+    accepted = (float, int) if kind is float else (kind,)
+    wrong = [i for i, x in enumerate(column) if x is not None and type(x) not in accepted]
+    return tuple(x if x is None or type(x) in accepted else None for x in column), wrong
+
+
+def _times(values: Sequence[Any]) -> npt.NDArray[np.float64]:
+    """Epoch ms of each time, (n,); the unit of a number follows from its size: s below 1e11 (year 5138), then ms, us, ns."""
+    x = np.array([value.timestamp() if isinstance(value, datetime) else value for value in values], np.float64)
+    size = np.abs(x)
+    ms: npt.NDArray[np.float64] = np.floor(
+        np.select([size < 1e11, size < 1e14, size < 1e17], [np.rint(x * 1e6) / 1e3, x, x / 1e3], x / 1e6)
+    )
+    return ms
+
+
+def _texts(ids: Sequence[str | int]) -> list[str]:
+    return [x if type(x) is str else str(x) for x in ids]
+
+
+def _scores(scores: Sequence[Any], predictions: Sequence[Any]) -> npt.NDArray[np.float64]:
+    """The score of each event, NaN without one; of a score per class, that of the predicted class."""
+    return np.array(
+        [s.get(str(p), np.nan) if type(s) is dict else np.nan if s is None else s for s, p in zip(scores, predictions, strict=True)],
+        np.float64,
+    )

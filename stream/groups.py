@@ -1,0 +1,109 @@
+"""Who an event counts for: its model, version and segment values, as one small number per event.
+
+Versions and segment values come from events, so their number is bounded: past the limit, or too long, they are "(other)". Which ones are
+within the limit is the store's knowledge, the same for every worker and after every restart. A group keeps its number for ever, since
+pending rows of the join refer to it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stream.model import OTHER, UNVERSIONED, Model
+from stream.store import NameStore
+
+_TEXT_MAX = 200  # characters of a version or a segment value; longer ones are OTHER, as keys and labels carry them
+_CACHE_MAX = 200_000  # raw combinations remembered; the cache starts afresh beyond, which only costs time
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One combination: `segments` are the names of the segments an event of it counts for, the first "" for all traffic."""
+
+    number: int
+    model: Model
+    version: str
+    segments: tuple[str, ...]
+
+
+class Groups:
+    """The groups of this worker. A raw key is (model name, version, value of each segment column)."""
+
+    def __init__(self, models: Mapping[str, Model], columns: Sequence[tuple[str, str]], store: NameStore) -> None:
+        self._models, self._columns, self._store = models, columns, store
+        self._by_raw: dict[tuple[Any, ...], int] = {}
+        self._by_name: dict[tuple[str, ...], int] = {}
+        self._by_number: dict[int, int] = {}
+        self._admitted: dict[str, set[str]] = {}
+        self._full: set[str] = set()
+        self._groups: list[Group] = []
+
+    def __getitem__(self, index: int) -> Group:
+        return self._groups[index]
+
+    def of_events(self, keys: Sequence[tuple[Any, ...]]) -> npt.NDArray[np.int64]:
+        """Index of each event's group, (n,); -1 where the model is not configured."""
+        try:
+            return np.fromiter(map(self._by_raw.__getitem__, keys), np.int64, len(keys))
+        except (KeyError, TypeError):
+            return np.array([self._of_event(key) for key in keys], np.int64)
+
+    def of_numbers(self, numbers: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
+        """Index of the group that each stored number stands for, (n,); -1 where its model is no longer configured."""
+        known, inverse = np.unique(numbers, return_inverse=True)
+        missing = [number for number in known.tolist() if number not in self._by_number]
+        for number, name in zip(missing, self._store.names("group", missing), strict=True):
+            parts = tuple(name.split("\n")) if name is not None else ()
+            self._by_number[number] = self._add(number, parts) if parts and parts[0] in self._models else -1
+        return np.array([self._by_number[number] for number in known.tolist()], np.int64)[inverse]
+
+    def _of_event(self, key: tuple[Any, ...]) -> int:
+        if (found := self._by_raw.get(key)) is not None:
+            return found
+        if (model := self._models.get(key[0])) is None:
+            return -1
+        values = dict(zip(self._columns, key[2:], strict=True))
+        name, limit = model.settings.name, model.settings.segment_values_max
+        version = self._bounded(f"version:{name}", UNVERSIONED if key[1] is None else str(key[1]), model.settings.versions_max)
+        segments = [
+            f"{segment}={self._bounded(f'segment:{name}:{segment}', _text(values[model.segment_column(segment)]), limit)}"
+            for segment in model.settings.segments
+        ]
+        parts = (name, version, *segments)
+        if (index := self._by_name.get(parts)) is None:
+            index = self._add(self._store.intern("group", ["\n".join(parts)])[0], parts)
+        if len(self._by_raw) >= _CACHE_MAX:
+            self._by_raw.clear()
+        self._by_raw[key] = index
+        return index
+
+    def _add(self, number: int, parts: tuple[str, ...]) -> int:
+        model, version, *segments = parts
+        index = self._by_name.setdefault(parts, len(self._groups))
+        if index == len(self._groups):
+            self._groups.append(Group(number, self._models[model], version, ("", *segments)))
+        self._by_number[number] = index
+        return index
+
+    def _bounded(self, kind: str, value: str, limit: int) -> str:
+        admitted = self._admitted.setdefault(kind, set())
+        if value in admitted:
+            return value
+        if kind in self._full or len(value) > _TEXT_MAX or not value.isprintable():
+            return OTHER
+        if self._store.intern(kind, [value], limit) == [0]:
+            self._full.add(kind)  # from now on no call is needed: all that are admitted are known
+            admitted.update(name for name in self._store.names(kind, range(1, limit + 1)) if name is not None)
+            return OTHER
+        admitted.add(value)
+        return value
+
+
+def _text(value: Any) -> str:
+    """A segment value as text: null and absent are "(none)", booleans as in JSON."""
+    if value is None:
+        return "(none)"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,253 @@
+"""The product in one read: decode -> join -> count into panes -> checkpoint -> advance the watermark -> close windows -> emit.
+
+A `Pipeline` is one worker's share of the work: the units it owns, and the models whose home is among them. It is driven from outside
+(`app.py` from Kafka, `replay.py` from files): messages and the time come in, results come out, all else goes through the store. It is not
+thread-safe; its driver calls it from one thread at a time.
+"""
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from sinks import OutboundMessage
+from stream.closing import Closer, Firing
+from stream.counting import Counting, Outcomes, Timing, add
+from stream.events import EventDecoder, Messages, Predictions
+from stream.groups import Groups
+from stream.join import DUPLICATE, EXPIRED, LABEL, LATE_PREDICTION, MATCHED, PREDICTION, STORED, JoinBatch, Matches, sources
+from stream.model import ClassCodes, Model
+from stream.results import DeadLetter, LateEvent, Origin, encode, timestamp
+from stream.schema import Rejected
+from stream.settings import Settings
+from stream.store import SUBJECTS, Clock, Partitions, Store, Subject, UnitId
+from stream.unit import Unit
+from stream.watermark import NO_TIME
+
+DEAD_LETTER_BYTES: Final = 700_000  # raw bytes that are kept: in base64 and its envelope they fit Kafka's default message of 1 MB
+
+
+class Pipeline:
+    """One worker's share of the work."""
+
+    def __init__(self, settings: Settings, models: Mapping[str, Model], store: Store, partitions: Partitions) -> None:
+        """`models` and `partitions` (how many each topic has) are the same in every worker."""
+        self._time, self._labels, self._topics = settings.time, settings.labels, settings.kafka.topics
+        self._models, self._store, self._partitions = models, store, partitions
+        texts = sorted({text for model in models.values() for text in model.settings.classes})
+        classes = ClassCodes(models.values(), dict(zip(texts, store.intern("class", texts), strict=True)))
+        self._decoder = EventDecoder(settings.events, models, lambda columns: Groups(models, columns, store), classes)
+        self._counting = Counting(self._decoder, classes, self._time.allowed_lateness_ms)
+        self._closer = Closer(models, store, partitions, settings)
+        self.units: dict[UnitId, Unit] = {}
+        self.clock = Clock()
+        self.tally = self._counting.tally
+
+    # who owns what
+
+    def assign(self, unit_id: UnitId, now_ms: int) -> Unit:
+        """Take a unit over; its `next_offset` says where to read on (None: it has no state yet)."""
+        unit = Unit(unit_id, self._store.acquire(unit_id, list(self._models)), self._models, self._time.out_of_orderness_ms)
+        self._wake(unit, now_ms)
+        self.units[unit_id] = unit
+        self._closer.own(unit)
+        return unit
+
+    def drop(self, unit_id: UnitId) -> list[str]:
+        """Let go of a unit without writing anything; the models whose home it was."""
+        self.units.pop(unit_id, None)
+        return self._closer.disown(unit_id)
+
+    def _wake(self, unit: Unit, now_ms: int) -> None:
+        """The unit holds the clock again, and counts what is behind the clock as late."""
+        unit.watermark.hear(now_ms)
+        unit.raise_floors(self._store.wake(unit.report(), now_ms))
+
+    # one batch
+
+    def process(self, messages: Messages, now_ms: int) -> None:
+        """Count consecutive messages of one unit; messages of a unit that is not owned any more are left to its new owner."""
+        unit = self.units.get(messages.unit)
+        if unit is None:
+            return
+        if unit.watermark.idle:
+            self._wake(unit, now_ms)
+        unit.watermark.hear(now_ms)
+        if unit.id.side == "predictions":
+            self._process_predictions(unit, messages, now_ms)
+        else:
+            self._process_labels(unit, messages, now_ms)
+        unit.counters["consumed"] += len(messages.offsets)
+        add(self.tally.consumed, messages.topic, len(messages.offsets))
+        unit.advance_to(messages.offsets[-1] + 1)
+
+    def _process_predictions(self, unit: Unit, messages: Messages, now_ms: int) -> None:
+        events, rejected = self._decoder.predictions(messages, now_ms + self._time.max_future_skew_ms)
+        self._reject(unit, messages, rejected, now_ms)
+        if events.index.size == 0:
+            return
+        watermark = unit.watermark.advance(events.times_ms)
+        timing = self._counting.timing(unit, events.groups, events.times_ms, watermark, "traffic")
+        matches = self._join_predictions(unit, messages, events, timing)
+        duplicate = matches.status == DUPLICATE
+        self._counting.predictions(unit, events, timing, duplicate)
+        late = np.flatnonzero(timing.late & ~duplicate)
+        self._send_late(unit, messages, "traffic", events.index[late], events.groups[late], events.times_ms[late], watermark[late])
+        matched = np.flatnonzero(matches.status == MATCHED)
+        if matched.size:
+            self._count_early_labels(unit, events, timing, matches, matched)
+
+    def _join_predictions(self, unit: Unit, messages: Messages, events: Predictions, timing: Timing) -> Matches:
+        """Join the predictions of models that have labels; the others count as stored."""
+        rows = np.zeros(events.index.size, PREDICTION)
+        rows["source"] = sources(unit.id.partition, np.array(messages.offsets)[events.index])
+        rows["time"], rows["cls"], rows["score"] = events.times_ms, events.classes, events.scores
+        used, inverse = np.unique(events.groups, return_inverse=True)
+        groups = [self._decoder.groups[index] for index in used.tolist()]
+        rows["group"] = np.array([group.number for group in groups], np.uint32)[inverse]
+        batch = JoinBatch("predictions", events.hashes, timing.late, rows)
+        joined = np.array([group.model.settings.labels for group in groups])[inverse]
+        if joined.all():
+            return self._store.match(batch)
+        matches = Matches.none(batch)
+        if joined.any():
+            found = self._store.match(JoinBatch(batch.side, batch.hashes[joined], batch.late[joined], rows[joined]))
+            matches.status[joined], matches.flags[joined], matches.others[joined] = found.status, found.flags, found.others
+        return matches
+
+    def _count_early_labels(
+        self, unit: Unit, events: Predictions, timing: Timing, matches: Matches, matched: npt.NDArray[np.int64]
+    ) -> None:
+        """Count the labels that had been waiting for these predictions, as on time as they were when they came."""
+        labels, groups = matches.others[matched], events.groups[matched]
+        ends = self._counting.panes(groups, labels["time"])[1]
+        closed = np.maximum(timing.watermark[matched], unit.floors_ms["performance"])
+        late = timing.late[matched] | self._counting.is_late(ends, np.maximum(closed, labels["time"] + labels["behind"].astype(np.int64)))
+        self._counting.outcomes(
+            unit, Outcomes(groups, labels["time"], events.classes[matched], labels["cls"], timing.newest[matched], late)
+        )
+        unit.counters["completed"] += matched.size
+        add(self.tally.labels, "matched", matched.size)
+
+    def _process_labels(self, unit: Unit, messages: Messages, now_ms: int) -> None:
+        latest_ms = now_ms + self._time.max_future_skew_ms
+        events, rejected = self._decoder.labels(messages, latest_ms, by_arrival=self._labels.clock == "arrival")
+        self._reject(unit, messages, rejected, now_ms)
+        if events.index.size == 0:
+            return
+        watermark = unit.watermark.advance(events.times_ms)
+        rows = np.zeros(events.index.size, LABEL)
+        rows["source"] = sources(unit.id.partition, np.array(messages.offsets)[events.index])
+        rows["time"], rows["cls"], rows["value"] = events.times_ms, events.classes, events.values
+        behind = np.maximum(watermark, unit.floors_ms["performance"]) - events.times_ms
+        rows["behind"] = np.clip(behind, 0, np.iinfo(np.uint32).max)
+        matches = self._store.match(JoinBatch("labels", events.hashes, np.zeros(events.index.size, bool), rows))
+        for name, status in (("matched", MATCHED), ("waiting", STORED), ("duplicate", DUPLICATE), ("expired", EXPIRED)):
+            unit.counters[name] += int((matches.status == status).sum())
+            add(self.tally.labels, name, int((matches.status == status).sum()))
+        matched = np.flatnonzero(matches.status == MATCHED)
+        groups = self._decoder.groups.of_numbers(matches.others["group"][matched])
+        matched, groups = matched[groups >= 0], groups[groups >= 0]  # the model of an older prediction may have left the configuration
+        if matched.size == 0:
+            return
+        timing = self._counting.timing(unit, groups, events.times_ms[matched], watermark[matched], "performance")
+        late = timing.late | ((matches.flags[matched] & LATE_PREDICTION) > 0)
+        others = matches.others[matched]
+        self._counting.outcomes(
+            unit, Outcomes(groups, events.times_ms[matched], others["cls"], events.classes[matched], timing.newest, late)
+        )
+        self._send_late(
+            unit,
+            messages,
+            "performance",
+            events.index[matched][late],
+            groups[late],
+            events.times_ms[matched][late],
+            watermark[matched][late],
+        )
+
+    def _reject(self, unit: Unit, messages: Messages, rejected: Sequence[Rejected], now_ms: int) -> None:
+        """Count unusable messages and send them to the dead letters with their reason and raw bytes."""
+        unit.counters["malformed"] += len(rejected)
+        if unit.id.side == "labels":
+            add(self.tally.labels, "malformed", len(rejected))
+        for one in rejected:
+            add(self.tally.dead_letters, one.reason, 1)
+            key, value = messages.keys[one.index], messages.values[one.index] or b""
+            letter = DeadLetter(
+                reason=one.reason,
+                detail=one.detail,
+                origin=self._origin(messages, one.index),
+                key_base64=None if key is None else base64.b64encode(key).decode(),
+                value_base64=base64.b64encode(value[:DEAD_LETTER_BYTES]).decode(),
+                value_bytes=len(value),
+                emitted_at=timestamp(now_ms),
+            )
+            unit.enqueue([OutboundMessage(self._topics.dead_letter, key, encode(letter))])
+
+    def _send_late(
+        self,
+        unit: Unit,
+        messages: Messages,
+        subject: Subject,
+        index: npt.NDArray[np.int64],
+        groups: npt.NDArray[np.int64],
+        times_ms: npt.NDArray[np.int64],
+        watermark: npt.NDArray[np.int64],
+    ) -> None:
+        """Send late events to their topic, as they were received."""
+        for i, group, time_ms, stood in zip(index.tolist(), groups.tolist(), times_ms.tolist(), watermark.tolist(), strict=True):
+            event = LateEvent(
+                subject=subject,
+                model=self._decoder.groups[group].model.settings.name,
+                timestamp=timestamp(time_ms),
+                watermark=timestamp(max(stood, unit.floors_ms[subject])),
+                origin=self._origin(messages, i),
+                event=msgspec.Raw(messages.values[i] or b"null"),
+            )
+            unit.enqueue([OutboundMessage(self._topics.late, messages.keys[i], encode(event))])
+
+    def _origin(self, messages: Messages, i: int) -> Origin:
+        return Origin(topic=messages.topic, partition=messages.unit.partition, offset=messages.offsets[i])
+
+    # checkpoint, watermark, windows
+
+    def checkpoint(self, now_ms: int, only: Iterable[UnitId] | None = None) -> list[UnitId]:
+        """Make what was counted durable, then let the clock follow. The units that somebody else owns by now, which were dropped."""
+        units = [self.units[unit] for unit in (self.units if only is None else only) if unit in self.units]
+        for unit in units:
+            unit.watermark.falls_idle(now_ms, self._time.idle_after_ms)
+        steps = [step for step in (unit.checkpoint() for unit in units) if step is not None]
+        lost = self._store.checkpoint(steps) if steps else []
+        for unit_id in lost:
+            self.drop(unit_id)
+        reports = [unit.report() for unit in units if unit.id not in lost]
+        idle_ms = now_ms - self._time.idle_after_ms if self._time.when_idle == "wall_clock" else NO_TIME
+        if reports:
+            self.clock = self._store.report(reports, self._partitions, now_ms, idle_ms)
+        closed = {subject: self.clock.of(subject) - self._time.allowed_lateness_ms for subject in SUBJECTS}
+        for unit in self.units.values():
+            unit.forget_before(closed)
+        return lost
+
+    def close(self, now_ms: int) -> tuple[list[Firing], list[UnitId]]:
+        """Fire the windows that the clock has passed, of the models at home here; and the units that were lost on the way."""
+        firings, lost = self._closer.close(self.clock, now_ms)
+        for unit_id in lost:
+            self.drop(unit_id)
+        return firings, lost
+
+    def expire(self) -> tuple[int, int]:
+        """Drop the pending predictions and labels that waited longer than `labels.max_delay`; how many there were."""
+        if self.clock.performance == NO_TIME:
+            return 0, 0
+        return self._store.drop_generations(self.clock.performance - self._labels.max_delay_ms)
+
+    def outbox(self, unit_id: UnitId) -> list[tuple[int, OutboundMessage]]:
+        """Take the durable messages of a unit that wait for delivery; `delivered` or `undelivered` must follow."""
+        unit = self.units[unit_id]
+        taken, unit.undelivered = unit.undelivered, []
+        return taken

@@ -1,0 +1,206 @@
+"""Bytes to typed records: structs generated from the fields that are read, a fast path, and a slow one that explains.
+
+The fast path decodes straight into the structs. A message that it refuses is looked at again, precisely: a feature of the wrong type
+costs only that value, anything else the whole message, which is rejected with a reason. Knows JSON and types, nothing of models or time.
+"""
+
+import functools
+import json
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+Reason = Literal["malformed_json", "not_finite", "missing_field", "wrong_type", "unknown_model", "bad_time", "future_time", "too_large"]
+
+DETAIL_MAX: Final = 300  # characters of a rejection's detail
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A message that cannot be counted: its index in the batch, and why."""
+
+    index: int
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One value of an event: its path in the JSON, its type, and whether the event is worth nothing without it."""
+
+    path: tuple[str, ...]
+    type: Any
+    required: bool = False
+    feature: str | None = None
+
+
+class _Refused(Exception):
+    def __init__(self, reason: Reason, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+
+
+class Records:
+    """Decoded structs of a batch; `invalid` names, per feature, the records whose value had the wrong type."""
+
+    def __init__(self, schema: "Schema", structs: list[Any], invalid: dict[str, list[int]]) -> None:
+        self._schema, self.structs, self._invalid = schema, structs, invalid
+
+    def columns(self, names: Sequence[str], where: npt.NDArray[np.int64] | None = None) -> list[tuple[Any, ...]]:
+        """The columns of these leaves, of all records or those at `where`."""
+        structs = self.structs if where is None else [self.structs[i] for i in where.tolist()]
+        if not structs or not names:
+            return [() for _ in names]
+        get = operator.attrgetter(*(self._schema.attributes[name] for name in names))
+        return [tuple(map(get, structs))] if len(names) == 1 else list(zip(*map(get, structs), strict=True))
+
+    def subset(self, kept: npt.NDArray[np.int64]) -> "Records":
+        """The records at these positions."""
+        place = {old: new for new, old in enumerate(kept.tolist())}
+        invalid = {feature: [place[i] for i in wrong if i in place] for feature, wrong in self._invalid.items()}
+        return Records(self._schema, [self.structs[i] for i in kept.tolist()], invalid)
+
+    def invalid(self, feature: str, where: npt.NDArray[np.int64]) -> list[int]:
+        """Positions in `where` of the records whose value of the feature had the wrong type."""
+        wrong = self._invalid.get(feature)
+        return np.flatnonzero(np.isin(where, wrong)).tolist() if wrong else []
+
+
+class Schema:
+    """Structs generated from leaves, and the two ways to decode into them."""
+
+    def __init__(self, leaves: Mapping[str, Leaf], max_bytes: int) -> None:
+        self._leaves, self._max_bytes = leaves, max_bytes
+        self.attributes: dict[str, str] = {}
+        self._root = self._struct((), list(leaves.items()))
+        self._decode = msgspec.json.Decoder(self._root).decode
+
+    def _struct(self, at: tuple[str, ...], leaves: list[tuple[str, Leaf]]) -> type[msgspec.Struct]:
+        """The struct for the JSON object at the path `at`; fills in the attribute path of each leaf below it."""
+        fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
+        rename: dict[str, str] = {}
+        depth = len(at)
+        for key in dict.fromkeys(leaf.path[depth] for _, leaf in leaves):
+            below = [(name, leaf) for name, leaf in leaves if leaf.path[depth] == key]
+            attribute = f"f{len(fields)}"
+            rename[attribute] = key
+            ends = [leaf for _, leaf in below if len(leaf.path) == depth + 1]
+            if ends and len(ends) < len(below):
+                raise ValueError(
+                    f"cannot map event fields: {'.'.join((*at, key))!r} is read both as a value and as an object; map one of them"
+                )
+            if not ends:
+                child = self._struct((*at, key), below)
+                required = any(leaf.required for _, leaf in below)
+                fields.append((attribute, child) if required else (attribute, child, msgspec.field(default_factory=child)))
+                for name, _ in below:
+                    self.attributes[name] = f"{attribute}.{self.attributes[name]}"
+                continue
+            kind = functools.reduce(operator.or_, (leaf.type for leaf in ends))
+            fields.append((attribute, kind) if any(leaf.required for leaf in ends) else (attribute, kind | None, None))
+            self.attributes.update(dict.fromkeys((name for name, _ in below), attribute))
+        return msgspec.defstruct("Event", fields, rename=rename, gc=False)
+
+    def decode(self, values: Sequence[bytes | None]) -> tuple[npt.NDArray[np.int64], Records, list[Rejected]]:
+        """Index of each usable message, its record, and the messages that are not usable."""
+        rejected: list[Rejected] = []
+        invalid: dict[str, list[int]] = {}
+        try:
+            if max(map(len, values), default=0) <= self._max_bytes:  # type: ignore[arg-type]  # a tombstone raises TypeError
+                return np.arange(len(values)), Records(self, list(map(self._decode, values)), invalid), rejected  # type: ignore[arg-type]
+        except (msgspec.DecodeError, TypeError, UnicodeError, RecursionError):
+            pass
+        index: list[int] = []
+        structs: list[Any] = []
+        for i, value in enumerate(values):
+            try:
+                struct, wrong = self._decode_one(value)
+            except _Refused as refused:
+                rejected.append(Rejected(i, refused.reason, refused.detail[:DETAIL_MAX]))
+                continue
+            for feature in wrong:
+                invalid.setdefault(feature, []).append(len(structs))
+            index.append(i)
+            structs.append(struct)
+        return np.array(index, np.int64), Records(self, structs, invalid), rejected
+
+    def _decode_one(self, value: bytes | None) -> tuple[Any, list[str]]:
+        if value is None:
+            raise _Refused("malformed_json", "the message has no value")
+        if len(value) > self._max_bytes:
+            raise _Refused("too_large", f"{len(value)} bytes, expected at most {self._max_bytes}")
+        try:
+            return self._decode(value), []
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return self._decode_slowly(value)
+
+    def _decode_slowly(self, value: bytes) -> tuple[Any, list[str]]:
+        try:
+            document = orjson.loads(value)
+        except (orjson.JSONDecodeError, RecursionError) as error:
+            raise _why_not_json(value, error) from None
+        if not isinstance(document, dict):
+            raise _Refused("wrong_type", f"the event is a JSON {_json_type(document)}, expected an object")
+        found: dict[str, Any] = {}
+        wrong: list[str] = []
+        for name, leaf in self._leaves.items():
+            try:
+                found[name] = _read(document, leaf)
+            except _Refused:
+                if leaf.feature is None:
+                    raise
+                found[name] = None
+                wrong.append(leaf.feature)
+        return self._build(self._root, "", {self.attributes[name]: x for name, x in found.items()}), wrong
+
+    def _build(self, struct: type[msgspec.Struct], prefix: str, values: Mapping[str, Any]) -> Any:
+        fields = {}
+        for field in msgspec.structs.fields(struct):
+            path = prefix + field.name
+            nested = isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
+            fields[field.name] = self._build(field.type, path + ".", values) if nested else values[path]
+        return struct(**fields)
+
+
+def _read(document: dict[str, Any], leaf: Leaf) -> Any:
+    """The value of a leaf, or _Refused: missing, or not of its type."""
+    at: Any = document
+    for depth, key in enumerate(leaf.path):
+        if at is None:
+            break
+        if not isinstance(at, dict):
+            raise _Refused("wrong_type", f"{'.'.join(leaf.path[:depth])} is a JSON {_json_type(at)}, expected an object")
+        at = at.get(key)
+    if at is None:
+        if leaf.required:
+            raise _Refused("missing_field", f"{'.'.join(leaf.path)} is absent or null, expected a value")
+        return None
+    try:
+        return msgspec.convert(at, leaf.type)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise _Refused("wrong_type", f"{'.'.join(leaf.path)}: {error}") from None
+
+
+def _why_not_json(value: bytes, error: Exception) -> _Refused:
+    """NaN and Infinity are not JSON, but many writers think so, and they deserve a name of their own."""
+
+    def refuse(constant: str) -> None:
+        raise _Refused("not_finite", f"{constant} is not JSON; send null for a missing value")
+
+    try:
+        json.loads(value, parse_constant=refuse)
+    except _Refused as refused:
+        return refused
+    except (ValueError, RecursionError):
+        return _Refused("malformed_json", str(error))
+    return _Refused("not_finite", str(error))  # Python reads it: a number beyond the range of a double
+
+
+def _json_type(value: Any) -> str:
+    names = {type(None): "null", bool: "boolean", int: "number", float: "number", str: "string", list: "array", dict: "object"}
+    return names[type(value)]

@@ -1,0 +1,164 @@
+"""From a merged window to scores and verdicts: drift and quality of each feature, performance from the confusion matrix.
+
+Turns aggregates into the inputs of `detectors/`, and what comes back into the types of `results`. Pure; what is reported follows from
+the counts and the reference alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from msgspec import UNSET, UnsetType
+
+from detectors.explain import top_bins
+from detectors.jensen_shannon import js_divergence_by_feature
+from detectors.judge import Verdict, judge
+from detectors.performance import METRICS
+from detectors.psi import psi_by_feature
+from stream.aggregates import Aggregate, Codes, Counts
+from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model
+from stream.reference import NumericFeature
+from stream.results import AlertKind, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, Score
+from stream.results import Counts as EventCounts
+
+DRIFT_METHODS: Final = ("psi", "js_distance", "js_divergence")
+_DISCARD: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One score against its thresholds: what an alert would say."""
+
+    kind: AlertKind
+    metric: str
+    feature: str | UnsetType
+    value: float | None
+    verdict: Verdict
+    evidence: Evidence
+    baseline: float | UnsetType = UNSET
+
+
+class Scorer:
+    """Scores the windows of one model."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        features = [slot.feature for slot in model.slots]
+        self._labels = [feature.bin_labels() for feature in features]
+        self._sizes = np.array([len(labels) for labels in self._labels], np.int64)
+        self._starts: Codes = np.concatenate(([0], np.cumsum(self._sizes)))[:-1].astype(np.int64)
+        self._reference = np.concatenate([feature.coarse_counts() for feature in features]) if features else np.zeros(0, np.int64)
+        self._coarse = self._coarse_positions()
+        self._classes = (*model.settings.classes, OTHER)
+        self._positive = None if model.settings.positive is None else model.settings.classes.index(model.settings.positive)
+        self._baseline = self._baseline_metrics()
+
+    def _coarse_positions(self) -> Codes:
+        """Which coarse bin, of all features end to end, each count of a traffic aggregate belongs to."""
+        coarse = np.full(self.model.traffic.width, _DISCARD, np.int64)
+        for slot, start, size in zip(self.model.slots, self._starts, self._sizes, strict=True):
+            groups = slot.feature.groups if isinstance(slot.feature, NumericFeature) else np.arange(slot.bins)
+            coarse[slot.start : slot.start + slot.bins] = start + groups
+            coarse[[slot.missing, slot.invalid]] = start + size - 1  # a value of the wrong type is as good as none
+        return coarse
+
+    def traffic(self, window: Aggregate) -> tuple[EventCounts, dict[str, FeatureDrift], dict[str, FeatureQuality], list[Judged]]:
+        """Counts, drift and quality of each feature, and what was judged."""
+        counts = window.counts
+        n = int(counts[PREDICTIONS])
+        events = EventCounts(predictions=n, late=int(counts[LATE]), duplicate=int(counts[DUPLICATES]))
+        drift: dict[str, FeatureDrift] = {}
+        judged: list[Judged] = []
+        if n and self.model.reference and self.model.slots:
+            kept = self._coarse != _DISCARD
+            current = np.bincount(self._coarse[kept], counts[kept], self._reference.size).astype(np.int64)
+            divergence = js_divergence_by_feature(self._reference, current, self._starts)
+            scores = {"psi": psi_by_feature(self._reference, current, self._starts), "js_divergence": divergence}
+            scores["js_distance"] = np.sqrt(divergence)
+            for i, slot in enumerate(self.model.slots):
+                bins = slice(self._starts[i], self._starts[i] + self._sizes[i])
+                found, verdicts = self._judge_drift(slot.feature.name, n, {name: float(values[i]) for name, values in scores.items()})
+                moved = top_bins(self._reference[bins], current[bins], self._labels[i])
+                top = tuple(BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution) for b in moved)
+                m = int(self._reference[bins].sum())
+                kind = "numeric" if isinstance(slot.feature, NumericFeature) else "categorical"
+                drift[slot.feature.name] = FeatureDrift(kind=kind, n=n, reference_n=m, top_bins=top, **found)
+                evidence = Evidence(n=n, reference_n=m, top_bins=top)
+                judged += [
+                    Judged("data_drift", name, slot.feature.name, found[name].score, verdict, evidence)
+                    for name, verdict in verdicts.items()
+                ]
+        return events, drift, self._quality(counts, n), judged
+
+    def _judge_drift(self, feature: str, n: int, scores: Mapping[str, float]) -> tuple[dict[str, Score], dict[str, Verdict]]:
+        rules = self.model.settings.drift_for(feature)
+        verdicts = {name: judge(scores[name], n, rules.thresholds[name], rules.minimum_sample) for name in DRIFT_METHODS}
+        return {name: _score(scores[name], verdict) for name, verdict in verdicts.items()}, verdicts
+
+    def _quality(self, counts: Counts, n: int) -> dict[str, FeatureQuality]:
+        if n == 0:
+            return {}
+        quality = {}
+        for slot in self.model.slots:
+            numeric = isinstance(slot.feature, NumericFeature)
+            last = slot.start + slot.bins - 1
+            quality[slot.feature.name] = FeatureQuality(
+                missing_ratio=float(counts[slot.missing] / n),
+                type_violation_ratio=float(counts[slot.invalid] / n),
+                unseen_ratio=0.0 if numeric else float(counts[last] / n),
+                out_of_range_ratio=float((counts[slot.start] + counts[last]) / n) if numeric else 0.0,
+            )
+        return quality
+
+    def performance(self, window: Aggregate) -> tuple[EventCounts, Performance, list[Judged]]:
+        """Counts, metrics with their verdicts, and what was judged."""
+        counts, k = window.counts, len(self._classes)
+        n, predictions = int(counts[LABELS]), int(counts[PREDICTIONS])
+        confusion = counts[CONFUSION_START:].reshape(k, k)
+        cells = tuple(tuple(row) for row in confusion.tolist())
+        rules = self.model.settings.performance
+        metrics = self._metrics(confusion)
+        verdicts = {name: judge(value, n, rules.thresholds[name], rules.minimum_sample) for name, value in metrics.items()}
+        evidence = Evidence(n=n, classes=self._classes, confusion=cells)
+        judged = [
+            Judged("performance", name, UNSET, metrics[name], verdict, evidence, self._baseline.get(name, UNSET))
+            for name, verdict in verdicts.items()
+        ]
+        performance = Performance(
+            by="label_time",
+            coverage=n / predictions if predictions else None,
+            classes=self._classes,
+            confusion=cells,
+            accuracy=metrics["accuracy"],
+            precision=metrics["precision"],
+            recall=metrics["recall"],
+            f1=metrics["f1"],
+            verdicts={name: _score(metrics[name], verdict) for name, verdict in verdicts.items()},
+        )
+        return EventCounts(predictions=predictions, labels=n, late=int(counts[LATE])), performance, judged
+
+    def _metrics(self, confusion: Counts) -> dict[str, float | None]:
+        """Every metric of a matrix with OTHER as its last class, which is never right: two classes that are not configured may differ."""
+        k = len(confusion)
+        if confusion[-1].any() or confusion[:, -1].any():
+            apart: npt.NDArray[np.int64] = np.zeros((k + 1, k + 1), np.int64)
+            apart[:k, : k - 1], apart[:k, k] = confusion[:, :-1], confusion[:, -1]
+        else:
+            apart = confusion[:-1, :-1]
+        return {name: metric(apart, self._positive) for name, metric in METRICS.items()}
+
+    def _baseline_metrics(self) -> dict[str, float]:
+        """Metrics of the reference's own confusion matrix, where it has the model's classes."""
+        reference, classes = self.model.reference, self.model.settings.classes
+        if reference is None or reference.confusion is None or not set(classes) <= set(reference.classes):
+            return {}
+        where = [reference.classes.index(name) for name in classes]
+        found = {name: metric(reference.confusion[np.ix_(where, where)], self._positive) for name, metric in METRICS.items()}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def _score(value: float | None, verdict: Verdict) -> Score:
+    """The score as it is reported: none below the minimum sample."""
+    return Score(score=None if verdict.severity == "insufficient_data" else value, threshold=verdict.threshold, severity=verdict.severity)
