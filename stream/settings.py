@@ -14,7 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, Validati
 
 from stream.settings_errors import explain
 from stream.settings_events import EventSettings
-from stream.settings_file import ConfigError, read_document
+from stream.settings_file import ConfigError, quoted, read_document
 from stream.settings_thresholds import (
     BUILT_IN_DRIFT,
     BUILT_IN_PERFORMANCE,
@@ -130,19 +130,15 @@ def _check_windows(windows: tuple[WindowSection, ...]) -> tuple[WindowSection, .
     specs = [window.spec() for window in windows]
     pane_ms = pane_length(specs)
     names = [spec.name for spec in specs]
-    refuse(
-        ((i, "name"), f"a name of its own, {spec.name!r} is window {names.index(spec.name)}")
-        for i, spec in enumerate(specs)
-        if names.index(spec.name) < i
+    rule = (
+        f"at most {_PANES_MAX} panes; a pane is the greatest common divisor of all sizes and slides of the model, {duration_text(pane_ms)}"
     )
-    refuse(
-        (
-            (i, "size"),
-            f"at most {_PANES_MAX} panes of {duration_text(pane_ms)}, the greatest common divisor of all sizes and slides of the model",
-        )
-        for i, spec in enumerate(specs)
-        if spec.size_ms > _PANES_MAX * pane_ms
-    )
+    taken = [
+        ((i, "name"), f"a name of its own: {quoted(name)} is that of window {names.index(name)}")
+        for i, name in enumerate(names)
+        if name in names[:i]
+    ]
+    refuse([*taken, *(((i, "size"), rule) for i, spec in enumerate(specs) if spec.size_ms > _PANES_MAX * pane_ms)])
     return windows
 
 
@@ -177,9 +173,12 @@ class ModelSection(Section):
 
     @field_validator("classes")
     @classmethod
-    def _two_or_more(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+    def _tell_apart(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
         if len(classes) < 2:
             raise broken("at least two classes")
+        for pair in (("0", "false"), ("1", "true")):
+            if set(pair) <= set(classes):
+                raise broken(f"not both of {' and '.join(pair)}: they count as one class")
         return classes
 
     @field_validator("positive")
@@ -257,8 +256,8 @@ class Settings(Section):
     def _models_agree(cls, models: Mapping[str, ModelSection], info: ValidationInfo) -> Mapping[str, ModelSection]:
         if not models:
             raise broken("at least one model")
-        drift = [BUILT_IN_DRIFT, info.data.get("drift", DriftSection())]
-        performance = [info.data.get("performance", PerformanceSection())]
+        drift = [BUILT_IN_DRIFT, info.data["drift"]] if "drift" in info.data else []
+        performance = [info.data["performance"]] if "performance" in info.data else []
         refuse(((name, *path), rule) for name, model in models.items() for path, rule in model.contradictions(drift, performance))
         return models
 

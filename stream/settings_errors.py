@@ -24,10 +24,10 @@ _RULES = {
 
 
 def explain(error: ValidationError, root: type[Section], document: Document) -> Iterator[str]:
-    """One line for each problem that the document has not reported itself."""
+    """One line for each problem, without those of a value that misses its environment variable, which the document reports."""
     for details in error.errors(include_url=False, include_input=False):
         path = details["loc"]
-        if any(path[:length] in document.reported for length in range(len(path) + 1)):
+        if path in document.unset:
             continue
         if details["type"] == "extra_forbidden":
             yield f"{path_text(path)}: unknown key, expected {_known_keys(root, path)}"
@@ -44,7 +44,7 @@ def _rule(details: Mapping[str, Any]) -> str:
 
 def _known_keys(root: type[Section], path: KeyPath) -> str:
     """The keys that are valid where `path` ends, the one that may have been meant last."""
-    keys = _section_at(root, path[:-1]).keys()
+    keys = _section_at(root, path[:-1]).key_names()
     nearest = get_close_matches(str(path[-1]), keys, n=1)
     return f"one of {', '.join(keys)}" + (f"; did you mean {nearest[0]}?" if nearest else "")
 

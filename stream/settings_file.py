@@ -36,12 +36,12 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file that could be read. `problems`: what is wrong so far; `reported`: their key paths, where the tree holds no usable value."""
+    """A file that could be read. `problems`: what is wrong so far; `unset`: the key paths whose variable is not set, "" in the tree."""
 
     tree: Tree
     templates: Mapping[KeyPath, str]
     problems: Sequence[str]
-    reported: frozenset[KeyPath]
+    unset: frozenset[KeyPath]
 
     def shown(self, path: KeyPath) -> str:
         """The value at `path` as a message may show it.
@@ -106,7 +106,7 @@ def _parse(path: Path, text: str, environ: Mapping[str, str]) -> Document:
     except RecursionError:
         problem = "nested too deeply, expected no more levels than the documented keys need"
     else:
-        return Document(tree, reader.templates, reader.problems, frozenset(reader.reported))
+        return Document(tree, reader.templates, reader.problems, frozenset(reader.unset))
     raise ConfigError(path, [problem])
 
 
@@ -115,24 +115,24 @@ class _SyntaxError(Exception):
 
 
 def _root(text: str) -> yaml.Node | None:
-    loader = None
     try:
         loader = yaml.SafeLoader(text)
-        return loader.get_single_node()
-    except yaml.MarkedYAMLError as error:
-        mark, problem = error.problem_mark or error.context_mark, error.problem or "not valid YAML"
     except yaml.reader.ReaderError as error:
         before = text[: error.position]
         line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        raise _SyntaxError(f"line {line}, column {column}: character {error.character:#x} is not allowed in YAML") from None
+        raise _SyntaxError(f"line {line}, column {column}: character {error.character:#x}, expected only printable ones") from None
+    try:
+        return loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark, problem = error.problem_mark or error.context_mark or loader.get_mark(), error.problem or ""
     except (ValueError, OverflowError):  # an escape beyond Unicode, a version number without end
-        mark, problem = loader.get_mark(), "not a valid escape or number"
-    raise _SyntaxError(f"line {mark.line + 1}, column {mark.column + 1}: {_without_values(problem)}")
+        mark, problem = loader.get_mark(), "number out of range"
+    raise _SyntaxError(f"line {mark.line + 1}, column {mark.column + 1}: {_without_values(problem)}, expected valid YAML")
 
 
 def _without_values(problem: str) -> str:
-    """PyYAML quotes aliases and tags, and an unquoted password that starts with * or ! is read as one."""
-    return re.sub(r"""(['"])(?!<).{2,}\1""", "(not shown)", problem)
+    """An unquoted password that starts with & * or ! is read as anchor, alias or tag, which PyYAML's messages repeat."""
+    return re.sub(r"(anchor|alias|handle) .*", r"\1", problem, flags=re.DOTALL)
 
 
 class _Reader:
@@ -142,7 +142,7 @@ class _Reader:
         self.environ = environ
         self.templates: dict[KeyPath, str] = {}
         self.problems: list[str] = []
-        self.reported: set[KeyPath] = set()
+        self.unset: set[KeyPath] = set()
         self.nodes = 0
 
     def tree(self, node: yaml.Node, path: KeyPath) -> Tree:
@@ -175,28 +175,29 @@ class _Reader:
         return result
 
     def scalar(self, node: yaml.Node, path: KeyPath) -> str | None:
-        plain = node.style is None
-        if plain and node.value in ("", "~", "null"):
+        """The text; None for a plain scalar that says nothing, and for a reference alone that comes to nothing."""
+        if node.style is None and node.value in ("", "~", "null"):
             return None
         text = _REFERENCE.sub(lambda reference: self.replacement(reference, node.value, path), node.value)
-        return text if text or not plain else None
+        return None if not text and _REFERENCE.fullmatch(node.value) else text
 
     def replacement(self, reference: re.Match[str], template: str, path: KeyPath) -> str:
+        """The text for one `${...}`; an empty variable takes the default too, as in a shell."""
         name, default = reference["name"], reference["default"]
         if reference[0] == "$${":
             return "${"
-        if name is None:
-            self.report(path, "not a variable, expected ${NAME} or ${NAME:-default}; write $${ for the text ${")
-            return ""
-        value = self.environ.get(name)
-        if value or (value is not None and default is None):
+        if name in self.environ and (self.environ[name] or default is None):
             self.templates[path] = template
-            return value
+            return self.environ[name]
         if default is None:
-            self.report(path, f"'${{{name}}}', expected the environment variable {name} to be set; ${{{name}:-default}} gives a default")
-            return ""
-        return default
+            rule = (
+                f"the environment variable {name} to be set, or ${{{name}:-default}}"
+                if name
+                else "${NAME} or ${NAME:-default}; $${ gives ${"
+            )
+            self.report(path, f"{quoted(reference[0])}, expected {rule}")
+            self.unset.add(path)
+        return default or ""
 
     def report(self, path: KeyPath, problem: str) -> None:
         self.problems.append(f"{path_text(path)}: {problem}")
-        self.reported.add(path)

@@ -33,11 +33,11 @@ class Section(BaseModel):
             return {}
         if not isinstance(value, dict):
             return value
-        known = cls.keys()
+        known = cls.key_names()
         return {key: child for key, child in value.items() if child is not None or key not in known}
 
     @classmethod
-    def keys(cls) -> list[str]:
+    def key_names(cls) -> list[str]:
         """The keys as they are written in the file."""
         return [field.alias or name for name, field in cls.model_fields.items()]
 
@@ -199,11 +199,11 @@ def _brokers(text: str) -> str:
 
 
 def _redis_url(text: str) -> SecretStr:
-    url = urlsplit(text)
+    url = urlsplit(_matching(r"[!-~]+")(text))
     whole_host = url.hostname is not None and url.port != 0 and re.fullmatch(r"/?|/[0-9]{1,5}", url.path) is not None
     whole_socket = not url.hostname and len(url.path) > 1
-    if not {"redis": whole_host, "rediss": whole_host, "unix": whole_socket}.get(url.scheme, False) or not text.isprintable():
-        raise ValueError
+    if not {"redis": whole_host, "rediss": whole_host, "unix": whole_socket}.get(url.scheme, False):
+        raise ValueError(text)
     return SecretStr(text)
 
 
