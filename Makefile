@@ -1,0 +1,52 @@
+# make demo    the whole product on this machine in about a minute; options: make demo DEMO="--forever"
+# make test    every test
+# make check   format, lint, types
+# make bench   the benchmarks
+# make lock    pin the dependencies anew; needs uv. Newer versions: make lock LOCK=--upgrade
+# make clean   remove what the others made
+#
+# Needs Python 3.11 or newer, named by PYTHON if it is not python3. Everything is installed into .venv from the pins in requirements/.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test check bench lock clean
+.NOTPARALLEL:
+
+demo: $(VENV)/installed-runtime
+	$(BIN)/driftstream demo $(DEMO)
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+bench: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks
+
+# Each of runtime, test and dev contains the one before it, with the same pins, so they share one environment.
+$(VENV)/installed-%: requirements/%.txt requirements/build.txt pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes -r requirements/build.txt -r $<
+	$(PIP) --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "driftstream needs Python 3.11 or newer; say which: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header $(LOCK)
+
+lock:
+	$(COMPILE) pyproject.toml --output-file requirements/runtime.txt
+	$(COMPILE) pyproject.toml --group test --constraints requirements/runtime.txt --output-file requirements/test.txt
+	$(COMPILE) pyproject.toml --group dev --constraints requirements/test.txt --output-file requirements/dev.txt
+	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
+
+clean:
+	rm -rf $(VENV) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
