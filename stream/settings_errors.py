@@ -59,5 +59,5 @@ def _section_at(annotation: Any, path: KeyPath) -> type[Section]:
     if path:
         field = next(field for name, field in annotation.model_fields.items() if (field.alias or name) == path[0])
         return _section_at(field.annotation, path[1:])
-    assert issubclass(annotation, Section)
-    return annotation
+    section: type[Section] = annotation
+    return section

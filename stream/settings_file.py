@@ -157,6 +157,7 @@ class _Reader:
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.tree(child, (*path, i)) for i, child in enumerate(node.value)]
+        assert isinstance(node, yaml.ScalarNode)
         return self.scalar(node, path)
 
     def mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Tree]:
@@ -174,7 +175,7 @@ class _Reader:
             result[key] = self.tree(child, (*path, key))
         return result
 
-    def scalar(self, node: yaml.Node, path: KeyPath) -> str | None:
+    def scalar(self, node: yaml.ScalarNode, path: KeyPath) -> str | None:
         """The text; None for a plain scalar that says nothing, and for a reference alone that comes to nothing."""
         if node.style is None and node.value in ("", "~", "null"):
             return None
