@@ -70,6 +70,7 @@ class ServerProcess(ABC):
         Raises:
             RuntimeError: it ended, or did not answer in time; the message carries the end of its log.
         """
+        assert self._process is None, "stop() or kill() the server before it starts again"
         log = self.folder / "server.log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603  the command is ours
@@ -88,7 +89,7 @@ class ServerProcess(ABC):
                 process.wait(_POLL_S)
             if process.returncode is not None or time.monotonic() > deadline:
                 raise RuntimeError(
-                    f"cannot start {process.args!r}: exit code={process.returncode}, expected an answer within {_READY_WITHIN_S:.0f} s; "
+                    f"cannot start {type(self).__name__}: exit code={process.returncode}, expected an answer in {_READY_WITHIN_S:.0f} s; "
                     f"its log ends with:\n{log.read_text(errors='replace')[-2000:]}"
                 )
 
