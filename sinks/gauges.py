@@ -19,10 +19,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from stream.results import Alert, AlertKind, Performance, Result, Score
 
 Subject = Literal["traffic", "performance"]
+Side = Literal["predictions", "labels"]
 LabelOutcome = Literal["matched", "waiting", "duplicate", "malformed", "late"]
 
 SEVERITY_NUMBER = {"ok": 0, "warning": 1, "critical": 2, "insufficient_data": -1}
-LABEL_OUTCOMES: tuple[LabelOutcome, ...] = ("matched", "waiting", "duplicate", "malformed", "late")
+SUBJECTS: tuple[Subject, ...] = get_args(Subject)
+SIDES: tuple[Side, ...] = get_args(Side)
+LABEL_OUTCOMES: tuple[LabelOutcome, ...] = get_args(LabelOutcome)
 
 _CHECKPOINT_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _WINDOW_CLOSE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -90,6 +93,8 @@ class Gauges:
         self._late = counter("late_total", "Events too old to be counted.", "model", "subject")
         self._duplicates = counter("duplicates_total", "Predictions whose id had been seen before.", "model")
         self._dead_letters = counter("dead_letter_total", "Messages that could not be counted, by reason.", "reason")
+        self._lost = counter("lost_total", "Messages that Kafka deleted before they were counted.", "topic")
+        self._expired = counter("expired_total", "Events that waited for their counterpart in vain.", "side")
         self._alerts = counter("alerts_total", "Alert transitions emitted.", "model", "kind", "severity", "status")
         self._watermark = gauge("watermark_seconds", "Watermark over all units, event time in seconds since the epoch.", "subject")
         self._lag = gauge("consumer_lag", "Messages in the partition that are not consumed yet.", "topic", "partition")
@@ -100,6 +105,8 @@ class Gauges:
 
         for outcome in LABEL_OUTCOMES:
             self._labels.labels(outcome)
+        for side in SIDES:
+            self._expired.labels(side)
         for reason in dead_letter_reasons:
             self._dead_letters.labels(reason)
 
@@ -126,6 +133,9 @@ class Gauges:
 
     def add_predictions(self, model: str, version: str, n: int) -> None:
         self._predictions.labels(model, version).inc(n)
+        self._duplicates.labels(model)
+        for subject in SUBJECTS:
+            self._late.labels(model, subject)
 
     def add_labels(self, outcome: LabelOutcome, n: int) -> None:
         self._labels.labels(outcome).inc(n)
@@ -138,6 +148,13 @@ class Gauges:
 
     def add_dead_letters(self, reason: str, n: int) -> None:
         self._dead_letters.labels(reason).inc(n)
+
+    def add_lost(self, topic: str, n: int) -> None:
+        self._lost.labels(topic).inc(n)
+
+    def add_expired(self, side: Side, n: int) -> None:
+        """Count predictions without a label, or labels without a prediction, that were given up after `labels.max_delay`."""
+        self._expired.labels(side).inc(n)
 
     def set_watermark(self, subject: Subject, watermark_ms: int | None) -> None:
         """Export the minimum over all units of the group, as the store keeps it; None removes it."""

@@ -116,6 +116,7 @@ class Worker:
         gauges.add_late("fraud", "traffic", 1)
         gauges.add_duplicates("fraud", 1)
         gauges.add_dead_letters("not_json", 1)
+        gauges.add_lost("driftstream.predictions", 1)
         gauges.set_watermark("traffic", now_ms)
         gauges.set_watermark("performance", now_ms)
         gauges.set_consumer_lag("driftstream.predictions", 0, 10)
