@@ -6,8 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
+
+from stream.cli import main
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"
@@ -51,7 +54,7 @@ def test_images_of_others_are_pinned(name: str) -> None:
 def test_every_wait_is_for_something_that_can_come(name: str) -> None:
     for other, wait in SERVICES[name].get("depends_on", {}).items():
         if wait["condition"] == "service_healthy":
-            assert "healthcheck" in SERVICES[other]
+            assert "test" in SERVICES[other]["healthcheck"]
         else:
             assert wait["condition"] == "service_completed_successfully"
             assert "restart" not in SERVICES[other], f"{other} is restarted, so it never completes"
@@ -66,6 +69,16 @@ def test_endpoints_of_the_configuration_are_set(name: str) -> None:
     configuration = (mounted[0] / Path(path).relative_to(mounted[1])).read_text(encoding="utf-8")
     named = set(re.findall(r"\$\{(DRIFTSTREAM_\w+)", configuration))
     assert named == set(SERVICES[name]["environment"])
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_command_line_takes_the_command(name: str) -> None:
+    command: click.Command | None = main
+    arguments = SERVICES[name]["command"]
+    while isinstance(command, click.Group):
+        _, command, arguments = command.resolve_command(click.Context(command), arguments)
+    assert command is not None
+    command.make_context(name, list(arguments)).close()  # parses, does not run; raises UsageError
 
 
 def test_reference_is_written_where_the_worker_reads_it() -> None:
