@@ -80,7 +80,7 @@ def test_example_is_what_the_code_would_write(message: str, payload: Any) -> Non
 @pytest.mark.parametrize(
     ("name", "broken"),
     [
-        ("prediction", {"timestamp": 1, "model": "m", "prediction": "1", "features": {}}),
+        ("prediction", {"timestamp": 1, "model": "m", "prediction": "1"}),
         ("prediction", {"prediction_id": "1", "timestamp": 1, "model": "m", "prediction": "1", "features": {"a": [1]}}),
         ("prediction", {"prediction_id": "1", "timestamp": 1, "model": "m", "prediction": "1", "features": {}, "score": 1.2}),
         ("label", {"prediction_id": "1", "timestamp": None, "label": "1"}),
