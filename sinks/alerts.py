@@ -7,7 +7,11 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from sinks import OutboundMessage
 
-_TUNING: dict[str, Any] = {"linger.ms": 5, "compression.type": "lz4"}
+_TUNING: dict[str, Any] = {
+    "linger.ms": 5,
+    "compression.type": "lz4",
+    "message.max.bytes": 8_000_000,  # the topic's limit decides; librdkafka's 1 MB would refuse a late event of 1 MiB for ever
+}
 # What "delivered" promises: on all in-sync replicas, once per attempt, in order. Not open to user options.
 _GUARANTEES: dict[str, Any] = {"enable.idempotence": True, "acks": "all"}
 _QUEUE_FULL_WAIT_S = 0.1  # for delivery reports to free places in the producer's queue, before produce is tried again

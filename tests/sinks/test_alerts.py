@@ -68,6 +68,15 @@ def test_a_full_producer_queue_delays_and_loses_nothing(brokers: str) -> None:
     sink.close(5)
 
 
+def test_a_late_event_of_the_largest_size_goes_through(brokers: str) -> None:
+    largest = b"x" * (1 << 20) + b"and its envelope"
+    sink = KafkaSink({"bootstrap.servers": brokers})
+    sink.deliver([OutboundMessage("large", None, largest)])
+
+    assert read(brokers, "large", 1) == [(None, largest)]
+    sink.close(5)
+
+
 def test_an_unreachable_broker_is_an_error_that_names_topic_and_cause(closed_port: int) -> None:
     sink = KafkaSink({"bootstrap.servers": f"127.0.0.1:{closed_port}", "message.timeout.ms": 300, "log_level": 0})
     with pytest.raises(DeliveryError, match=r"topic='alerts', error='.*_MSG_TIMED_OUT.*', failed=2 of 2") as raised:
