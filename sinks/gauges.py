@@ -20,7 +20,7 @@ from stream.results import Alert, AlertKind, Performance, Result, Score
 
 Subject = Literal["traffic", "performance"]
 Side = Literal["predictions", "labels"]
-LabelOutcome = Literal["matched", "waiting", "duplicate", "malformed", "late"]
+LabelOutcome = Literal["matched", "waiting", "expired", "duplicate", "malformed"]
 
 SEVERITY_NUMBER = {"ok": 0, "warning": 1, "critical": 2, "insufficient_data": -1}
 SUBJECTS: tuple[Subject, ...] = get_args(Subject)

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from zlib import crc32
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from detectors.judge import AlertState, transition
 from sinks import OutboundMessage
 from stream.aggregates import Aggregate, LayoutMismatch
 from stream.model import Model
-from stream.results import Alert, Result, Window, encode, timestamp
+from stream.results import Alert, FeatureDrift, FeatureQuality, Performance, Result, Window, encode, timestamp
 from stream.scoring import Judged, Scorer
 from stream.settings import Settings
 from stream.store import SUBJECTS, Clock, Closing, HomeState, HomeStore, PaneGroup, Partitions, Subject, UnitId
@@ -190,12 +190,13 @@ class Closer:
             settings, subject = home.model.settings, step.closing.subject
             reference = home.model.reference
             window = Window(name=spec.name, kind=spec.kind, start=timestamp(start), end=timestamp(end))
+            drift: dict[str, FeatureDrift] | UnsetType = UNSET
+            quality: dict[str, FeatureQuality] | UnsetType = UNSET
+            performance: Performance | UnsetType = UNSET
             if subject == "traffic":
                 counts, drift, quality, judged = home.scorer.traffic(aggregate)
-                found = {"drift": drift, "quality": quality}
             else:
                 counts, performance, judged = home.scorer.performance(aggregate)
-                found = {"performance": performance}
             result = Result(
                 result_id=identity(settings.name, version, segment, subject, spec.name, str(start), str(end), str(revision)),
                 subject=subject,
@@ -209,7 +210,9 @@ class Closer:
                 reference_id=reference.reference_id if reference else None,
                 closed_at=timestamp(now_ms),
                 watermark=timestamp(clock_ms),
-                **found,
+                drift=drift,
+                quality=quality,
+                performance=performance,
             )
             alerts = [alert for one in judged if (alert := self._alert(home, step, result, one, now_ms)) is not None]
             step.fired.append((result, tuple(alerts)))
@@ -281,7 +284,8 @@ def summary(result: Result, judged: Judged, status: str) -> str:
     relation = ">=" if judged.kind == "data_drift" else "<"
     if status == "resolved":
         what, relation = what.replace("drifted", "is back").replace("dropped", "is back"), "against"
-    text = f"{who}: {what}, {judged.metric} {judged.value:.3g} {relation} {judged.verdict.threshold:g} in {result.window.name} to {result.window.end}"
+    text = f"{who}: {what}, {judged.metric} {judged.value:.3g} {relation} {judged.verdict.threshold:g}"
+    text += f" in {result.window.name} to {result.window.end}"
     if isinstance(judged.evidence.top_bins, tuple) and judged.evidence.top_bins:
         top = judged.evidence.top_bins[0]
         text += f"; {top.label}: {top.reference:.1%} -> {top.current:.1%}"

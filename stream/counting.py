@@ -6,7 +6,7 @@ Works on the unit it is given; no store, no clock.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from stream.watermark import NO_TIME
 from stream.windows import Times, pane_starts
 
 K = TypeVar("K")
+LabelOutcome = Literal["matched", "waiting", "expired", "duplicate", "malformed"]
 Mask = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
 
@@ -33,7 +34,7 @@ class Tally:
     predictions: dict[tuple[str, str], int] = field(default_factory=dict)
     late: dict[tuple[str, Subject], int] = field(default_factory=dict)
     duplicates: dict[str, int] = field(default_factory=dict)
-    labels: dict[str, int] = field(default_factory=dict)
+    labels: dict[LabelOutcome, int] = field(default_factory=dict)
     dead_letters: dict[str, int] = field(default_factory=dict)
 
 

@@ -40,10 +40,11 @@ _LABEL: Final[dict[str, tuple[Any, bool]]] = {"prediction_id": (str | int, True)
 
 @dataclass(slots=True)
 class Messages:
-    """Consecutive messages of one topic-partition. `headers` are read only when a field is mapped from them."""
+    """Consecutive messages of one topic-partition, consumed under its owner's `epoch`. `headers`: only if a field is mapped from them."""
 
     topic: str
     unit: UnitId
+    epoch: int
     offsets: list[int]
     values: list[bytes | None]
     timestamps: list[int]

@@ -6,7 +6,8 @@ remembers which event (side, partition, offset) that was, so that a replay of th
 duplicate, or a replay of the first event, does not.
 
 Rows live in generations of event time that are dropped whole by watermark. A generation is `max_delay / GENERATIONS` long, so a row
-stays for `max_delay` to `max_delay * (1 + 1 / GENERATIONS)`.
+stays for `max_delay` to `max_delay * (1 + 1 / GENERATIONS)`. A label is looked for in its own generation, the TRAIL before and the one
+after (clocks differ a little), a prediction in its own, the one before and the TRAIL after; nearest first is not needed, ids are unique.
 """
 
 from dataclasses import dataclass
@@ -17,14 +18,15 @@ import numpy.typing as npt
 import xxhash
 
 SHARDS: Final = 8  # one script call each a batch; changing it orphans the pending rows
-BUCKETS: Final = 4096  # hashes a shard and generation; up to 512 rows in one stay a listpack (16.7 M rows a generation)
+BUCKETS: Final = 1024  # hashes a shard and generation; up to 512 rows in one stay a listpack (4 M rows a generation)
 GENERATIONS: Final = 4
+TRAIL: Final = GENERATIONS + 1
 
 # What one side knows of itself. Both and the flags fit one hash value of 61 bytes, under the 64 that keep a bucket a listpack.
 # source: partition in the top 16 bits, offset below. behind: ms that the watermark of its partition was ahead of the label.
 PREDICTION: Final = np.dtype([("source", "<u8"), ("time", "<i8"), ("cls", "<u2"), ("group", "<u4"), ("score", "<f8")])
 LABEL: Final = np.dtype([("source", "<u8"), ("time", "<i8"), ("cls", "<u2"), ("behind", "<u4"), ("value", "<f8")])
-ADDRESS: Final = np.dtype([("bucket", "<u2"), ("id", "<u8"), ("generation", "u1"), ("late", "u1")])
+ADDRESS: Final = np.dtype([("bucket", "<u2"), ("id", "<u8"), ("generation", "<u2"), ("late", "u1")])
 
 Side = Literal["predictions", "labels"]
 

@@ -15,10 +15,10 @@ import numpy.typing as npt
 
 from sinks import OutboundMessage
 from stream.closing import Closer, Firing
-from stream.counting import Counting, Outcomes, Timing, add
+from stream.counting import Counting, LabelOutcome, Outcomes, Tally, Timing, add
 from stream.events import EventDecoder, Messages, Predictions
 from stream.groups import Groups
-from stream.join import DUPLICATE, EXPIRED, LABEL, LATE_PREDICTION, MATCHED, PREDICTION, STORED, JoinBatch, Matches, sources
+from stream.join import DUPLICATE, EXPIRED, GENERATIONS, LABEL, LATE_PREDICTION, MATCHED, PREDICTION, STORED, JoinBatch, Matches, sources
 from stream.model import ClassCodes, Model
 from stream.results import DeadLetter, LateEvent, Origin, encode, timestamp
 from stream.schema import Rejected
@@ -44,7 +44,7 @@ class Pipeline:
         self._closer = Closer(models, store, partitions, settings)
         self.units: dict[UnitId, Unit] = {}
         self.clock = Clock()
-        self.tally = self._counting.tally
+        self._expired_ms = NO_TIME
 
     # who owns what
 
@@ -69,9 +69,9 @@ class Pipeline:
     # one batch
 
     def process(self, messages: Messages, now_ms: int) -> None:
-        """Count consecutive messages of one unit; messages of a unit that is not owned any more are left to its new owner."""
+        """Count consecutive messages of one unit; those consumed before it changed hands are left to its owner, who reads them again."""
         unit = self.units.get(messages.unit)
-        if unit is None:
+        if unit is None or unit.epoch != messages.epoch:
             return
         if unit.watermark.idle:
             self._wake(unit, now_ms)
@@ -81,7 +81,7 @@ class Pipeline:
         else:
             self._process_labels(unit, messages, now_ms)
         unit.counters["consumed"] += len(messages.offsets)
-        add(self.tally.consumed, messages.topic, len(messages.offsets))
+        add(self._counting.tally.consumed, messages.topic, len(messages.offsets))
         unit.advance_to(messages.offsets[-1] + 1)
 
     def _process_predictions(self, unit: Unit, messages: Messages, now_ms: int) -> None:
@@ -130,7 +130,7 @@ class Pipeline:
             unit, Outcomes(groups, labels["time"], events.classes[matched], labels["cls"], timing.newest[matched], late)
         )
         unit.counters["completed"] += matched.size
-        add(self.tally.labels, "matched", matched.size)
+        add(self._counting.tally.labels, "matched", matched.size)
 
     def _process_labels(self, unit: Unit, messages: Messages, now_ms: int) -> None:
         latest_ms = now_ms + self._time.max_future_skew_ms
@@ -145,9 +145,15 @@ class Pipeline:
         behind = np.maximum(watermark, unit.floors_ms["performance"]) - events.times_ms
         rows["behind"] = np.clip(behind, 0, np.iinfo(np.uint32).max)
         matches = self._store.match(JoinBatch("labels", events.hashes, np.zeros(events.index.size, bool), rows))
-        for name, status in (("matched", MATCHED), ("waiting", STORED), ("duplicate", DUPLICATE), ("expired", EXPIRED)):
+        outcomes: tuple[tuple[LabelOutcome, int], ...] = (
+            ("matched", MATCHED),
+            ("waiting", STORED),
+            ("duplicate", DUPLICATE),
+            ("expired", EXPIRED),
+        )
+        for name, status in outcomes:
             unit.counters[name] += int((matches.status == status).sum())
-            add(self.tally.labels, name, int((matches.status == status).sum()))
+            add(self._counting.tally.labels, name, int((matches.status == status).sum()))
         matched = np.flatnonzero(matches.status == MATCHED)
         groups = self._decoder.groups.of_numbers(matches.others["group"][matched])
         matched, groups = matched[groups >= 0], groups[groups >= 0]  # the model of an older prediction may have left the configuration
@@ -173,9 +179,9 @@ class Pipeline:
         """Count unusable messages and send them to the dead letters with their reason and raw bytes."""
         unit.counters["malformed"] += len(rejected)
         if unit.id.side == "labels":
-            add(self.tally.labels, "malformed", len(rejected))
+            add(self._counting.tally.labels, "malformed", len(rejected))
         for one in rejected:
-            add(self.tally.dead_letters, one.reason, 1)
+            add(self._counting.tally.dead_letters, one.reason, 1)
             key, value = messages.keys[one.index], messages.values[one.index] or b""
             letter = DeadLetter(
                 reason=one.reason,
@@ -242,12 +248,26 @@ class Pipeline:
 
     def expire(self) -> tuple[int, int]:
         """Drop the pending predictions and labels that waited longer than `labels.max_delay`; how many there were."""
-        if self.clock.performance == NO_TIME:
+        before_ms = self.clock.performance - self._labels.max_delay_ms
+        if self.clock.performance == NO_TIME or before_ms - self._expired_ms < self._labels.max_delay_ms // GENERATIONS:
             return 0, 0
-        return self._store.drop_generations(self.clock.performance - self._labels.max_delay_ms)
+        self._expired_ms = before_ms
+        return self._store.drop_generations(before_ms)
 
-    def outbox(self, unit_id: UnitId) -> list[tuple[int, OutboundMessage]]:
-        """Take the durable messages of a unit that wait for delivery; `delivered` or `undelivered` must follow."""
-        unit = self.units[unit_id]
-        taken, unit.undelivered = unit.undelivered, []
+    def take_tally(self) -> Tally:
+        """What was counted since this was last called."""
+        taken, self._counting.tally = self._counting.tally, Tally()
         return taken
+
+    def take_outbox(self) -> dict[UnitId, list[tuple[int, OutboundMessage]]]:
+        """The durable messages that wait for delivery, now the caller's: `put_back` what could not be delivered."""
+        taken = {unit.id: unit.undelivered for unit in self.units.values() if unit.undelivered}
+        for unit_id in taken:
+            self.units[unit_id].undelivered = []
+        return taken
+
+    def put_back(self, taken: Mapping[UnitId, list[tuple[int, OutboundMessage]]]) -> None:
+        """These messages wait again, before all others; a unit that left meanwhile has them in its durable outbox."""
+        for unit_id, messages in taken.items():
+            if unit_id in self.units:
+                self.units[unit_id].undelivered[:0] = messages

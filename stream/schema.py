@@ -9,7 +9,7 @@ import json
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -18,6 +18,7 @@ import orjson
 
 Reason = Literal["malformed_json", "not_finite", "missing_field", "wrong_type", "unknown_model", "bad_time", "future_time", "too_large"]
 
+REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 DETAIL_MAX: Final = 300  # characters of a rejection's detail
 
 
@@ -104,7 +105,7 @@ class Schema:
             kind = functools.reduce(operator.or_, (leaf.type for leaf in ends))
             fields.append((attribute, kind) if any(leaf.required for leaf in ends) else (attribute, kind | None, None))
             self.attributes.update(dict.fromkeys((name for name, _ in below), attribute))
-        return msgspec.defstruct("Event", fields, rename=rename, gc=False)
+        return msgspec.defstruct("Event", fields, rename=rename, kw_only=True, gc=False)
 
     def decode(self, values: Sequence[bytes | None]) -> tuple[npt.NDArray[np.int64], Records, list[Rejected]]:
         """Index of each usable message, its record, and the messages that are not usable."""

@@ -6,7 +6,7 @@ the counts and the reference alone.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +83,7 @@ class Scorer:
                 moved = top_bins(self._reference[bins], current[bins], self._labels[i])
                 top = tuple(BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution) for b in moved)
                 m = int(self._reference[bins].sum())
-                kind = "numeric" if isinstance(slot.feature, NumericFeature) else "categorical"
+                kind: Literal["numeric", "categorical"] = "numeric" if isinstance(slot.feature, NumericFeature) else "categorical"
                 drift[slot.feature.name] = FeatureDrift(kind=kind, n=n, reference_n=m, top_bins=top, **found)
                 evidence = Evidence(n=n, reference_n=m, top_bins=top)
                 judged += [

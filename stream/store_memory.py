@@ -16,6 +16,7 @@ from stream.join import (
     LATE_PREDICTION,
     MATCHED,
     STORED,
+    TRAIL,
     JoinBatch,
     Matches,
 )
@@ -51,7 +52,7 @@ class MemoryStore:
     _homes: dict[tuple[UnitId, str], HomeState] = field(default_factory=dict)
     _reports: dict[UnitId, _Report] = field(default_factory=dict)
     _clock: Clock = field(default_factory=Clock)
-    _pending: dict[bytes, _Pending] = field(default_factory=dict)
+    _pending: dict[tuple[bytes, int], _Pending] = field(default_factory=dict)
     _dropped_ms: int = NO_TIME
     _expired: tuple[int, int] = (0, 0)
     _names: dict[str, dict[str, int]] = field(default_factory=dict)
@@ -123,20 +124,25 @@ class MemoryStore:
         ends = (batch.rows["time"] // length * length + length).tolist()
         is_prediction = batch.side == "predictions"
         for hashed, end, late, row in zip(map(bytes, batch.hashes), ends, batch.late.tolist(), map(bytes, batch.rows), strict=True):
-            statuses.append(self._match(hashed, end, row, LATE_PREDICTION if late else 0, is_prediction))
-            if statuses[-1] == MATCHED:
-                held = self._pending[hashed]
+            held = self._find(hashed, end, length if is_prediction else -length)
+            if held is None and end > self._dropped_ms:
+                held = self._pending[hashed, end] = _Pending(end)
+            status = EXPIRED if held is None else self._match(held, row, LATE_PREDICTION if late else 0, is_prediction)
+            statuses.append(status)
+            if held is not None and status == MATCHED:
                 others += bytes([held.flags]) + (held.label if is_prediction else held.prediction)
         matches = Matches.none(batch)
         matches.fill(np.arange(len(batch.rows)), bytes(statuses), bytes(others))
         return matches
 
-    def _match(self, hashed: bytes, end_ms: int, row: bytes, late: int, is_prediction: bool) -> int:
-        held = self._pending.get(hashed)
-        if held is None:
-            if end_ms <= self._dropped_ms:
-                return EXPIRED
-            held = self._pending[hashed] = _Pending(end_ms)
+    def _find(self, hashed: bytes, end_ms: int, step_ms: int) -> _Pending | None:
+        """The row of an id, in its own generation or where the other side may be."""
+        for distance in (0, -1, *range(1, TRAIL + 1)):
+            if (held := self._pending.get((hashed, end_ms + distance * step_ms))) is not None:
+                return held
+        return None
+
+    def _match(self, held: _Pending, row: bytes, late: int, is_prediction: bool) -> int:
         mine, other = (held.prediction, held.label) if is_prediction else (held.label, held.prediction)
         if mine:
             if mine[:_SOURCE] != row[:_SOURCE]:

@@ -5,10 +5,9 @@ The table of keys stands in `store.py`. Values are bytes; a pane's name and its 
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
-from typing import Any, cast
+from typing import cast
 from urllib.parse import quote, unquote
 
-import msgspec
 import numpy as np
 import redis
 from redis.backoff import ExponentialBackoff
@@ -16,7 +15,7 @@ from redis.commands.core import Script
 from redis.retry import Retry
 
 from sinks import OutboundMessage
-from stream.join import BUCKETS, GENERATIONS, SHARDS, JoinBatch, Matches
+from stream.join import BUCKETS, GENERATIONS, SHARDS, TRAIL, JoinBatch, Matches
 from stream.results import timestamp
 from stream.store import (
     SUBJECTS,
@@ -35,10 +34,8 @@ from stream.watermark import NO_TIME
 
 # Idleness that is reported less often than this no longer counts: the worker may be dead. Workers report every checkpoint (about 1 s).
 IDLE_LEASE_MS = 15_000
-DROP_BUCKETS = 128  # buckets a script call counts and unlinks: some 10 000 rows, a few ms
+DROP_ROWS = 10_000  # pending rows a script call counts and unlinks: a few ms, in which Redis does nothing else
 READ_FIELDS = 1000  # aggregates a HMGET reads: a few MB
-
-_pack = msgspec.msgpack.encode
 
 
 class RedisStore:
@@ -104,18 +101,14 @@ class RedisStore:
                 fields["next_offset"] = str(step.next_offset)
             if step.outbox:
                 fields["outbox"] = str(step.outbox[-1][0])
-            panes = [
-                x for model, groups in step.panes.items() for group, blob in groups.items() for x in (quote(model), _field(group), blob)
-            ]
+            panes = [(quote(model), _field(group), blob) for model, groups in step.panes.items() for group, blob in groups.items()]
             self._scripts["checkpoint"](
                 keys=[self._unit(step.unit, "unit"), self._unit(step.unit, "outbox")],
                 args=[
-                    step.epoch,
-                    step.sequence,
-                    self._unit(step.unit, "panes", ""),
-                    _pack(_flat(fields)),
-                    _pack(panes),
-                    _pack(_entries(step.outbox)),
+                    *(step.epoch, step.sequence, self._unit(step.unit, "panes", ""), len(fields), len(panes)),
+                    *(x for field in fields.items() for x in field),
+                    *(x for pane in panes for x in pane),
+                    *_entries(step.outbox),
                 ],
                 client=pipeline,
             )
@@ -143,13 +136,18 @@ class RedisStore:
         shards, generations = batch.shards(), np.unique(starts)
         packed = batch.packed(np.searchsorted(generations, starts))
         names = [x for start in generations.tolist() for x in (timestamp(start), start + self._generation_ms)]
+        generation = (self._generation_ms, TRAIL)
         pipeline = self._redis.pipeline(transaction=False)
         order = [np.flatnonzero(shards == shard) for shard in np.unique(shards)]
         for rows in order:
             tag = f"{{join/{shards[rows[0]]}}}"
             self._scripts["match"](
                 keys=[self._key(tag, "generations")],
-                args=["P" if batch.side == "predictions" else "L", self._key(tag, "pending", ""), packed[rows].tobytes(), *names],
+                args=[
+                    *("P" if batch.side == "predictions" else "L", self._key(tag, "pending", ""), packed[rows].tobytes()),
+                    *generation,
+                    *names,
+                ],
                 client=pipeline,
             )
         matches = Matches.none(batch)
@@ -169,8 +167,10 @@ class RedisStore:
             self._redis.hset(generations, "dropped", max(ended.values()))  # first, so that nothing is stored behind the sweep
             for name in ended:
                 prefix = self._key(tag, "pending", name)
-                for first in range(0, BUCKETS, DROP_BUCKETS):
-                    counted = self._scripts["drop"](keys=[self._key(tag, "counts")], args=[prefix, first, first + DROP_BUCKETS - 1])
+                bucket = 0
+                while bucket < BUCKETS:
+                    keys, args = [self._key(tag, "counts")], [prefix, bucket, BUCKETS, DROP_ROWS]
+                    *counted, bucket = cast(list[int], self._scripts["drop"](keys=keys, args=args))
                     totals += np.array(counted)
             self._redis.hdel(generations, *ended)
         return int(totals[0]), int(totals[1])
@@ -229,20 +229,21 @@ class RedisStore:
     def close(self, closings: Sequence[Closing]) -> list[UnitId]:
         pipeline = self._redis.pipeline(transaction=False)
         for step in closings:
-            fields = {f"{step.subject}:closed": str(step.closed_ms), f"{step.subject}:fired": str(step.fired_ms)}
-            alerts = {f"alert:{key}": value for key, value in step.alerts.items()}
-            model = quote(step.model)
+            fields: dict[str, str | bytes] = {f"{step.subject}:closed": str(step.closed_ms), f"{step.subject}:fired": str(step.fired_ms)}
+            fields |= {f"alert:{key}": value for key, value in step.alerts.items() if value is not None}
+            forgotten = [f"alert:{key}" for key, value in step.alerts.items() if value is None]
+            merged = [(_field(group), blob) for group, blob in step.merged.items()]
+            expired = [_field(group) for group in step.expired]
+            keys = (("unit",), ("closing", quote(step.model)), ("merged", quote(step.model)), ("outbox",))
             self._scripts["close"](
-                keys=[self._unit(step.unit, *parts) for parts in (("unit",), ("closing", model), ("merged", model), ("outbox",))],
+                keys=[self._unit(step.unit, *key) for key in keys],
                 args=[
-                    step.epoch,
-                    step.subject,
-                    step.sequence,
-                    _pack(_flat(fields | {key: value for key, value in alerts.items() if value is not None})),
-                    _pack([key for key, value in alerts.items() if value is None]),
-                    _pack([x for group, blob in step.merged.items() for x in (_field(group), blob)]),
-                    _pack([_field(group) for group in step.expired]),
-                    _pack(_entries(step.outbox)),
+                    *(step.epoch, step.subject, step.sequence, len(fields), len(forgotten), len(merged), len(expired)),
+                    *(x for field in fields.items() for x in field),
+                    *forgotten,
+                    *(x for pane in merged for x in pane),
+                    *expired,
+                    *_entries(step.outbox),
                 ],
                 client=pipeline,
             )
@@ -269,10 +270,6 @@ def _group(field: bytes) -> PaneGroup:
 
 def _groups(held: Mapping[bytes, bytes]) -> dict[PaneGroup, bytes]:
     return {_group(field): blob for field, blob in held.items()}
-
-
-def _flat(fields: Mapping[str, Any]) -> list[Any]:
-    return [x for pair in fields.items() for x in pair]
 
 
 def _entries(outbox: Iterable[tuple[int, OutboundMessage]]) -> list[int | str | bytes]:

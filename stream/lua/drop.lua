@@ -1,13 +1,16 @@
--- Drop some buckets of a generation and count what never matched. KEYS: counts. ARGV: prefix of the generation's keys, first bucket, last bucket.
-local predictions, labels = 0, 0
-for bucket = tonumber(ARGV[2]), tonumber(ARGV[3]) do
+-- Drop buckets of a generation and count what never matched. KEYS: counts. ARGV: prefix of the generation's keys, first bucket, buckets in all,
+-- most rows to look at. Returns unmatched predictions, unmatched labels, and the bucket to go on with.
+local predictions, labels, rows, bucket = 0, 0, 0, tonumber(ARGV[2])
+while bucket < tonumber(ARGV[3]) and rows < tonumber(ARGV[4]) do
   local key = ARGV[1] .. ':' .. bucket
-  for _, value in ipairs(redis.call('HVALS', key)) do
-    local flags = bit.band(string.byte(value), 3)
+  local values = redis.call('HVALS', key)
+  for i = 1, #values do
+    local flags = bit.band(string.byte(values[i]), 3)
     if flags == 1 then predictions = predictions + 1 elseif flags == 2 then labels = labels + 1 end
   end
-  redis.call('UNLINK', key)
+  if #values > 0 then redis.call('UNLINK', key) end
+  rows, bucket = rows + #values, bucket + 1
 end
 redis.call('HINCRBY', KEYS[1], 'predictions', predictions)
 redis.call('HINCRBY', KEYS[1], 'labels', labels)
-return {predictions, labels}
+return {predictions, labels, bucket}

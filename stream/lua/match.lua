@@ -1,37 +1,46 @@
--- Store or match one shard's share of a batch. KEYS: generations. ARGV: side ('P' or 'L'), prefix of the buckets' keys, packed rows,
--- then name and end of each generation that the rows point into. Row layouts and flags: stream/join.py.
+-- Store or match one shard's share of a batch. KEYS: generations. ARGV: side ('P' or 'L'), prefix of the buckets' keys, packed rows, length
+-- of a generation, generations that a label may trail, then name and end of each generation that the rows point into.
+-- Row layouts, flags, and which generations may hold the other side: stream/join.py.
 -- Returns one status byte per row, and for each matched row, one behind the other, the stored flags and the other side's row.
 local STORED, DUPLICATE, MATCHED, EXPIRED = '\0', '\1', '\2', '\3'
-local ROW, SOURCE, ADDRESS = 30, 8, 12  -- bytes; the source is partition and offset, the start of a row
+local ROW, SOURCE, ADDRESS = 30, 8, 13  -- bytes; the source is partition and offset, the start of a row
 local is_prediction, prefix, rows = ARGV[1] == 'P', ARGV[2], ARGV[3]
+local length, trail = tonumber(ARGV[4]), tonumber(ARGV[5])
 local size = ADDRESS + ROW
-local dropped = tonumber(redis.call('HGET', KEYS[1], 'dropped') or '-1e300')
-local live, own, gone, known = {}, {}, {}, {}
+local dropped, live = -math.huge, {}  -- live: name of each generation by its end
 local held = redis.call('HGETALL', KEYS[1])
 for i = 1, #held, 2 do
-  if held[i] ~= 'dropped' then live[#live + 1] = held[i]; known[held[i]] = true end
+  if held[i] == 'dropped' then dropped = tonumber(held[i + 1]) else live[tonumber(held[i + 1])] = held[i] end
 end
-for i = 4, #ARGV, 2 do
+local own, gone, near = {}, {}, {}
+for i = 6, #ARGV, 2 do
+  local ends = tonumber(ARGV[i + 1])
   own[#own + 1] = ARGV[i]
-  gone[#own] = tonumber(ARGV[i + 1]) <= dropped
-  if not gone[#own] and not known[ARGV[i]] then
+  gone[#own] = ends <= dropped
+  if not gone[#own] and not live[ends] then
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
-    live[#live + 1] = ARGV[i]
+    live[ends] = ARGV[i]
   end
+end
+for i = 6, #ARGV, 2 do  -- a label comes after its prediction, or a little before by the clocks of two machines
+  local ends, found = tonumber(ARGV[i + 1]), {}
+  for distance = -1, trail do
+    local other = live[ends + (is_prediction and distance or -distance) * length]
+    if other and distance ~= 0 then found[#found + 1] = other end
+  end
+  near[#near + 1] = found
 end
 local statuses, others = {}, {}
 for at = 1, #rows, size do
-  local bucket, id, generation, late = struct.unpack('<Hc8BB', rows, at)
+  local bucket, id, generation, late = struct.unpack('<Hc8HB', rows, at)
   local row, name = string.sub(rows, at + ADDRESS, at + size - 1), own[generation + 1]
   local key = prefix .. name .. ':' .. bucket
   local value = redis.call('HGET', key, id)
   if not value then
-    for i = 1, #live do
-      if live[i] ~= name then
-        local elsewhere = prefix .. live[i] .. ':' .. bucket
-        value = redis.call('HGET', elsewhere, id)
-        if value then key = elsewhere; break end
-      end
+    for _, other in ipairs(near[generation + 1]) do
+      local elsewhere = prefix .. other .. ':' .. bucket
+      value = redis.call('HGET', elsewhere, id)
+      if value then key = elsewhere; break end
     end
   end
   local status = STORED

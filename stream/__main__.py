@@ -1,0 +1,5 @@
+"""`python -m stream` is `driftstream`."""
+
+from stream.cli import main
+
+main()

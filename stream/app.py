@@ -1,0 +1,198 @@
+"""The composition root: settings in, a running worker out. Clients are built here and passed on; nothing else knows all the parts.
+
+Faust is the shell: it hosts the agents, the timer, the web pages and the life of the services. Its own Kafka client stays off; the
+agents read in-memory channels that carry one batch an item. The blocking work runs in threads, so that the pages answer while Redis or
+Kafka does not.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+import faust
+from faust.web import Request, Response, View
+
+from sinks.alerts import KafkaSink
+from sinks.gauges import Gauges
+from stream.kafka import Batch, KafkaSource, client_options, count_partitions
+from stream.model import Model
+from stream.pipeline import Pipeline
+from stream.reference import Reference
+from stream.schema import REASONS
+from stream.settings import Settings
+from stream.settings_events import Source
+from stream.store_redis import RedisStore
+from stream.worker import Worker
+
+log = logging.getLogger(__name__)
+
+CRASH: Final = 70  # exit code after an unexpected error (EX_SOFTWARE); a supervisor starts the worker again
+STOP_S: Final = 20  # what SIGTERM gives the batch in hand, the last checkpoint and the outbox
+
+
+@dataclass(slots=True)
+class _Item:
+    """One batch on its way to the counting agent, and who waits for it."""
+
+    batch: Batch
+    done: Future[None]
+
+
+def build_models(settings: Settings) -> dict[str, Model]:
+    """All configured models with their references. Raises InvalidReferenceError."""
+    models = {}
+    for name in settings.models:
+        values = settings.model(name)
+        models[name] = Model.build(values, Reference.load(values.reference) if values.reference else None)
+    return models
+
+
+def build_store(settings: Settings) -> RedisStore:
+    """The store in the configured Redis."""
+    return RedisStore(settings.redis.url.get_secret_value(), settings.redis.namespace, max_delay_ms=settings.labels.max_delay_ms)
+
+
+def _reads_headers(settings: Settings) -> bool:
+    sections = (settings.events.predictions, settings.events.labels)
+    return any(isinstance(source, Source) and source.kind == "header" for section in sections for _, source in section)
+
+
+def run_worker(settings: Settings, models: Mapping[str, Model], *, port: int) -> int:
+    """Run one worker until SIGTERM or SIGINT; its exit code. Raises KafkaUnavailableError or redis.RedisError if it cannot start."""
+    labels = any(model.settings.labels for model in models.values())
+    store = build_store(settings)
+    store.ping()
+    partitions = count_partitions(settings.kafka, labels=labels)
+    gauges = Gauges(dead_letter_reasons=REASONS)
+    pipeline = Pipeline(settings, models, store, partitions)
+    sink = KafkaSink(client_options(settings.kafka))
+    worker = Worker(pipeline, store, sink, gauges, settings.kafka.topics)
+    source = KafkaSource(settings.kafka, worker, batch_size=settings.worker.batch_size, labels=labels, headers=_reads_headers(settings))
+    with tempfile.TemporaryDirectory(prefix="driftstream-") as folder:
+        app = build_app(settings, worker, source, gauges, port=port, folder=folder)
+        try:
+            faust.Worker(
+                app, quiet=True, loglevel=logging.getLogger().level, override_logging=False, redirect_stdouts=False
+            ).execute_from_commandline()
+        except SystemExit as stopped:
+            return int(stopped.code or 0)
+        finally:
+            sink.close(STOP_S)
+            store.close_connections()
+    return 0
+
+
+def build_app(settings: Settings, worker: Worker, source: KafkaSource, gauges: Gauges, *, port: int, folder: str) -> faust.App:
+    """The Faust app around the parts."""
+    app = faust.App(
+        "driftstream",
+        broker="kafka://not-used",
+        store="memory://",
+        datadir=folder,
+        web_host=settings.worker.web_host,
+        web_bind=settings.worker.web_host,
+        web_port=port,
+        topic_disable_leader=True,
+    )
+    app.boot_strategy.enable_kafka = False
+    batches = app.channel(maxsize=1)
+    ticks = app.channel(maxsize=1)
+    deliveries = app.channel(maxsize=1)
+
+    @app.agent(batches)
+    async def count(stream: Any) -> None:
+        async for item in stream:
+            with _fatal("cannot count a batch"):
+                await asyncio.to_thread(worker.process, item.batch)
+            item.done.set_result(None)
+
+    @app.agent(ticks)
+    async def close_windows(stream: Any) -> None:
+        async for _ in stream:
+            with _fatal("cannot checkpoint and close windows"):
+                await asyncio.to_thread(worker.tick)
+            if deliveries.empty():
+                await deliveries.send(value=True)
+
+    @app.agent(deliveries)
+    async def deliver(stream: Any) -> None:
+        async for _ in stream:
+            with _fatal("cannot deliver the outbox"):
+                await asyncio.to_thread(worker.deliver)
+
+    @app.timer(settings.worker.checkpoint_every_ms / 1000)  # type: ignore[untyped-decorator]
+    async def tick() -> None:
+        if ticks.empty():
+            await ticks.send(value=True)
+
+    @app.service
+    class Consuming(faust.Service):
+        """The consumer's thread, and the orderly end."""
+
+        async def on_started(self) -> None:
+            app.flow_control.resume()  # exactly once: it empties the channels
+            loop = asyncio.get_running_loop()
+
+            def dispatch(batch: Batch) -> Future[None]:
+                item = _Item(batch, Future())
+                asyncio.run_coroutine_threadsafe(batches.send(value=item), loop).result()
+                return item.done
+
+            def consume() -> None:
+                with _fatal("cannot consume"):
+                    source.run(dispatch)
+
+            self._thread = threading.Thread(target=consume, name="consumer", daemon=True)
+            self._thread.start()
+
+        async def on_stop(self) -> None:
+            source.stop()
+            await asyncio.to_thread(self._thread.join, STOP_S)
+            with _fatal("cannot stop in order"):
+                await asyncio.to_thread(worker.tick)
+                await asyncio.to_thread(worker.deliver)
+                await asyncio.to_thread(source.close)
+
+    _add_pages(app, worker, source, gauges)
+    return app
+
+
+def _add_pages(app: faust.App, worker: Worker, source: KafkaSource, gauges: Gauges) -> None:
+    @app.page("/metrics")
+    async def metrics(view: View, request: Request) -> Response:
+        body, content_type = gauges.exposition()
+        return view.bytes(body, headers={"Content-Type": content_type})
+
+    @app.page("/health")
+    async def health(view: View, request: Request) -> Response:
+        return view.json({"status": "alive"})
+
+    @app.page("/ready")
+    async def ready(view: View, request: Request) -> Response:
+        state = {"owns_units": worker.owns_units(), "store": worker.store_answers(), "kafka": source.connected}
+        return view.json(state, status=200 if all(state.values()) else 503)
+
+
+@contextmanager
+def _fatal(what: str) -> Iterator[None]:
+    """An unexpected error ends the process: the state in memory may be half counted, and what is durable is not."""
+    try:
+        yield
+    except Exception:
+        log.critical("%s; the worker ends here, a restart goes on from the last checkpoint", what, exc_info=True)
+        _exit(CRASH)
+
+
+def _exit(code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    logging.shutdown()
+    os._exit(code)

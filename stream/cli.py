@@ -1,0 +1,345 @@
+"""The command line. Each command reads its options, calls one function and turns what goes wrong into a message and an exit code.
+
+0: done. 1: it ran and found a problem. 2: usage, configuration or input is wrong; the message names the file, the key and the rule.
+Everything heavy is imported inside its command.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+if TYPE_CHECKING:
+    from stream.settings import Settings
+
+DEFAULT_CONFIG: Final = Path("config/driftstream.yaml")
+UNUSABLE: Final = 2
+
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_CONFIG,
+    show_default=True,
+    envvar="DRIFTSTREAM_CONFIG",
+    help="The configuration file (YAML).",
+)
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and the error if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry = {"level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            entry["error"] = self.formatException(record.exc_info)
+        return json.dumps({"time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"), **entry})
+
+
+def _log(level: str) -> None:
+    """Log to standard error: JSON lines, or plain text on a terminal."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s") if sys.stderr.isatty() else _JsonLines())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    for noisy in ("faust", "mode", "aiohttp"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turn the errors that a user can act on into a message and exit code 2."""
+    import redis
+
+    from stream.kafka import KafkaUnavailableError
+    from stream.reference import InvalidReferenceError
+    from stream.settings import ConfigError
+
+    try:
+        yield
+    except (ConfigError, InvalidReferenceError, KafkaUnavailableError) as error:
+        raise _unusable(str(error)) from None
+    except redis.RedisError as error:
+        raise _unusable(f"cannot reach Redis: {error}; check redis.url") from None
+    except OSError as error:
+        raise _unusable(f"{error.filename or 'file'}: {error.strerror or error}") from None
+
+
+def _unusable(message: str) -> click.ClickException:
+    error = click.ClickException(message)
+    error.exit_code = UNUSABLE
+    return error
+
+
+def _settings(config: Path) -> "Settings":
+    from stream.settings import load_settings
+
+    return load_settings(config, os.environ)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="driftstream")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+def main(log_level: str) -> None:
+    """Watch machine-learning models on Kafka: drift of their inputs and loss of performance, within seconds, and why.
+
+    Start with `driftstream demo`. For your own models: write a configuration, `validate` it, make a reference of the training data
+    with `reference build`, and run a `worker`.
+    """
+    _log(log_level)
+
+
+@main.command()
+@click.option("--forever", is_flag=True, help="Keep running until Ctrl-C.")
+def demo(forever: bool) -> None:
+    """Show everything at work on this machine, in under a minute.
+
+    An embedded Kafka-protocol broker, a real Redis, a simulated fraud model whose inputs drift and whose accuracy then falls, a worker,
+    and what it says. Needs nothing and leaves nothing behind. Fails if no alert came or an event was lost.
+    """
+    from stream.demo import run_demo
+
+    with _explained():
+        sys.exit(run_demo(forever=forever))
+
+
+@main.command()
+@config_option
+@click.option("--workers", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes; one for each core is right.")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Port of the first process's web pages, instead of worker.web_port.")
+def worker(config: Path, workers: int, port: int | None) -> None:
+    """Consume, count, close windows, and publish results and alerts.
+
+    Several processes, here or on other machines, share the work as one Kafka consumer group. Web pages: /metrics, /health, /ready;
+    process i listens on the port + i. A process that dies is started again and goes on from its last checkpoint.
+    """
+    with _explained():
+        settings = _settings(config)
+        first = port or settings.worker.web_port
+        if workers > 1:
+            from stream.supervisor import supervise
+
+            sys.exit(supervise([[*_this_command(), "worker", "--config", str(config), "--port", str(first + i)] for i in range(workers)]))
+        from stream.app import build_models, run_worker
+
+        sys.exit(run_worker(settings, build_models(settings), port=first))
+
+
+def _this_command() -> list[str]:
+    return [sys.executable, "-m", "stream", "--log-level", logging.getLevelName(logging.getLogger().level).lower()]
+
+
+@main.command()
+@config_option
+def validate(config: Path) -> None:
+    """Check the configuration and the references it names, without connecting to anything."""
+    with _explained():
+        from stream.app import build_models
+        from stream.settings import settings_summary
+
+        settings = _settings(config)
+        for model in build_models(settings).values():
+            _check_fit(config, model)
+        click.echo(settings_summary(settings))
+        click.echo(f"{config} is valid")
+
+
+def _check_fit(config: Path, model: Any) -> None:
+    """Rules that hold between a model's settings and its reference."""
+    names = {slot.feature.name for slot in model.slots}
+    name = model.settings.name
+    for feature in model.settings.feature_drift:
+        if feature not in names:
+            raise _unusable(
+                f"{config}: models.{name}.drift.features.{feature}: expected a feature of the reference: {', '.join(sorted(names)) or 'none'}"
+            )
+
+
+@main.group()
+def topics() -> None:
+    """Kafka topics."""
+
+
+@topics.command()
+@config_option
+@click.option("--partitions", type=click.IntRange(1, 10_000), default=3, show_default=True, help="Partitions of each topic.")
+@click.option("--replication", type=click.IntRange(1, 10), default=1, show_default=True, help="Replicas; 3 in production.")
+def create(config: Path, partitions: int, replication: int) -> None:
+    """Create the two input and four output topics. Those that exist are left as they are."""
+    with _explained():
+        from stream.kafka import create_topics
+
+        for name, what in create_topics(_settings(config).kafka, partitions=partitions, replication=replication).items():
+            click.echo(f"{what:8} {name}")
+
+
+@main.command()
+@config_option
+@click.option("--rate", type=click.IntRange(1, 100_000), default=500, show_default=True, help="Predictions a second.")
+@click.option("--seconds", type=click.FloatRange(min=0), help="Stop after this long; without it, go on until Ctrl-C.")
+@click.option("--cycle", type=click.IntRange(10, 86_400), default=600, show_default=True, help="Seconds from steady to drift to steady.")
+@click.option("--label-delay", type=click.FloatRange(min=0), default=30, show_default=True, help="Typical delay of labels in seconds.")
+@click.option("--seed", type=int, default=7, show_default=True, help="Same seed, same transactions.")
+@click.option("--reference-out", type=click.Path(path_type=Path), help="First write the simulated model's reference to this file.")
+@click.option("--reference-only", is_flag=True, help="Write the reference and stop.")
+def simulate(
+    config: Path,
+    rate: int,
+    seconds: float | None,
+    cycle: int,
+    label_delay: float,
+    seed: int,
+    reference_out: Path | None,
+    reference_only: bool,
+) -> None:
+    """Publish a simulated fraud model's predictions and delayed labels to the configured topics.
+
+    Its inputs drift, its accuracy falls, and it recovers, again and again. The events are for a model named `fraud`.
+    """
+    if reference_only and reference_out is None:
+        raise click.UsageError("--reference-only needs --reference-out FILE")
+    with _explained():
+        from stream.simulate import run_simulation, write_reference
+
+        if reference_out is not None:
+            click.echo(f"wrote {reference_out}: {write_reference(reference_out, seed=seed)}")
+        if not reference_only:
+            tally = run_simulation(
+                _settings(config).kafka,
+                rate=rate,
+                seconds=seconds,
+                cycle_ms=cycle * 1000,
+                label_delay_ms=int(label_delay * 1000),
+                seed=seed,
+            )
+            click.echo(f"published {tally.predictions.messages} predictions and {tally.labels.messages} labels")
+
+
+@main.group()
+def reference() -> None:
+    """References: what a model's inputs are compared with."""
+
+
+@reference.command()
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Rows of training or validation data: .parquet, .csv, .jsonl.")
+@click.option("--model", required=True, help="Name of the model.")
+@click.option("--version", required=True, help="Version of the model.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
+@click.option("--classes", help="Classes of prediction and label, separated by commas; by default all that occur.")
+@click.option("--prediction", default="prediction", show_default=True, help="Column of the prediction.")
+@click.option("--label", default="label", show_default=True, help="Column of the label; with it the reference has a baseline.")
+@click.option("--score", default="score", show_default=True, help="Column of the score.")
+@click.option("--ignore", multiple=True, metavar="COLUMN", help="A column that is no feature; may be given again.")
+@click.option("--categorical", multiple=True, metavar="COLUMN", help="A number that is a category; may be given again.")
+@click.option("--bins", type=int, default=256, show_default=True, help="Fine bins of each numeric feature.")
+@click.option("--coarse", type=int, default=10, show_default=True, help="Bins that drift is scored on.")
+@click.option("--top-categories", type=int, default=100, show_default=True, help="Categories that are counted by name.")
+def build(
+    data: Path,
+    model: str,
+    version: str,
+    out: Path,
+    classes: str | None,
+    prediction: str,
+    label: str,
+    score: str,
+    ignore: tuple[str, ...],
+    categorical: tuple[str, ...],
+    bins: int,
+    coarse: int,
+    top_categories: int,
+) -> None:
+    """Freeze the bins and counts of a file of rows into a reference.
+
+    Columns are features, but for prediction, label, score, and identifiers and times. Text and booleans are categories. The file is read
+    twice, in bounded memory.
+    """
+    with _explained(), _progress() as progress:
+        from stream.reference_build import build_reference
+
+        try:
+            made = build_reference(
+                data,
+                model=model,
+                version=version,
+                classes=[name.strip() for name in classes.split(",")] if classes else None,
+                prediction_column=prediction,
+                label_column=label,
+                score_column=score,
+                ignore=ignore,
+                categorical=categorical,
+                bins=bins,
+                coarse=coarse,
+                top_categories=top_categories,
+                progress=progress,
+            )
+        except ValueError as error:
+            raise _unusable(str(error)) from None
+        out.parent.mkdir(parents=True, exist_ok=True)
+        made.save(out)
+    click.echo(f"wrote {out}: {made.reference_id}, {made.rows} rows, {len(made.features)} features")
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A progress bar on a terminal, nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def report(stage: str, rows: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=rows, total=total, description=f"{stage} {rows:,} rows")
+
+        yield report
+
+
+@main.command()
+@config_option
+@click.option("--predictions", type=click.Path(path_type=Path), required=True, help="Prediction events, .jsonl or .jsonl.gz.")
+@click.option("--labels", type=click.Path(path_type=Path), help="Label events, .jsonl or .jsonl.gz.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="Folder for results.jsonl, alerts.jsonl, dead-letter.jsonl, late.jsonl."
+)
+def replay(config: Path, predictions: Path, labels: Path | None, out: Path) -> None:
+    """Run history through the same pipeline, without Kafka or Redis, to try thresholds before going live."""
+    with _explained():
+        from stream.app import build_models
+        from stream.replay import replay as run
+        from stream.worker import wall_clock_ms
+
+        settings = _settings(config)
+        done = run(settings, build_models(settings), predictions, labels, out, now_ms=wall_clock_ms())
+        read = done.predictions
+        click.echo(
+            f"{read['consumed']} predictions: {read['counted']} counted, {read['late']} late, {read['duplicate']} duplicate, "
+            f"{read['malformed']} malformed"
+        )
+        if labels:
+            matched = done.labels["matched"] + read["completed"]
+            click.echo(
+                f"{done.labels['consumed']} labels: {matched} matched, {done.labels['waiting'] - read['completed']} without a prediction, "
+                f"{done.labels['duplicate']} duplicate, {done.labels['malformed']} malformed"
+            )
+        click.echo(f"{done.results} results and {done.alerts} alerts in {out}")
+
+
+@main.command()
+@config_option
+def doctor(config: Path) -> None:
+    """Check Kafka, Redis, the topics, the references, and that every event is accounted for. Exit code 1 if something is wrong."""
+    with _explained():
+        from stream.doctor import examine
+
+        findings = examine(_settings(config))
+        for finding in findings:
+            click.secho(f"{'ok  ' if finding.ok else 'FAIL'} {finding.what}: {finding.detail}", fg=None if finding.ok else "red")
+        sys.exit(0 if all(finding.ok for finding in findings) else 1)

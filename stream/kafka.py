@@ -1,0 +1,232 @@
+"""Kafka in: one consumer in one thread, micro-batches out, and the group's assignments turned into owned units.
+
+Offsets come from the store; those committed to Kafka are a hint for lag tools. librdkafka calls back on the thread that consumes, so a
+rebalance is handled between two batches.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, cast
+
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from stream.events import Messages
+from stream.join import Side
+from stream.settings import KafkaSettings
+from stream.store import Partitions, UnitId
+
+log = logging.getLogger(__name__)
+
+CONSUME_TIMEOUT_S: Final = 0.1  # how long a batch waits to fill; part of the alert latency on a quiet topic
+HINT_EVERY_S: Final = 5.0  # between commits of offsets to Kafka, which nothing depends on
+LAG_EVERY_S: Final = 1.0
+METADATA_TIMEOUT_S: Final = 10.0
+# What exactly-once counting stands on; the rest bounds memory: 32 MB are some 80 000 events of 400 bytes.
+_OPTIONS: Final[dict[str, Any]] = {
+    "enable.auto.commit": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "error",
+    "partition.assignment.strategy": "cooperative-sticky",
+    "queued.max.messages.kbytes": 32_768,
+}
+
+
+class KafkaUnavailableError(RuntimeError):
+    """Kafka cannot do what is needed: no broker answers, or a topic does not exist."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one `consume` brought: messages by unit, and the partitions whose end was reached."""
+
+    messages: list[Messages] = field(default_factory=list)
+    ends: list[UnitId] = field(default_factory=list)
+
+
+class Owner(Protocol):
+    """Who keeps the units: the worker."""
+
+    def assign(self, units: Mapping[UnitId, tuple[int, int]], *, from_end: bool) -> dict[UnitId, tuple[int, int]]:
+        """Take units over, given the first and the end offset of each in Kafka; the epoch and the offset to read from.
+
+        A unit without state begins at the end if `from_end`, else at the first message.
+        """
+        ...
+
+    def revoke(self, units: Sequence[UnitId]) -> None:
+        """Make the units durable and let go of them."""
+        ...
+
+    def lose(self, units: Sequence[UnitId]) -> None:
+        """The units are somebody else's already: let go, write nothing."""
+        ...
+
+    def offsets(self) -> dict[UnitId, int]:
+        """The durable offset of each unit."""
+        ...
+
+    def lag(self, lags: Mapping[UnitId, int]) -> None:
+        """How many messages of each unit wait in Kafka."""
+        ...
+
+
+def client_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """librdkafka's options for every client."""
+    return {"bootstrap.servers": kafka.brokers, "client.id": "driftstream", **kafka.client_options()}
+
+
+def count_partitions(kafka: KafkaSettings, *, labels: bool) -> Partitions:
+    """How many partitions the input topics have. Raises KafkaUnavailableError if no broker answers or a topic is missing."""
+    admin = AdminClient(client_options(kafka))
+    counts = [_count(admin, topic) for topic in (kafka.topics.predictions, *([kafka.topics.labels] if labels else []))]
+    return Partitions(counts[0], counts[1] if labels else 0)
+
+
+def _count(admin: AdminClient, topic: str) -> int:
+    try:
+        found = admin.list_topics(topic, timeout=METADATA_TIMEOUT_S).topics[topic]
+    except KafkaException as error:
+        raise KafkaUnavailableError(f"cannot reach Kafka: {error.args[0].str()}; check kafka.brokers") from None
+    if found.error is not None or not found.partitions:
+        raise KafkaUnavailableError(f"no topic {topic!r}, expected it to exist; create it with `driftstream topics create`")
+    return len(found.partitions)
+
+
+def create_topics(kafka: KafkaSettings, *, partitions: int, replication: int) -> dict[str, str]:
+    """Create the six topics; what became of each: "created" or "exists". Raises KafkaUnavailableError."""
+    admin = AdminClient(client_options(kafka))
+    names = [topic for _, topic in kafka.topics]
+    results: dict[str, Future[None]] = admin.create_topics(
+        [NewTopic(name, num_partitions=partitions, replication_factor=replication) for name in names], request_timeout=METADATA_TIMEOUT_S
+    )
+    done = {}
+    for name, result in results.items():
+        try:
+            result.result()
+            done[name] = "created"
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise KafkaUnavailableError(f"cannot create topic {name!r}: {error.args[0].str()}") from None
+            done[name] = "exists"
+    return done
+
+
+class KafkaSource:
+    """Consumes both topics and hands batches on, one at a time ahead of the one that is being counted."""
+
+    def __init__(self, kafka: KafkaSettings, owner: Owner, *, batch_size: int, labels: bool, headers: bool) -> None:
+        """`headers`: whether a field is mapped from Kafka's headers, which cost time to read."""
+        self._owner, self._batch_size, self._headers, self._start = owner, batch_size, headers, kafka.start
+        self._topics: dict[Side, str] = {"predictions": kafka.topics.predictions}
+        if labels:
+            self._topics["labels"] = kafka.topics.labels
+        self._sides: dict[str, Side] = {topic: side for side, topic in self._topics.items()}
+        self._epochs: dict[UnitId, int] = {}
+        self._stop = threading.Event()
+        self._hinted_s = self._lagged_s = time.monotonic()
+        self._consumer = Consumer({**client_options(kafka), "group.id": kafka.group, **_OPTIONS, "error_cb": self._on_error})
+        self.connected = True
+
+    def run(self, dispatch: Callable[[Batch], Future[None]]) -> None:
+        """Consume until `stop`; `dispatch` takes a batch, and its future is waited for before the next but one is consumed."""
+        self._consumer.subscribe(list(self._sides), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        pending: Future[None] | None = None
+        while not self._stop.is_set():
+            batch = self._batch(self._consumer.consume(self._batch_size, CONSUME_TIMEOUT_S))
+            if pending is not None:
+                pending.result()
+                pending = None
+            if batch.messages or batch.ends:
+                pending = dispatch(batch)
+            self._hint()
+        if pending is not None:
+            pending.result()
+
+    def stop(self) -> None:
+        """Make `run` return after the batch it is at."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Leave the group; the units are revoked first."""
+        self._consumer.close()
+
+    def _batch(self, messages: Sequence[Message]) -> Batch:
+        by_partition: dict[tuple[str, int], list[Any]] = {}
+        batch = Batch()
+        for message in messages:
+            error = message.error()
+            at = cast(tuple[str, int], (message.topic(), message.partition()))
+            if error is None:
+                by_partition.setdefault(at, []).append(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                batch.ends.append(UnitId(self._sides[at[0]], at[1]))
+            elif not error.retriable():
+                raise KafkaUnavailableError(f"cannot consume {at[0]}/{at[1]}@{message.offset()}: {error.str()}")
+        batch.messages = [self._messages(topic, partition, found) for (topic, partition), found in by_partition.items()]
+        return batch
+
+    def _messages(self, topic: str, partition: int, messages: list[Any]) -> Messages:
+        unit = UnitId(self._sides[topic], partition)
+        return Messages(
+            topic=topic,
+            unit=unit,
+            epoch=self._epochs.get(unit, -1),
+            offsets=[message.offset() for message in messages],
+            values=[message.value() for message in messages],
+            timestamps=[message.timestamp()[1] for message in messages],
+            keys=[message.key() for message in messages],
+            headers=[dict(message.headers() or ()) for message in messages] if self._headers else [],
+        )
+
+    def _unit(self, at: TopicPartition) -> UnitId:
+        return UnitId(self._sides[at.topic], at.partition)
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        ranges = {self._unit(p): consumer.get_watermark_offsets(p, timeout=METADATA_TIMEOUT_S) for p in partitions}
+        taken = self._owner.assign(ranges, from_end=self._start == "latest")
+        for p in partitions:
+            self._epochs[self._unit(p)], p.offset = taken[self._unit(p)]
+        log.info("assigned %s", ", ".join(f"{self._unit(p)}@{p.offset}" for p in partitions) or "nothing new")
+        consumer.incremental_assign(partitions)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        log.info("revoked %s", ", ".join(str(self._unit(p)) for p in partitions))
+        self._owner.revoke([self._unit(p) for p in partitions])
+        consumer.incremental_unassign(partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        log.warning("lost %s", ", ".join(str(self._unit(p)) for p in partitions))
+        self._owner.lose([self._unit(p) for p in partitions])
+        consumer.incremental_unassign(partitions)
+
+    def _on_error(self, error: KafkaError) -> None:
+        """librdkafka reconnects by itself; what it says is for the log and `/ready`."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self.connected = False
+        log.warning("Kafka: %s", error.str())
+
+    def _hint(self) -> None:
+        now = time.monotonic()
+        if now - self._lagged_s >= LAG_EVERY_S:
+            self._lagged_s = now
+            self._owner.lag(self._lags())
+        if now - self._hinted_s >= HINT_EVERY_S:
+            self._hinted_s = now
+            offsets = [TopicPartition(self._topics[unit.side], unit.partition, offset) for unit, offset in self._owner.offsets().items()]
+            if offsets:
+                self._consumer.commit(offsets=offsets, asynchronous=True)
+
+    def _lags(self) -> dict[UnitId, int]:
+        lags = {}
+        for at in self._consumer.position(self._consumer.assignment()):
+            _, end = self._consumer.get_watermark_offsets(at, cached=True)
+            if end != OFFSET_INVALID and end >= 0:
+                self.connected = True
+                lags[self._unit(at)] = max(end - at.offset, 0) if at.offset >= 0 else end
+        return lags

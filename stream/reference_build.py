@@ -1,0 +1,367 @@
+"""Building a reference: two passes over a file of scored rows, in bounded memory.
+
+The first pass finds the type of every column and the values that edges are taken from; the second counts all rows on these edges.
+Reading is in `reference_rows`, binning in `reference_bins`, the result in `reference`. Invariant: the same rows give the same
+`reference_id`, in whatever format and order of columns they come.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeVar
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+from stream.aggregates import M2, MEAN, N, grouped_moments, merge_moments, zero_moments
+from stream.reference import CategoricalFeature, Counts, Floats, InvalidReferenceError, NumericFeature, Reference, ValueType
+from stream.reference_bins import coarse_groups, fine_edges
+from stream.reference_rows import EVENT_FIELD, Block, Kind, blocks, is_textual, numbers, texts
+
+SAMPLE_ROWS = 1_000_000  # edges are exact up to here, quantiles of a uniform sample of as many rows beyond; 8 MB per numeric column
+SAMPLE_SEED = 0  # any, but fixed: the same rows give the same edges
+DISTINCT_MAX = 100_000  # different values counted per column, about 10 MB; with more of them a count is low by at most rows / 100 000
+CLASSES_MAX = 100
+LARGEST = 1e150  # a greater number counts as infinite, in an end bin: squares of the others can be summed in float64
+NOT_FEATURES = frozenset({"timestamp", "prediction_id", "model", "version", "latency_ms", "value", "variant", "segments"})
+Value = TypeVar("Value")
+_VALUE_TYPES: dict[Kind, ValueType] = {"text": "string", "integer": "integer", "boolean": "boolean"}
+
+Progress = Callable[[Literal["survey", "count"], int, int | None], None]  # the pass, its rows so far, rows in all (None in the first pass)
+
+
+def build_reference(
+    data: Path,
+    *,
+    model: str,
+    version: str,
+    classes: Sequence[str] | None = None,
+    prediction_column: str = "prediction",
+    label_column: str = "label",
+    score_column: str = "score",
+    ignore: Collection[str] = (),
+    categorical: Collection[str] = (),
+    bins: int = 256,
+    coarse: int = 10,
+    top_categories: int = 100,
+    progress: Progress | None = None,
+) -> Reference:
+    """The reference of the rows in a file: .csv, .jsonl (either also with .gz) or .parquet.
+
+    Features are all columns but the prediction, the label, the score, `NOT_FEATURES` and `ignore`; where rows are events, the fields of
+    their struct `features`. Numbers are numeric features unless named in `categorical`; texts and booleans are categorical. A column
+    without any value is a numeric feature with the single edge 0, which shows drift when values begin to come.
+
+    Args:
+        classes: of prediction and label, canonical texts. None: those found, in order, at most the 100 most frequent; none if they are
+            fractions, or more than 100 different integers, which are a quantity. Other rows stay out of the confusion matrix.
+        ignore: columns, or fields of `features`, to leave out; prediction and label may be among them.
+        categorical: features whose integers are names.
+        bins, coarse: see `fine_edges` and `coarse_groups`.
+        top_categories: the most frequent values of a categorical feature, ties by name; the rest is OTHER.
+    Raises:
+        InvalidReferenceError: the file cannot be read, has no row or no feature, lacks a column that was named, or holds values that a
+            column cannot have; the message says where.
+        ValueError: an argument is out of range.
+    """
+    _check_arguments(classes, bins, coarse, top_categories)
+    layout = _Layout(data, prediction_column, label_column, score_column, frozenset(ignore), frozenset(categorical))
+    survey = _Survey(layout)
+    for block in blocks(data):
+        survey.add(block)
+        if progress:
+            progress("survey", survey.rows, None)
+    counters = survey.counters(bins, coarse, top_categories)
+    outcomes = _Outcomes(layout, survey.kinds, classes)
+    rows, used = 0, {*counters, prediction_column, label_column}
+    for block in blocks(data, used.__contains__):
+        rows += block.rows
+        for column in counters.keys() & block.columns.keys():
+            counters[column].add(block.columns[column].cells)
+        outcomes.add(block)
+        if progress:
+            progress("count", rows, survey.rows)
+    found = outcomes.classes()
+    reference = Reference(
+        reference_id="",
+        model=model,
+        version=version,
+        rows=rows,
+        classes=found,
+        confusion=outcomes.confusion(found),
+        features=tuple(sorted((counter.feature(rows) for counter in counters.values()), key=lambda feature: feature.name)),
+    )
+    return msgspec.structs.replace(reference, reference_id=reference.content_id)
+
+
+def _check_arguments(classes: Sequence[str] | None, bins: int, coarse: int, top_categories: int) -> None:
+    for name, value, least in (("bins", bins, 2), ("coarse", coarse, 2), ("top_categories", top_categories, 1)):
+        if value < least:
+            raise ValueError(f"cannot build a reference: {name}={value!r}, expected >= {least}")
+    if classes is not None and not 0 < len(set(classes)) == len(classes):
+        raise ValueError(f"cannot build a reference: classes={classes!r}, expected at least one, all different")
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Which column is what."""
+
+    path: Path
+    prediction: str
+    label: str
+    score: str
+    ignore: frozenset[str]
+    categorical: frozenset[str]
+
+    def may_be_feature(self, column: str) -> bool:
+        roles = {self.prediction, self.label, self.score} | NOT_FEATURES
+        return column not in roles and column.removeprefix(EVENT_FIELD) not in self.ignore
+
+    def may_be_number(self, column: str) -> bool:
+        return self.may_be_feature(column) and column.removeprefix(EVENT_FIELD) not in self.categorical
+
+    def features(self, columns: Iterable[str]) -> dict[str, str]:
+        """The columns that are features, with the features' names. Raises if a column that was named is absent, or none is left."""
+        names = {column: column.removeprefix(EVENT_FIELD) for column in columns}
+        events = any(column.startswith(EVENT_FIELD) for column in names)
+        found = {
+            column: name
+            for column, name in names.items()
+            if self.may_be_feature(column) and column.startswith(EVENT_FIELD if events else "")
+        }
+        if absent := (self.ignore - set(names.values())) | (self.categorical - set(found.values())) | (self._renamed() - set(names)):
+            raise self.refused(f"columns {sorted(absent)}", f"expected to be there; features are {sorted(found.values())}")
+        if not found:
+            raise self.refused(f"columns {sorted(names)}", "expected at least one feature besides prediction, label, score and identifiers")
+        return found
+
+    def refused(self, what: str, rule: str) -> InvalidReferenceError:
+        return InvalidReferenceError(f"cannot build a reference: path={str(self.path)!r}, {what}: {rule}")
+
+    def refused_kinds(self, column: str, kinds: Collection[str], rule: str) -> InvalidReferenceError:
+        return self.refused(f"column {column!r}", f"found {' and '.join(sorted(kinds))}, expected {rule}; or leave it out with ignore")
+
+    def _renamed(self) -> set[str]:
+        return {self.prediction, self.label, self.score} - {"prediction", "label", "score"}
+
+
+class _Sample:
+    """A uniform sample of rows, without replacement, the same rows for every column (algorithm R of Vitter 1985); all rows, if they fit."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._seen = size, 0
+        self._rng = np.random.default_rng(SAMPLE_SEED)
+        self._columns: dict[str, Floats] = {}
+
+    def add(self, rows: int, columns: dict[str, Floats]) -> None:
+        """Take in the next rows; a column that they lack is NaN in them, one that is new was NaN before."""
+        numbers = np.arange(self._seen, self._seen + rows)
+        places = np.where(numbers < self._size, numbers, (self._rng.random(rows) * (numbers + 1)).astype(np.int64))
+        kept = places < self._size
+        for name in columns.keys() - self._columns.keys():
+            self._columns[name] = np.empty(self._size)  # memory that is not written yet is not used yet
+            self._columns[name][: self._seen] = np.nan
+        for name, sample in self._columns.items():
+            sample[places[kept]] = columns[name][kept] if name in columns else np.nan  # a place given twice keeps the later row
+        self._seen += rows
+
+    def values(self, name: str) -> Floats:
+        """The column's finite values in the sample."""
+        return _finite(self._columns[name][: self._seen])
+
+
+class _Bounds(NamedTuple):
+    low: float = np.inf
+    high: float = -np.inf
+
+
+@dataclass(slots=True)
+class _Survey:
+    """The first pass: what stands in each column, and the values to take edges from."""
+
+    layout: _Layout
+    rows: int = 0
+    kinds: dict[str, set[str]] = field(default_factory=dict)
+    sample: _Sample = field(default_factory=lambda: _Sample(SAMPLE_ROWS))
+    bounds: dict[str, _Bounds] = field(default_factory=dict)
+
+    def add(self, block: Block) -> None:
+        columns: dict[str, Floats] = {}
+        for name, column in block.columns.items():
+            kinds = self.kinds.setdefault(name, set())
+            kinds |= column.kinds
+            if self.layout.may_be_number(name) and kinds <= {"integer", "number"}:
+                columns[name] = numbers(column.cells)
+                finite, bounds = _finite(columns[name]), self.bounds.get(name, _Bounds())
+                self.bounds[name] = _Bounds(float(finite.min(initial=bounds.low)), float(finite.max(initial=bounds.high)))
+        self.sample.add(block.rows, columns)
+        self.rows += block.rows
+
+    def counters(self, bins: int, coarse: int, top_categories: int) -> "dict[str, _NumberCounter | _CategoryCounter]":
+        """What counts each feature in the second pass, by column."""
+        if self.rows == 0:
+            raise self.layout.refused("rows=0", "expected at least one row")
+        counters: dict[str, _NumberCounter | _CategoryCounter] = {}
+        for column, name in self.layout.features(self.kinds).items():
+            kind, wanted = _kind(self.kinds[column], is_textual(self.layout.path)), name in self.layout.categorical
+            if kind == "unusable" or (wanted and kind == "number"):
+                rule = "texts, booleans or integers" if wanted else "numbers, texts or booleans"
+                raise self.layout.refused_kinds(name, self.kinds[column], rule + ", one of them")
+            if kind in ("text", "boolean") or wanted:
+                counters[column] = _CategoryCounter(name, "text" if kind == "none" else kind, top_categories)
+            else:
+                counters[column] = _NumberCounter(name, self._edges(column, bins), coarse)
+        return counters
+
+    def _edges(self, column: str, bins: int) -> Floats:
+        low, high = self.bounds[column]
+        return fine_edges(self.sample.values(column), low, high, bins) if low <= high else np.zeros(1)
+
+
+@dataclass(slots=True)
+class _NumberCounter:
+    """Counts of one numeric feature on its edges, and its moments about the first edge: so those of a constant are exact."""
+
+    name: str
+    edges: Floats
+    coarse: int
+    counts: Counts = field(init=False)
+    moments: Floats = field(default_factory=lambda: zero_moments(1))
+
+    def __post_init__(self) -> None:
+        self.counts = np.zeros(self.edges.size + 1, np.int64)
+
+    def add(self, cells: pa.Array) -> None:
+        values = numbers(cells)
+        present = values[~np.isnan(values)]
+        self.counts += np.bincount(np.searchsorted(self.edges, present, side="right"), minlength=self.counts.size)
+        finite = _finite(present) - self.edges[0]
+        self.moments = merge_moments(self.moments, grouped_moments(np.zeros(finite.size, np.int64), 1, finite[None])[0])
+
+    def feature(self, rows: int) -> NumericFeature:
+        n, mean, m2 = (float(self.moments[0, column]) for column in (N, MEAN, M2))
+        low, high = float(self.edges[0]), float(np.nextafter(self.edges[-1], -np.inf))
+        moments = {"mean": min(low + mean, high), "std": math.sqrt(m2 / n), "minimum": low, "maximum": high} if n else {}
+        return NumericFeature(
+            name=self.name,
+            missing=rows - int(self.counts.sum()),
+            edges=self.edges,
+            counts=self.counts,
+            groups=coarse_groups(self.edges, self.counts, self.coarse),
+            **moments,
+        )
+
+
+@dataclass(slots=True)
+class _CategoryCounter:
+    """Counts of one categorical feature's values."""
+
+    name: str
+    kind: Kind
+    top: int
+    counts: Counter[str] = field(default_factory=Counter)
+    present: int = 0
+
+    def add(self, cells: pa.Array) -> None:
+        values = texts(cells, self.kind)
+        self.present += len(values) - values.null_count
+        _count(self.counts, {item["values"]: item["counts"] for item in values.drop_null().value_counts().to_pylist()})
+
+    def feature(self, rows: int) -> CategoricalFeature:
+        top = _most_frequent(self.counts, self.top)
+        counts = [self.counts[category] for category in top]
+        return CategoricalFeature(
+            name=self.name,
+            value_type=_VALUE_TYPES[self.kind],
+            missing=rows - self.present,
+            categories=tuple(top),
+            counts=np.array([*counts, self.present - sum(counts)]),
+        )
+
+
+class _Outcomes:
+    """How often each label was predicted as what; a column that is absent, empty or fractions is null throughout."""
+
+    def __init__(self, layout: _Layout, kinds: Mapping[str, Collection[str]], classes: Sequence[str] | None) -> None:
+        self._layout, self._given = layout, classes
+        self._kinds: dict[str, Kind] = {}
+        self._pairs: Counter[tuple[str | None, str | None]] = Counter()
+        for column in sorted({layout.label, layout.prediction} - layout.ignore):
+            kind = _kind(kinds.get(column, ()), is_textual(layout.path))
+            if kind == "unusable" or (kind == "number" and classes):
+                raise layout.refused_kinds(column, kinds[column], "texts, booleans or integers, one of them")
+            if kind != "number" and kind != "none":
+                self._kinds[column] = kind
+
+    def add(self, block: Block) -> None:
+        label, prediction = (self._texts(block, column) for column in (self._layout.label, self._layout.prediction))
+        pairs = pa.table({"label": label, "prediction": prediction}).group_by(["label", "prediction"]).aggregate([([], "count_all")])
+        _count(self._pairs, {(row["label"], row["prediction"]): row["count_all"] for row in pairs.to_pylist()})
+
+    def classes(self) -> tuple[str, ...]:
+        """The classes given, else those found: at most `CLASSES_MAX`, none if they are a quantity."""
+        values = self._values()
+        if self._given:
+            if values and not values.keys() & set(self._given):
+                found = _most_frequent(values, 10)
+                raise self._layout.refused(f"classes={tuple(self._given)!r}", f"expected those of {sorted(self._kinds)}, which are {found}")
+            return tuple(self._given)
+        quantity = len(values) > CLASSES_MAX and set(self._kinds.values()) == {"integer"}
+        return () if quantity else tuple(sorted(_most_frequent(values, CLASSES_MAX)))
+
+    def confusion(self, classes: Sequence[str]) -> Counts | None:
+        """Rows by [label, prediction]; None if there is no row with both."""
+        place = {name: index for index, name in enumerate(classes)}
+        matrix = np.zeros((len(classes), len(classes)), np.int64)
+        for (label, prediction), count in self._pairs.items():
+            if label in place and prediction in place:
+                matrix[place[label], place[prediction]] += count
+        return matrix if matrix.any() else None
+
+    def _texts(self, block: Block, column: str) -> pa.Array:
+        if column not in self._kinds or column not in block.columns:
+            return pa.nulls(block.rows, pa.string())
+        return texts(block.columns[column].cells, self._kinds[column])
+
+    def _values(self) -> Counter[str]:
+        values: Counter[str] = Counter()
+        for pair, count in self._pairs.items():
+            for value in pair:
+                if value is not None:
+                    values[value] += count
+        return values
+
+
+def _kind(kinds: Collection[str], textual: bool) -> Kind | Literal["none", "unusable"]:
+    """What a column is, from what stands in its blocks; several kinds are all texts where cells have no type."""
+    match sorted(kinds):
+        case []:
+            return "none"
+        case ["boolean" | "integer" | "number" | "text" as kind]:
+            return kind
+        case ["integer", "number"]:
+            return "number"
+    return "text" if textual else "unusable"
+
+
+def _finite(values: Floats) -> Floats:
+    finite: Floats = values[np.abs(values) < LARGEST]
+    return finite
+
+
+def _most_frequent(counts: Counter[str], most: int) -> list[str]:
+    """The most frequent values first; equally frequent ones by name."""
+    return sorted(counts, key=lambda value: (-counts[value], value))[:most]
+
+
+def _count(counts: Counter[Value], more: Mapping[Value, int]) -> None:
+    """Add counts in place. Of more than `DISTINCT_MAX` values the most frequent stay, each count lowered alike (Misra & Gries 1982)."""
+    counts.update(more)
+    if len(counts) > DISTINCT_MAX:
+        loss = sorted(counts.values())[-DISTINCT_MAX - 1]  # so many rows of each of DISTINCT_MAX + 1 values go: Agarwal et al. 2013
+        kept = {value: count - loss for value, count in counts.items() if count > loss}
+        counts.clear()
+        counts.update(kept)
