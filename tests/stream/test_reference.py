@@ -202,6 +202,14 @@ def test_damaged_file_is_refused_with_file_key_and_rule(tmp_path: Path, change: 
     assert [part for part in (str(path), *said) if part not in message] == []
 
 
+def test_example_of_the_format_description_is_a_reference(tmp_path: Path) -> None:
+    description = (Path(__file__).parents[2] / "config/reference-format.md").read_text(encoding="utf-8")
+    example = description.split("```json\n")[1].split("```")[0]
+    (tmp_path / "example.json").write_text(example, encoding="utf-8")
+    Reference.load(tmp_path / "example.json").save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_text(encoding="utf-8") == example
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff\xfe", b"PAR1"])
 def test_file_that_is_no_reference_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "r.json").write_bytes(data)
