@@ -130,13 +130,13 @@ def quantiles(histogram: str) -> list[Query]:
 def drift_scores() -> timeseries.Panel:
     panel = graph(
         "Drift score by feature",
-        "Of the newest closed window. Dashed: the threshold a score was judged by.",
+        "Of the newest closed window. Dashed: the lowest threshold that a score was judged by.",
         "short",
         (
             f'max by (model, version, feature) (driftstream_drift_score{{{OF_WINDOW},method=~"$method"}})',
             "{{feature}} ({{model}} {{version}})",
         ),
-        (f'max by (method, severity) (driftstream_drift_threshold{{{OF_WINDOW},method=~"$method"}})', "{{method}} {{severity}} threshold"),
+        (f'min by (method, severity) (driftstream_drift_threshold{{{OF_WINDOW},method=~"$method"}})', "{{method}} {{severity}} threshold"),
     )
     dashed = DynamicConfigValue(id_val="custom.lineStyle", value={"fill": "dash", "dash": [10, 10]})
     for level, color in (("warning", "orange"), ("critical", "red")):
