@@ -57,7 +57,7 @@ def _explained() -> Iterator[None]:
 
     from stream.kafka import KafkaUnavailableError
     from stream.reference import InvalidReferenceError
-    from stream.settings import ConfigError
+    from stream.settings_file import ConfigError
 
     try:
         yield
@@ -155,7 +155,7 @@ def _check_fit(config: Path, model: Any) -> None:
     for feature in model.settings.feature_drift:
         if feature not in names:
             raise _unusable(
-                f"{config}: models.{name}.drift.features.{feature}: expected a feature of the reference: {', '.join(sorted(names)) or 'none'}"
+                f"{config}: models.{name}.drift.features.{feature}: expected one of the reference: {', '.join(sorted(names)) or 'none'}"
             )
 
 
@@ -225,7 +225,7 @@ def reference() -> None:
 
 
 @reference.command()
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Rows of training or validation data: .parquet, .csv, .jsonl.")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Rows of training data: .parquet, .csv, .jsonl.")
 @click.option("--model", required=True, help="Name of the model.")
 @click.option("--version", required=True, help="Version of the model.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
@@ -310,7 +310,10 @@ def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
     "--out", type=click.Path(path_type=Path), required=True, help="Folder for results.jsonl, alerts.jsonl, dead-letter.jsonl, late.jsonl."
 )
 def replay(config: Path, predictions: Path, labels: Path | None, out: Path) -> None:
-    """Run history through the same pipeline, without Kafka or Redis, to try thresholds before going live."""
+    """Run history through the same pipeline, without Kafka or Redis, to try thresholds before going live.
+
+    Writes results.jsonl, alerts.jsonl, dead-letter.jsonl and late.jsonl.
+    """
     with _explained():
         from stream.app import build_models
         from stream.replay import replay as run

@@ -136,18 +136,14 @@ class RedisStore:
         shards, generations = batch.shards(), np.unique(starts)
         packed = batch.packed(np.searchsorted(generations, starts))
         names = [x for start in generations.tolist() for x in (timestamp(start), start + self._generation_ms)]
-        generation = (self._generation_ms, TRAIL)
+        side = "P" if batch.side == "predictions" else "L"
         pipeline = self._redis.pipeline(transaction=False)
         order = [np.flatnonzero(shards == shard) for shard in np.unique(shards)]
         for rows in order:
             tag = f"{{join/{shards[rows[0]]}}}"
             self._scripts["match"](
                 keys=[self._key(tag, "generations")],
-                args=[
-                    *("P" if batch.side == "predictions" else "L", self._key(tag, "pending", ""), packed[rows].tobytes()),
-                    *generation,
-                    *names,
-                ],
+                args=[side, self._key(tag, "pending", ""), packed[rows].tobytes(), self._generation_ms, TRAIL, *names],
                 client=pipeline,
             )
         matches = Matches.none(batch)
