@@ -16,12 +16,15 @@ ONE.flags.writeable = False
 
 
 def shares(reference: Counts, current: Counts, starts: Starts = ONE, *, pseudocount: float = 0.0) -> Floats:
-    """Shares of the reference (row 0) and the current counts (row 1) within each feature, (c + pseudocount) / (n + pseudocount * n_bins).
+    """Shares of the reference (row 0) and the current counts (row 1) within each feature, (c + pseudocount) / (n + pseudocount * n_used).
+
+    A bin that is empty on both sides is not there: it gets no pseudo-count and does not count in n_used. Otherwise bins kept for what may
+    come (missing, unseen, out of range) would look like drift as soon as the totals differ.
 
     Args:
         reference, current: (total_bins,) int64 counts on the same edges; totals may differ. Not modified.
         starts: (n_features,) first bin of each feature: 0, then increasing.
-        pseudocount: added to each bin before normalising.
+        pseudocount: added to each used bin before normalising.
     Returns:
         (2, total_bins) float64 in [0, 1]; equal ratios of counts are equal floats.
     Raises:
@@ -54,5 +57,7 @@ def shares(reference: Counts, current: Counts, starts: Starts = ONE, *, pseudoco
             f"cannot compare histograms: total=0 in {('reference', 'current')[row]} feature {feature!r}, expected > 0; "
             "a histogram without rows has no shares, so check the sample size first"
         )
-    smoothed: Floats = (counts + pseudocount) / np.repeat(totals + pseudocount * sizes, sizes, axis=1)
+    used = counts.any(axis=0)
+    n_used = np.add.reduceat(used, starts, dtype=np.int64)
+    smoothed: Floats = (counts + pseudocount * used) / np.repeat(totals + pseudocount * n_used, sizes, axis=1)
     return smoothed

@@ -11,7 +11,7 @@ def psi(reference: Counts, current: Counts, *, pseudocount: float = 0.5) -> floa
     Args:
         reference, current: (n_bins,) int64 counts on the same edges; totals may differ. Not modified.
         pseudocount: added to each bin before normalising, (c + pseudocount) / (n + pseudocount * n_bins), so empty bins stay finite
-            and weigh less the fewer rows there are; 0 gives the textbook value, or inf.
+            and weigh less the fewer rows there are; 0 gives the textbook value, or inf. Bins empty on both sides are left out of n_bins.
     Returns:
         A score >= 0, unbounded; 0 when the smoothed shares agree. Symmetric. Without drift it is not 0 but about
         (1/n + 1/m) (n_bins - 1), n and m the totals (Yurdakul 2018).
@@ -56,6 +56,6 @@ def psi_contributions(reference: Counts, current: Counts, *, pseudocount: float 
 
 def _contributions(pair: Floats) -> Floats:
     p, q = pair
-    with np.errstate(divide="ignore", invalid="ignore"):  # only without pseudocount: q/0 is inf, as it should be; 0/0 is replaced below
+    with np.errstate(divide="ignore", invalid="ignore"):  # q/0 is inf without pseudocount, as it should be; 0/0 is replaced below
         parts = (q - p) * np.log(q / p)
     return np.where(q == p, 0.0, parts)

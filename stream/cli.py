@@ -53,17 +53,16 @@ def _log(level: str) -> None:
 @contextmanager
 def _explained() -> Iterator[None]:
     """Turn the errors that a user can act on into a message and exit code 2."""
-    import redis
-
     from stream.kafka import KafkaUnavailableError
     from stream.reference import InvalidReferenceError
     from stream.settings_file import ConfigError
+    from stream.store_redis import StoreUnavailableError
 
     try:
         yield
     except (ConfigError, InvalidReferenceError, KafkaUnavailableError) as error:
         raise _unusable(str(error)) from None
-    except redis.RedisError as error:
+    except StoreUnavailableError as error:
         raise _unusable(f"cannot reach Redis: {error}; check redis.url") from None
     except OSError as error:
         raise _unusable(f"{error.filename or 'file'}: {error.strerror or error}") from None

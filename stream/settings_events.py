@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, SkipValidation
 
-from stream.settings_values import Section, broken, printable, reads, refuse, size, whole
+from stream.settings_values import Section, broken, printable, reads, refuse, size
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,7 @@ class LabelFields(Section):
 
 
 class EventSettings(Section):
-    max_bytes: Annotated[int, size("1KiB", "256MiB")] = 1 << 20
-    max_features: Annotated[int, whole(1, 100_000)] = 1_000
-    max_string: Annotated[int, whole(1, 1_000_000)] = 1_024
+    # A message goes out whole as a late event, or in base64 as a dead letter: 680 KiB still fit Kafka's default message of 1 MB then.
+    max_bytes: Annotated[int, size("1KiB", "680KiB")] = 512 << 10
     predictions: PredictionFields = PredictionFields()
     labels: LabelFields = LabelFields()

@@ -37,6 +37,8 @@ IDLE_LEASE_MS = 15_000
 DROP_ROWS = 10_000  # pending rows a script call counts and unlinks: a few ms, in which Redis does nothing else
 READ_FIELDS = 1000  # aggregates a HMGET reads: a few MB
 
+StoreUnavailableError = redis.RedisError  # what every method raises when Redis does not answer, or refuses
+
 
 class RedisStore:
     """`Store` over one Redis. `max_delay_ms` sets the length of the join's generations."""
@@ -135,7 +137,7 @@ class RedisStore:
         starts = batch.rows["time"] // self._generation_ms * self._generation_ms
         shards, generations = batch.shards(), np.unique(starts)
         packed = batch.packed(np.searchsorted(generations, starts))
-        names = [x for start in generations.tolist() for x in (timestamp(start), start + self._generation_ms)]
+        names: list[str | int] = [x for start in generations.tolist() for x in (timestamp(start), start + self._generation_ms)]
         side = "P" if batch.side == "predictions" else "L"
         pipeline = self._redis.pipeline(transaction=False)
         order = [np.flatnonzero(shards == shard) for shard in np.unique(shards)]

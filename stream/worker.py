@@ -58,6 +58,7 @@ class Worker:
                 elif unit.next_offset < first:
                     log.error("%s: %d messages are gone from Kafka before they were counted", unit_id, first - unit.next_offset)
                     unit.counters["lost"] += first - unit.next_offset
+                    self._gauges.add_lost(self._topic(unit_id), first - unit.next_offset)
                     unit.advance_to(first)
                 assert unit.next_offset is not None
                 taken[unit_id] = (unit.epoch, unit.next_offset)
@@ -124,6 +125,8 @@ class Worker:
             for seconds in {firing.seconds for firing in firings}:
                 self._gauges.observe_window_close(seconds)
             expired = self._pipeline.expire()
+            self._gauges.add_expired("predictions", expired[0])
+            self._gauges.add_expired("labels", expired[1])
             if any(expired):
                 log.info("dropped %d predictions without a label and %d labels without a prediction after labels.max_delay", *expired)
             if lost or lost_closing:

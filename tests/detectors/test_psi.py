@@ -14,9 +14,10 @@ from tests.detectors.histograms import Histogram, Pair, end_to_end, pairs, reord
 
 def by_definition(reference: Histogram, current: Histogram, pseudocount: float) -> float:
     total = 0.0
-    for c, d in zip(reference.tolist(), current.tolist(), strict=True):
-        p = (c + pseudocount) / (sum(reference.tolist()) + pseudocount * len(reference))
-        q = (d + pseudocount) / (sum(current.tolist()) + pseudocount * len(current))
+    used = [(c, d) for c, d in zip(reference.tolist(), current.tolist(), strict=True) if c or d]
+    for c, d in used:
+        p = (c + pseudocount) / (sum(reference.tolist()) + pseudocount * len(used))
+        q = (d + pseudocount) / (sum(current.tolist()) + pseudocount * len(used))
         total += (q - p) * (math.log(q) - math.log(p))
     return total
 
@@ -24,7 +25,8 @@ def by_definition(reference: Histogram, current: Histogram, pseudocount: float) 
 @given(pairs(), st.sampled_from([1e-4, 0.5, 1.0, 10.0]))
 def test_psi_agrees_with_the_definition_and_with_scipy_entropies(pair: Pair, pseudocount: float) -> None:
     score = psi(*pair, pseudocount=pseudocount)
-    p, q = (counts + pseudocount for counts in pair)  # entropy() normalises
+    used = (pair[0] + pair[1]) > 0
+    p, q = (counts[used] + pseudocount for counts in pair)  # entropy() normalises
     assert score == pytest.approx(by_definition(*pair, pseudocount), rel=1e-9, abs=1e-12)
     assert score == pytest.approx(entropy(q, p) + entropy(p, q), rel=1e-9, abs=1e-12)
 
@@ -77,8 +79,11 @@ def test_all_mass_in_opposite_bins_stays_finite_with_pseudocount_and_is_infinite
     assert psi(reference, current, pseudocount=0) == math.inf
 
 
-def test_bin_empty_on_both_sides_adds_nothing_without_pseudocount() -> None:
-    assert psi_contributions(np.array([5, 0, 5]), np.array([8, 0, 2]), pseudocount=0)[1] == 0.0
+@pytest.mark.parametrize("pseudocount", [0.0, 0.5])
+def test_bins_empty_on_both_sides_change_nothing(pseudocount: float) -> None:
+    kept_for_later = psi_contributions(np.array([5, 0, 5, 0]), np.array([80, 0, 20, 0]), pseudocount=pseudocount)
+    alone = psi_contributions(np.array([5, 5]), np.array([80, 20]), pseudocount=pseudocount)
+    assert kept_for_later.tolist() == [alone[0], 0.0, alone[1], 0.0]
 
 
 @pytest.mark.parametrize(("n", "expected"), [(100, 0.12), (1_000, 0.23), (10_000, 0.35)])
