@@ -78,10 +78,10 @@ def run_worker(settings: Settings, models: Mapping[str, Model], *, port: int) ->
     source = KafkaSource(settings.kafka, worker, batch_size=settings.worker.batch_size, labels=labels, headers=_reads_headers(settings))
     with tempfile.TemporaryDirectory(prefix="driftstream-") as folder:
         app = build_app(settings, worker, source, gauges, port=port, folder=folder)
+        shell = faust.Worker(app, quiet=True, loglevel=logging.getLogger().level, override_logging=False, redirect_stdouts=False)
+        shell.spinner = None  # it writes escape codes to standard output, and turns the root logger to debug
         try:
-            faust.Worker(
-                app, quiet=True, loglevel=logging.getLogger().level, override_logging=False, redirect_stdouts=False
-            ).execute_from_commandline()
+            shell.execute_from_commandline()
         except SystemExit as stopped:
             return int(stopped.code or 0)
         finally:

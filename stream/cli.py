@@ -46,8 +46,13 @@ def _log(level: str) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s") if sys.stderr.isatty() else _JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for noisy in ("faust", "mode", "aiohttp"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for noisy, least in (
+        ("faust", logging.WARNING),
+        ("mode", logging.WARNING),
+        ("mode.timers", logging.ERROR),
+        ("aiohttp", logging.WARNING),
+    ):
+        logging.getLogger(noisy).setLevel(least)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -130,7 +130,7 @@ class KafkaSource:
         self._epochs: dict[UnitId, int] = {}
         self._stop = threading.Event()
         self._hinted_s = self._lagged_s = time.monotonic()
-        self._consumer = Consumer({**client_options(kafka), "group.id": kafka.group, **_OPTIONS, "error_cb": self._on_error})
+        self._consumer = Consumer({**client_options(kafka), "group.id": kafka.group, **_OPTIONS, "error_cb": self._on_error}, logger=log)
         self.connected = True
 
     def run(self, dispatch: Callable[[Batch], Future[None]]) -> None:
@@ -213,6 +213,8 @@ class KafkaSource:
 
     def _hint(self) -> None:
         now = time.monotonic()
+        if not self.connected and now - self._lagged_s >= LAG_EVERY_S:
+            self.connected = self._answers()
         if now - self._lagged_s >= LAG_EVERY_S:
             self._lagged_s = now
             self._owner.lag(self._lags())
@@ -222,11 +224,18 @@ class KafkaSource:
             if offsets:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
 
+    def _answers(self) -> bool:
+        """Whether a broker answers again, after all were down."""
+        try:
+            self._consumer.list_topics(self._topics["predictions"], timeout=LAG_EVERY_S)
+        except KafkaException:
+            return False
+        return True
+
     def _lags(self) -> dict[UnitId, int]:
         lags = {}
         for at in self._consumer.position(self._consumer.assignment()):
             _, end = self._consumer.get_watermark_offsets(at, cached=True)
-            if end != OFFSET_INVALID and end >= 0:
-                self.connected = True
+            if end >= 0:
                 lags[self._unit(at)] = max(end - at.offset, 0) if at.offset >= 0 else end
         return lags
