@@ -142,6 +142,25 @@ class Partitions(NamedTuple):
     predictions: int
     labels: int
 
+    def units(self) -> list[UnitId]:
+        """All units, the predictions first."""
+        return [UnitId("predictions", p) for p in range(self.predictions)] + [UnitId("labels", p) for p in range(self.labels)]
+
+
+@dataclass(frozen=True, slots=True)
+class UnitView:
+    """A unit as a bystander sees it: its last checkpoint, how many messages wait in its outbox, and its last report to the clock.
+
+    `next_offset` is None without state; `reported_ms` is when it was reported, NO_TIME if it never was.
+    """
+
+    next_offset: int | None = None
+    counters: dict[str, int] = field(default_factory=dict)
+    outbox: int = 0
+    watermark_ms: int = NO_TIME
+    idle: bool = False
+    reported_ms: int = NO_TIME
+
 
 class UnitStore(Protocol):
     """State of the topic-partitions."""
@@ -227,7 +246,23 @@ class HomeStore(Protocol):
         ...
 
 
-class Store(UnitStore, ClockStore, JoinStore, NameStore, HomeStore, Protocol):
+class ViewStore(Protocol):
+    """State for reports: reading it takes nothing over and changes nothing."""
+
+    def view(self, units: Sequence[UnitId]) -> dict[UnitId, UnitView]:
+        """Each of the units as it stands; one without state is an empty view."""
+        ...
+
+    def clock(self) -> Clock:
+        """The clock as it stands."""
+        ...
+
+    def expired(self) -> tuple[int, int]:
+        """As in `JoinStore`."""
+        ...
+
+
+class Store(UnitStore, ClockStore, JoinStore, NameStore, HomeStore, ViewStore, Protocol):
     """All of it, as the composition root builds it."""
 
     def ping(self) -> None:

@@ -20,7 +20,7 @@ from stream.join import (
     JoinBatch,
     Matches,
 )
-from stream.store import Checkpoint, Clock, Closing, HomeState, PaneGroup, Partitions, UnitId, UnitReport, UnitState
+from stream.store import Checkpoint, Clock, Closing, HomeState, PaneGroup, Partitions, UnitId, UnitReport, UnitState, UnitView
 from stream.watermark import NO_TIME
 
 _SOURCE = 8  # bytes: partition and offset, the start of every row
@@ -41,6 +41,7 @@ class _Report:
     epoch: int
     watermark_ms: int
     idle: bool
+    reported_ms: int
 
 
 @dataclass(slots=True)
@@ -99,7 +100,7 @@ class MemoryStore:
     def report(self, reports: Sequence[UnitReport], partitions: Partitions, now_ms: int, idle_ms: int) -> Clock:
         for report in reports:
             if (held := self._reports.get(report.unit)) is None or report.epoch >= held.epoch:
-                self._reports[report.unit] = _Report(report.epoch, report.watermark_ms, report.idle)
+                self._reports[report.unit] = _Report(report.epoch, report.watermark_ms, report.idle, now_ms)
         predictions = self._active([UnitId("predictions", p) for p in range(partitions.predictions)])
         labels = self._active([UnitId("labels", p) for p in range(partitions.labels)])
         self._clock = Clock(
@@ -110,7 +111,7 @@ class MemoryStore:
 
     def _active(self, units: list[UnitId]) -> list[int]:
         """Watermarks of the units that are not idle; NO_TIME for one that never reported."""
-        held = [self._reports.get(unit, _Report(0, NO_TIME, idle=False)) for unit in units]
+        held = [self._reports.get(unit, _Report(0, NO_TIME, idle=False, reported_ms=NO_TIME)) for unit in units]
         return [report.watermark_ms for report in held if not report.idle]
 
     def wake(self, report: UnitReport, now_ms: int) -> Clock:
@@ -223,3 +224,17 @@ class MemoryStore:
         for unit, groups in merged.items():
             for group in groups:
                 self._units[unit].panes.get(model, {}).pop(group, None)
+
+    # for reports
+
+    def view(self, units: Sequence[UnitId]) -> dict[UnitId, UnitView]:
+        return {unit: self._view(self._units.get(unit, UnitState(epoch=0)), self._reports.get(unit)) for unit in units}
+
+    def _view(self, held: UnitState, report: _Report | None) -> UnitView:
+        seen = UnitView(held.next_offset, dict(held.counters), len(held.outbox))
+        if report is None:
+            return seen
+        return replace(seen, watermark_ms=report.watermark_ms, idle=report.idle, reported_ms=report.reported_ms)
+
+    def clock(self) -> Clock:
+        return self._clock

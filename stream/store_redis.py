@@ -29,6 +29,7 @@ from stream.store import (
     UnitId,
     UnitReport,
     UnitState,
+    UnitView,
 )
 from stream.watermark import NO_TIME
 
@@ -89,7 +90,7 @@ class RedisStore:
             newest_ms=int(fields.get("newest_ms", NO_TIME)),
             outbox_end=int(fields.get("outbox", 0)),
             floors_ms={subject: int(fields[f"floor:{subject}"]) for subject in SUBJECTS if f"floor:{subject}" in fields},
-            counters={name.removeprefix("count:"): int(value) for name, value in fields.items() if name.startswith("count:")},
+            counters=_counters(fields),
             panes=panes,
             outbox=[(int(number.split(b"-")[0]), _message(entry)) for number, entry in entries],
         )
@@ -210,7 +211,7 @@ class RedisStore:
         return HomeState(numbers("sequence"), numbers("closed"), numbers("fired"), _groups(merged), alerts)
 
     def pane_groups(self, model: str, partitions: Partitions) -> dict[UnitId, list[PaneGroup]]:
-        units = [UnitId("predictions", p) for p in range(partitions.predictions)] + [UnitId("labels", p) for p in range(partitions.labels)]
+        units = partitions.units()
         pipeline = self._redis.pipeline(transaction=False)
         for unit in units:
             pipeline.hkeys(self._unit(unit, "panes", quote(model)))
@@ -253,6 +254,37 @@ class RedisStore:
             if groups:
                 pipeline.hdel(self._unit(unit, "panes", quote(model)), *(_field(group) for group in groups))
         pipeline.execute()
+
+    # for reports
+
+    def view(self, units: Sequence[UnitId]) -> dict[UnitId, UnitView]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for unit in units:
+            pipeline.hgetall(self._unit(unit, "unit"))
+            pipeline.xlen(self._unit(unit, "outbox"))
+            pipeline.hget(self._key("clock"), str(unit))
+        found = pipeline.execute()
+        return {unit: _view(*found[i : i + 3]) for unit, i in zip(units, range(0, len(found), 3), strict=True)}
+
+    def clock(self) -> Clock:
+        return Clock(*(_ms(value or b"") for value in cast(list[bytes | None], self._redis.hmget(self._key("clock"), list(SUBJECTS)))))
+
+
+def _view(held: Mapping[bytes, bytes], outbox: int, report: bytes | None) -> UnitView:
+    fields = {name.decode(): value for name, value in held.items()}
+    _, watermark, idle, reported = (report or b"0 %d 0 %d" % (NO_TIME, NO_TIME)).split()
+    return UnitView(
+        next_offset=int(fields["next_offset"]) if "next_offset" in fields else None,
+        counters=_counters(fields),
+        outbox=outbox,
+        watermark_ms=int(watermark),
+        idle=idle == b"1",
+        reported_ms=int(reported),
+    )
+
+
+def _counters(fields: Mapping[str, bytes]) -> dict[str, int]:
+    return {name.removeprefix("count:"): int(value) for name, value in fields.items() if name.startswith("count:")}
 
 
 def _field(group: PaneGroup) -> str:

@@ -1,0 +1,91 @@
+"""The published balance sheet: what became of every message that was consumed. Read from the store's counters, for people and for proofs.
+
+Each checkpoint writes a unit's counters together with its offset and panes, so the sheet of a unit adds up at every moment. The totals of
+the labels take counters of both topics together (a label that waited is matched by its prediction), so they settle within a checkpoint.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from stream.store import Partitions, UnitId, ViewStore
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """Messages consumed and what became of them. `lost` ones were gone from Kafka before they could be consumed."""
+
+    consumed: int
+    outcomes: Mapping[str, int]
+    lost: int = 0
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether every message consumed has exactly one outcome."""
+        return self.consumed == sum(self.outcomes.values()) and min(self.outcomes.values()) >= 0
+
+    def __str__(self) -> str:
+        return f"{self.consumed} consumed = " + " + ".join(f"{n} {name}" for name, n in self.outcomes.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """The sheet of each unit that has state, and of both topics.
+
+    A label that a unit counts as `waiting` is `matched`, `pending` or `expired` in the total.
+    """
+
+    units: Mapping[UnitId, Sheet]
+    predictions: Sheet
+    labels: Sheet
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether every sheet does."""
+        return all(sheet.adds_up for sheet in (*self.units.values(), self.predictions, self.labels))
+
+    @property
+    def lost(self) -> int:
+        """Messages that were gone from Kafka before they could be consumed."""
+        return self.predictions.lost + self.labels.lost
+
+
+def read_balance(store: ViewStore, partitions: Partitions) -> Balance:
+    """The balance sheet as the last checkpoints left it."""
+    expired_labels = store.expired()[1]
+    held = {unit: view.counters for unit, view in store.view(partitions.units()).items() if view.counters}
+    predictions = _total(counters for unit, counters in held.items() if unit.side == "predictions")
+    labels = _total(counters for unit, counters in held.items() if unit.side == "labels")
+    completed = predictions["completed"]
+    return Balance(
+        units={unit: _sheet(counters, _OUTCOMES[unit.side]) for unit, counters in held.items()},
+        predictions=_sheet(predictions, _OUTCOMES["predictions"]),
+        labels=Sheet(
+            labels["consumed"],
+            {
+                "matched": labels["matched"] + completed,
+                "pending": labels["waiting"] - completed - expired_labels,
+                "expired": labels["expired"] + expired_labels,
+                "duplicate": labels["duplicate"],
+                "malformed": labels["malformed"],
+            },
+            labels["lost"],
+        ),
+    )
+
+
+_OUTCOMES = {
+    "predictions": ("counted", "late", "duplicate", "malformed"),
+    "labels": ("matched", "waiting", "expired", "duplicate", "malformed"),
+}
+
+
+def _total(counters: Iterable[Mapping[str, int]]) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for one in counters:
+        total.update(one)
+    return total
+
+
+def _sheet(counters: Mapping[str, int], outcomes: Iterable[str]) -> Sheet:
+    return Sheet(counters.get("consumed", 0), {name: counters.get(name, 0) for name in outcomes}, counters.get("lost", 0))

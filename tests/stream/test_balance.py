@@ -1,0 +1,81 @@
+"""The balance sheet over both stores: every message has one outcome, and a label that waited ends in exactly one of three."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from sinks import OutboundMessage
+from stream.balance import Sheet, read_balance
+from stream.store import Checkpoint, Clock, Partitions, Store, UnitId, UnitReport, UnitView
+from stream.store_memory import MemoryStore
+from stream.store_redis import RedisStore
+from stream.watermark import NO_TIME
+
+PREDICTIONS, LABELS = UnitId("predictions", 1), UnitId("labels", 0)
+PARTITIONS = Partitions(predictions=2, labels=1)
+
+
+@pytest.fixture(params=["memory", "redis"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore(max_delay_ms=60_000)
+    else:
+        made = RedisStore(request.getfixturevalue("redis_url"), request.getfixturevalue("redis_namespace"), max_delay_ms=60_000)
+        yield made
+        made.close_connections()
+
+
+def write(store: Store, unit: UnitId, *, next_offset: int, outbox: int = 0, **counters: int) -> None:
+    """A checkpoint of a unit with these counters."""
+    state = store.acquire(unit, [])
+    messages = [(state.outbox_end + 1 + i, OutboundMessage("topic", None, b"{}")) for i in range(outbox)]
+    step = Checkpoint(unit, state.epoch, state.sequence + 1, next_offset, NO_TIME, {}, counters, {}, messages)
+    assert store.checkpoint([step]) == []
+
+
+def test_view_shows_the_last_checkpoint_and_the_last_report(store: Store) -> None:
+    write(store, PREDICTIONS, next_offset=7, outbox=2, consumed=7, counted=7)
+    epoch = store.acquire(PREDICTIONS, []).epoch
+    store.report([UnitReport(PREDICTIONS, epoch, 5_000, idle=True)], PARTITIONS, 9_000, NO_TIME)
+    assert store.view(PARTITIONS.units()) == {
+        UnitId("predictions", 0): UnitView(),
+        PREDICTIONS: UnitView(7, {"consumed": 7, "counted": 7}, outbox=2, watermark_ms=5_000, idle=True, reported_ms=9_000),
+        LABELS: UnitView(),
+    }
+
+
+def test_clock_is_read_without_reporting(store: Store) -> None:
+    assert store.clock() == Clock()
+    one = Partitions(predictions=1, labels=0)
+    store.report([UnitReport(UnitId("predictions", 0), 1, 5_000, idle=False)], one, 9_000, NO_TIME)
+    assert store.clock() == Clock(5_000, 5_000)
+
+
+def test_sheet_of_nothing_adds_up(store: Store) -> None:
+    balance = read_balance(store, PARTITIONS)
+    assert balance.adds_up
+    assert (balance.units, balance.predictions.consumed, balance.lost) == ({}, 0, 0)
+
+
+def test_waiting_label_is_matched_when_its_prediction_came(store: Store) -> None:
+    write(store, PREDICTIONS, next_offset=10, consumed=10, counted=6, late=1, duplicate=2, malformed=1, completed=3, lost=4)
+    write(store, LABELS, next_offset=12, consumed=12, matched=2, waiting=5, expired=1, duplicate=3, malformed=1)
+    balance = read_balance(store, PARTITIONS)
+    assert balance.adds_up
+    assert balance.predictions == Sheet(10, {"counted": 6, "late": 1, "duplicate": 2, "malformed": 1}, lost=4)
+    assert balance.labels == Sheet(12, {"matched": 5, "pending": 2, "expired": 1, "duplicate": 3, "malformed": 1})
+    assert balance.lost == 4
+    assert str(balance.labels) == "12 consumed = 5 matched + 2 pending + 1 expired + 3 duplicate + 1 malformed"
+
+
+def test_message_without_an_outcome_shows(store: Store) -> None:
+    write(store, PREDICTIONS, next_offset=10, consumed=10, counted=9)
+    balance = read_balance(store, PARTITIONS)
+    assert not balance.adds_up
+    assert not balance.units[PREDICTIONS].adds_up
+
+
+def test_more_matches_than_labels_that_waited_shows(store: Store) -> None:
+    write(store, PREDICTIONS, next_offset=10, consumed=10, counted=10, completed=2)
+    write(store, LABELS, next_offset=1, consumed=1, waiting=1)
+    assert not read_balance(store, PARTITIONS).adds_up
