@@ -168,7 +168,7 @@ class RedisStore:
                 prefix = self._key(tag, "pending", name)
                 bucket = 0
                 while bucket < BUCKETS:
-                    keys, args = [self._key(tag, "counts")], [prefix, bucket, BUCKETS, DROP_ROWS]
+                    keys, args = [self._key(tag, "counts")], (prefix, bucket, BUCKETS, DROP_ROWS)
                     *counted, bucket = cast(list[int], self._scripts["drop"](keys=keys, args=args))
                     totals += np.array(counted)
             self._redis.hdel(generations, *ended)
