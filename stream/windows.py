@@ -4,7 +4,7 @@ Time is cut into panes of length gcd(all sizes and slides) of a model [Li et al.
 windows overlap it. A tumbling window is a sliding one with slide = size. No clock, no state.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import Literal
@@ -53,10 +53,16 @@ def pane_starts(times_ms: Times, pane_ms: int | Times) -> Times:
     return times_ms // pane_ms * pane_ms
 
 
-def windows_ending(specs: Sequence[WindowSpec], panes: Iterable[int], after: int, until: int) -> list[tuple[int, WindowSpec]]:
+def windows_ending(specs: Sequence[WindowSpec], panes: Collection[int], after: int, until: int) -> list[tuple[int, WindowSpec]]:
     """The windows `(end, spec)` with `after < end <= until` that contain one of the pane starts `panes`, by end."""
-    found = {(end, spec.name): spec for spec in specs for pane in panes for end in spec.ends_covering(pane) if after < end <= until}
+    found = {(end, spec.name): spec for spec in specs for pane in panes for end in _between(spec.ends_covering(pane), after, until)}
     return [(end, spec) for (end, _), spec in sorted(found.items())]
+
+
+def _between(ends: range, after: int, until: int) -> range:
+    """The part of an ascending range with `after < end <= until`, without walking through the rest."""
+    first = max(0, (after - ends.start) // ends.step + 1)
+    return ends[first : max(first, (until - ends.start) // ends.step + 1)]
 
 
 def expired_panes(specs: Sequence[WindowSpec], panes: Iterable[int], until: int) -> list[int]:
