@@ -93,13 +93,21 @@ class ServerProcess(ABC):
                     f"its log ends with:\n{log.read_text(errors='replace')[-2000:]}"
                 )
 
-    def stop(self) -> None:
-        """Ends the server in its own orderly way (SIGTERM); its data stay."""
-        if self._process is not None:
-            self._process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(_STOPPED_WITHIN_S)
-        self.kill()
+    def exit_code(self) -> int | None:
+        """How it ended by itself; None while it runs."""
+        assert self._process is not None, "the server is not started"
+        return self._process.poll()
+
+    def stop(self) -> int | None:
+        """Ends the server in its own orderly way (SIGTERM); its data stay. Its exit code, None if it did not run or had to be killed."""
+        try:
+            if self._process is not None:
+                self._process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    return self._process.wait(_STOPPED_WITHIN_S)
+            return None
+        finally:
+            self.kill()  # also when a second Ctrl-C interrupts the waiting
 
     def kill(self) -> None:
         """Ends the server at once (SIGKILL); what it has not yet handed to the operating system is lost."""

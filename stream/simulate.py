@@ -2,10 +2,11 @@
 
 `FraudScenario` is pure: seeded, no clock, no I/O; the same seed, start and steps give the same bytes. `publish` is the shell: it
 paces a scenario in real time and hands its messages to a Kafka producer. The scenario counts what it sends, so that a run can prove
-that nothing was lost.
+that nothing was lost. `write_reference` and `run_simulation` are what `driftstream simulate` does.
 """
 
 import math
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import confluent_kafka
 import numpy as np
 import orjson
 from numpy.random import Generator
 
 from stream.fraud import PHASES, Flags, FraudModel, Integers, Phase, Traffic, Transactions
+from stream.kafka import KafkaUnavailableError, client_options, count_partitions
+from stream.reference import Reference
+from stream.reference_build import build_reference
+from stream.settings import KafkaSettings
+from stream.signals import stop_signals
+from stream.worker import wall_clock_ms
 
 MODEL, VERSION = "fraud", "2026.1"
 COUNTRIES, COUNTRY_SHARES = np.array(["DE", "FR", "US"]), (0.5, 0.3, 0.2)
@@ -205,6 +213,13 @@ class FraudScenario:
         """Write `reference_rows` as JSON lines, for `driftstream reference build`."""
         path.write_bytes(b"".join(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE) for row in self.reference_rows(rows)))
 
+    def reference(self) -> Reference:
+        """The reference of the simulated model, built from `write_reference_data` like any other."""
+        with tempfile.TemporaryDirectory(prefix="driftstream-") as folder:
+            data = Path(folder) / "training.jsonl"
+            self.write_reference_data(data)
+            return build_reference(data, model=MODEL, version=VERSION)
+
     def _steady(self, rng: Generator, n: int) -> Transactions:
         return self.traffic.draw(rng, self.phases, np.zeros(n, dtype=np.int64))
 
@@ -275,7 +290,7 @@ def publish(
     *,
     rate: int,
     clock: Callable[[], int],
-    sleep: Callable[[float], None],
+    sleep: Callable[[float], object],
     seconds: float = math.inf,
 ) -> Tally:
     """The tally, after publishing the next `seconds` of the scenario in real time.
@@ -284,7 +299,8 @@ def publish(
 
     Args:
         clock: epoch ms. A scenario that starts well before is published as fast as Kafka takes it, until it has caught up.
-        sleep: waits for some seconds, or 0. Called before each tick: whatever it raises ends the run, with everything counted flushed.
+        sleep: waits for some seconds, or 0. Called before each tick: True as its answer, as of `threading.Event.wait`, ends the run, and so
+            does whatever it raises; everything counted is flushed then.
     Raises:
         DeliveryError: Kafka refused messages, or did not confirm them in time.
     """
@@ -298,7 +314,8 @@ def publish(
     try:
         while stop_ms - scenario.now_ms >= 1:
             until_ms = int(min(scenario.now_ms + TICK_MS, stop_ms))
-            sleep(max(0, until_ms - clock()) / 1000)
+            if sleep(max(0, until_ms - clock()) / 1000) is True:
+                break
             for topic, messages in zip(topics, scenario.advance(until_ms, rate), strict=True):
                 for message in messages:
                     _produce(producer, topic, message, on_delivery)
@@ -317,3 +334,36 @@ def _produce(producer: Producer, topic: str, message: Message, on_delivery: Call
             return producer.produce(topic, message.value, message.key, on_delivery=on_delivery)
         except BufferError:
             producer.poll(0.1)
+
+
+def write_reference(out: Path, *, seed: int) -> str:
+    """The id of the simulated model's reference, after writing it to a file."""
+    reference = FraudScenario(0, seed=seed).reference()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    reference.save(out)
+    return reference.reference_id
+
+
+def run_simulation(kafka: KafkaSettings, *, rate: int, seconds: float | None, cycle_ms: int, label_delay_ms: int, seed: int) -> Tally:
+    """The tally, after publishing to the configured topics for some seconds, or (None) until SIGINT or SIGTERM.
+
+    Raises:
+        KafkaUnavailableError: no broker answers, a topic does not exist, or Kafka did not take everything.
+    """
+    count_partitions(kafka, labels=True)
+    producer = confluent_kafka.Producer({"linger.ms": 20, "compression.type": "lz4", **client_options(kafka), "enable.idempotence": True})
+    scenario = FraudScenario(wall_clock_ms(), seed=seed, cycle_ms=cycle_ms, label_delay_ms=label_delay_ms)
+    topics = Topics(kafka.topics.predictions, kafka.topics.labels)
+    with stop_signals() as stop:
+        try:
+            return publish(
+                scenario,
+                producer,
+                topics,
+                rate=rate,
+                clock=wall_clock_ms,
+                sleep=stop.wait,
+                seconds=math.inf if seconds is None else seconds,
+            )
+        except DeliveryError as error:
+            raise KafkaUnavailableError(str(error)) from None
