@@ -16,6 +16,7 @@ Codes = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 N, MEAN, M2, MINIMUM, MAXIMUM = range(5)  # columns of the moments table
+MOMENTS_LIMIT = 1e140  # values further from zero count as this in the moments: the squares of 10^28 of them have a finite sum
 _HEADER = struct.Struct("<16sBII")  # layout, encoding of the counts, how many counts are stored, rows of moments
 _DTYPES: tuple[np.dtype[np.unsignedinteger], ...] = tuple(
     np.dtype(f"<u{size}") for size in (1, 2, 4, 8)
@@ -114,11 +115,12 @@ def zero_moments(rows: int) -> Floats:
 
 
 def grouped_moments(groups: Codes, n_groups: int, values: Floats) -> Floats:
-    """Moments of each row of `values` within each group, (n_groups, rows, 5); NaN values are left out."""
+    """Moments of each row of `values` within each group, (n_groups, rows, 5); NaN is left out, MOMENTS_LIMIT stands for what is beyond."""
     moments = np.stack([zero_moments(len(values))] * n_groups)
     for row, column in enumerate(values):
         kept = ~np.isnan(column)
         x, g = (column, groups) if kept.all() else (column[kept], groups[kept])
+        x = np.clip(x, -MOMENTS_LIMIT, MOMENTS_LIMIT)
         n = np.bincount(g, minlength=n_groups).astype(np.float64)
         mean = np.bincount(g, x, n_groups) / np.maximum(n, 1)
         moments[:, row, N], moments[:, row, MEAN] = n, mean
