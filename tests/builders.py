@@ -1,0 +1,207 @@
+"""What the tests of the pipeline are made of: settings, a small reference, events, and a monitor that runs without any service."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+
+from sinks.memory import MemorySink
+from stream.closing import Firing
+from stream.events import Messages
+from stream.join import Side
+from stream.model import Model
+from stream.pipeline import Pipeline
+from stream.reference import CategoricalFeature, Feature, NumericFeature, Reference, ValueType
+from stream.settings import Settings
+from stream.store import Partitions, UnitId
+from stream.store_memory import MemoryStore
+from tests.oracle import Family, Monitored, Timing, milliseconds, reference_features
+
+BASE_MS = 28_333_334 * 60_000  # 2023-11-14T22:14:00Z: a whole minute
+HOUR_MS = 3_600_000
+MODEL = "fraud"
+
+
+def at(seconds: float) -> int:
+    """Event time in ms, this long after the start of the tests' time."""
+    return BASE_MS + round(seconds * 1000)
+
+
+def numeric(name: str, edges: Sequence[float], counts: Sequence[int], groups: Sequence[int], missing: int = 0) -> NumericFeature:
+    """A numeric feature of a reference; its moments play no part here."""
+    return NumericFeature(name=name, edges=np.array(edges, float), counts=np.array(counts), groups=np.array(groups), missing=missing)
+
+
+def categorical(
+    name: str, categories: Sequence[str], counts: Sequence[int], value_type: ValueType = "string", missing: int = 0
+) -> CategoricalFeature:
+    """A categorical feature of a reference."""
+    return CategoricalFeature(name=name, value_type=value_type, categories=tuple(categories), counts=np.array(counts), missing=missing)
+
+
+def reference(
+    *features: Feature, model: str = MODEL, classes: Sequence[str] = (), confusion: Sequence[Sequence[int]] | None = None
+) -> Reference:
+    """A reference of these features, which all have the same number of rows."""
+    rows = int(features[0].counts.sum()) + features[0].missing if features else 0
+    cells = None if confusion is None else np.array(confusion)
+    made = Reference(reference_id="", model=model, version="1", rows=rows, classes=tuple(classes), confusion=cells, features=features)
+    return msgspec.structs.replace(made, reference_id=made.content_id)
+
+
+def small_reference(model: str = MODEL) -> Reference:
+    """A feature of each kind: six fine bins in three coarse ones, texts, integers and booleans."""
+    return reference(
+        numeric("amount", [0.0, 10.0, 20.0, 50.0, 100.0], [0, 30, 30, 20, 15, 0], [0, 0, 1, 1, 2, 2], missing=5),
+        categorical("country", ["DE", "FR"], [60, 30, 10]),
+        categorical("channel", ["1", "2"], [50, 45, 5], "integer"),
+        categorical("new", ["false", "true"], [80, 20, 0], "boolean"),
+        model=model,
+        classes=("0", "1"),
+        confusion=[[70, 10], [5, 15]],
+    )
+
+
+def settings(models: Mapping[str, Any] | None = None, **sections: Any) -> Settings:
+    """The settings that a configuration with these sections comes to; one model of two classes by default."""
+    tree = {"windows": [{"size": "1m"}], "models": models or {MODEL: {"classes": ["0", "1"]}}, **sections}
+    return Settings.model_validate(tree)
+
+
+def monitored(configured: Settings, name: str = MODEL, reference_file: Path | None = None) -> Monitored:
+    """The model as the oracle wants it."""
+    model = configured.model(name)
+    return Monitored(
+        name=name,
+        windows=tuple(Family(window.name, window.size_ms, window.slide_ms) for window in model.windows),
+        classes=model.classes,
+        positive=model.positive,
+        labels=model.labels,
+        segments=model.segments,
+        features=reference_features(reference_file) if reference_file else (),
+    )
+
+
+def timing(configured: Settings) -> Timing:
+    """What is late, as the oracle wants it."""
+    return Timing(configured.time.out_of_orderness_ms, configured.time.allowed_lateness_ms)
+
+
+def prediction(id_: str | int, seconds: float, said: Any = "0", **more: Any) -> dict[str, Any]:
+    """A prediction event at this time."""
+    return {"prediction_id": id_, "timestamp": at(seconds), "model": MODEL, "prediction": said, **more}
+
+
+def label(id_: str | int, seconds: float, truth: Any = "0", **more: Any) -> dict[str, Any]:
+    """A label event at this time."""
+    return {"prediction_id": id_, "timestamp": at(seconds), "label": truth, **more}
+
+
+def messages(
+    values: Sequence[bytes | None], *, side: Side = "predictions", partition: int = 0, epoch: int = 1, first: int = 0, **more: Any
+) -> Messages:
+    """Consecutive messages of one partition, without keys or headers unless given."""
+    n = len(values)
+    columns = {"timestamps": [BASE_MS] * n, "keys": [None] * n, "headers": [{}] * n} | more
+    return Messages(f"driftstream.{side}", UnitId(side, partition), epoch, list(range(first, first + n)), list(values), **columns)
+
+
+class Monitor:
+    """A log of messages for each partition, one worker over a memory store and a memory sink, and a clock that only moves by hand.
+
+    `log` appends to a partition, `read` lets the worker process what it has not read, `tick` does what the worker does every second.
+    """
+
+    def __init__(
+        self, configured: Settings, references: Mapping[str, Reference] | None = None, *, partitions: tuple[int, int] = (1, 1)
+    ) -> None:
+        self.settings, self.partitions = configured, Partitions(*partitions)
+        found = references or {}
+        self.models = {name: Model.build(configured.model(name), found.get(name)) for name in configured.models}
+        self.store, self.sink = MemoryStore(configured.labels.max_delay_ms), MemorySink()
+        self.now_ms = BASE_MS + 24 * HOUR_MS
+        self.logs: dict[UnitId, list[bytes | None]] = {
+            UnitId(side, p): [] for side, n in (("predictions", partitions[0]), ("labels", partitions[1])) for p in range(n)
+        }
+        self.firings: list[Firing] = []
+        self.start()
+
+    def start(self) -> None:
+        """A new worker, which knows only what the store has; the old one is gone, with all that it had not written."""
+        self.pipeline = Pipeline(self.settings, self.models, self.store, self.partitions)
+        self.read_to = {unit: self.pipeline.assign(unit, self.now_ms).next_offset or 0 for unit in self.logs}
+
+    def log(self, *events: Mapping[str, Any] | bytes | None, side: Side = "predictions", partition: int = 0) -> None:
+        """Events that arrive in a partition; bytes and None as they are."""
+        self.logs[UnitId(side, partition)] += [orjson.dumps(event) if isinstance(event, Mapping) else event for event in events]
+
+    def read(self, side: Side = "predictions", partition: int = 0, most: int | None = None) -> int:
+        """Process the next messages of one partition, `most` of them or all; how many there were."""
+        unit = UnitId(side, partition)
+        first = self.read_to[unit]
+        values = self.logs[unit][first : None if most is None else first + most]
+        if values:
+            epoch = self.pipeline.units[unit].epoch
+            batch = messages(values, side=side, partition=partition, epoch=epoch, first=first)
+            self.pipeline.process(batch, self.now_ms)
+            self.read_to[unit] = first + len(values)
+        return len(values)
+
+    def tick(self) -> list[Firing]:
+        """Checkpoint, close windows, deliver; what fired."""
+        self.pipeline.checkpoint(self.now_ms)
+        firings, _ = self.pipeline.close(self.now_ms)
+        self.firings += firings
+        self.pipeline.expire()
+        self.deliver()
+        return firings
+
+    def deliver(self) -> None:
+        """The outbox to the sink, and out of the store."""
+        for unit, waiting in self.pipeline.take_outbox().items():
+            self.sink.deliver([message for _, message in waiting])
+            self.store.trim_outbox(unit, waiting[-1][0])
+
+    def run(self, *events: Mapping[str, Any] | bytes | None, side: Side = "predictions", partition: int = 0) -> list[Firing]:
+        """Log, read and tick at once."""
+        self.log(*events, side=side, partition=partition)
+        self.read(side, partition)
+        return self.tick()
+
+    def quiet(self, *units: UnitId) -> list[Firing]:
+        """Nothing comes any more from these partitions (all by default), long enough that they count as idle."""
+        for unit in units or self.logs:
+            self.pipeline.units[unit].watermark.at_end = True
+        self.now_ms += self.settings.time.idle_after_ms
+        return self.tick()
+
+    def said(self, topic: str) -> list[dict[str, Any]]:
+        """The messages delivered to a topic, named as in the settings: results, alerts, late, dead_letter."""
+        return [orjson.loads(value) for value in self.sink.values(getattr(self.settings.kafka.topics, topic))]
+
+    def counters(self, side: Side = "predictions", partition: int = 0) -> dict[str, int]:
+        """The balance sheet of one partition, without what is zero."""
+        return {name: n for name, n in self.pipeline.units[UnitId(side, partition)].counters.items() if n}
+
+    def windows(self) -> list[tuple[str, float, int, bool, int]]:
+        """(subject, seconds of the start, revision, final, predictions or labels) of all results about all traffic so far."""
+        found = []
+        for result in self.said("results"):
+            if result["segment"] is None:
+                n = result["counts"]["predictions" if result["subject"] == "traffic" else "labels"]
+                start = (seconds_of(result["window"]["start"]), result["revision"], result["final"], n)
+                found.append((result["subject"], *start))
+        return found
+
+
+def seconds_of(timestamp: str) -> float:
+    """Seconds since the start of the tests' time of an RFC 3339 time."""
+    return (milliseconds(timestamp) - BASE_MS) / 1000
+
+
+def decoded(log: Iterable[bytes | None]) -> list[dict[str, Any]]:
+    """The events of a log, for the oracle."""
+    return [orjson.loads(value) for value in log if value is not None]

@@ -1,0 +1,363 @@
+"""What every window must come to, recomputed from the raw events by plain code that shares nothing with the product but the reference file.
+
+`recompute` walks over the events in order of arrival, one after the other, keeps every row it needs, and adds up each window from its
+panes; `mismatches` compares the result messages of a run with it. It is meant to be slow, short and obviously right.
+
+What it assumes: the events are usable (leave dead letters out), no partition was idle between its first and its last event, and every
+label waits less than `labels.max_delay`. The order of events of different partitions plays no part in what is counted, but for two things,
+which the caller avoids: an id that is repeated in another partition (refused with ValueError, since either copy might be the duplicate),
+and labels with a time before the pane of their prediction (they may be late for a label that came first, and on time otherwise).
+"""
+
+import json
+import math
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Event = Mapping[str, Any]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Family(NamedTuple):
+    """A family of windows `[k * slide, k * slide + size)`."""
+
+    name: str
+    size_ms: int
+    slide_ms: int
+
+
+@dataclass(frozen=True)
+class Monitored:
+    """A model as the configuration has it. `features`: those of its reference file, see `reference_features`."""
+
+    name: str
+    windows: tuple[Family, ...]
+    classes: tuple[str, ...] = ("0", "1")
+    positive: str | None = None
+    labels: bool = True
+    segments: tuple[str, ...] = ()
+    features: tuple[Mapping[str, Any], ...] = ()
+
+    @property
+    def pane_ms(self) -> int:
+        return math.gcd(*(length for family in self.windows for length in (family.size_ms, family.slide_ms)))
+
+
+class Timing(NamedTuple):
+    """The two settings that decide what is late."""
+
+    out_of_orderness_ms: int
+    allowed_lateness_ms: int = 0
+
+
+class Key(NamedTuple):
+    """One window of one model, version and segment (None: all traffic; else "name=value")."""
+
+    model: str
+    subject: str
+    version: str
+    segment: str | None
+    window: str
+    start_ms: int
+
+
+@dataclass
+class Window:
+    """What was counted. `bins`: per feature its coarse bins or categories, the last one missing; `fine`: what `quality` is made of."""
+
+    predictions: int = 0
+    late: int = 0
+    duplicate: int = 0
+    pairs: list[tuple[str, str]] = field(default_factory=list)  # (label, prediction) of each label that was counted, as text
+    bins: dict[str, Counter[int]] = field(default_factory=dict)
+    quality: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def add(self, other: "Window") -> None:
+        self.predictions += other.predictions
+        self.late += other.late
+        self.duplicate += other.duplicate
+        self.pairs += other.pairs
+        for feature, counts in other.bins.items():
+            self.bins.setdefault(feature, Counter()).update(counts)
+        for feature, kinds in other.quality.items():
+            self.quality.setdefault(feature, Counter()).update(kinds)
+
+
+@dataclass
+class Recomputed:
+    """All windows with something in them, and the two balance sheets."""
+
+    windows: dict[Key, Window] = field(default_factory=dict)
+    predictions: Counter[str] = field(default_factory=Counter)  # consumed = counted + late + duplicate
+    labels: Counter[str] = field(default_factory=Counter)  # consumed = matched + waiting + duplicate; late ones are matched as well
+
+
+def recompute(
+    models: Sequence[Monitored], predictions: Sequence[Sequence[Event]], labels: Sequence[Sequence[Event]], timing: Timing
+) -> Recomputed:
+    """Every window of every model.
+
+    Args:
+        predictions, labels: the decoded events of each partition, in order of arrival, with `timestamp` in ms or RFC 3339.
+    """
+    done = Recomputed()
+    panes: dict[Key, Window] = {}  # `window` is empty, `start_ms` is that of the pane
+    by_name = {model.name: model for model in models}
+    known: dict[Any, tuple[Event, int, bool]] = {}  # id -> the first prediction with it, its partition, and whether it was late
+
+    def counted_in(subject: str, prediction: Event, at_ms: int) -> Iterable[Window]:
+        model = by_name[prediction["model"]]
+        version = prediction.get("version")
+        start = at_ms // model.pane_ms * model.pane_ms
+        for segment in (None, *(_segment(model, name, prediction) for name in model.segments)):
+            key = Key(model.name, subject, "unversioned" if version is None else str(version), segment, "", start)
+            yield panes.setdefault(key, Window())
+
+    for partition, events in enumerate(predictions):
+        for event, at, newest in _clocked(events):
+            model, id_ = by_name[event["model"]], str(event["prediction_id"])
+            late = _is_late(at, newest, model, timing)
+            again = model.labels and id_ in known
+            if again and known[id_][1] != partition:
+                raise ValueError(f"cannot tell the duplicate of prediction_id={id_!r}: it is in two partitions, expected one")
+            done.predictions.update(["consumed", "duplicate" if again else "late" if late else "counted"])
+            for window in counted_in("traffic", event, max(at, newest) if late else at):
+                if again:
+                    window.duplicate += 1
+                elif late:
+                    window.late += 1
+                else:
+                    window.predictions += 1
+                    _count_features(window, model, event)
+            if not again and not late and model.labels:
+                for window in counted_in("performance", event, at):
+                    window.predictions += 1
+            if model.labels:
+                known.setdefault(id_, (event, partition, late))
+
+    labelled: set[str] = set()
+    for events in labels:
+        for event, at, newest in _clocked(events):
+            id_ = str(event["prediction_id"])
+            found = known.get(id_)
+            outcome = "duplicate" if id_ in labelled else "waiting" if found is None else "matched"
+            done.labels.update(["consumed", outcome])
+            labelled.add(id_)
+            if outcome != "matched" or found is None:
+                continue
+            prediction, _, late_prediction = found
+            late = late_prediction or _is_late(at, newest, by_name[prediction["model"]], timing)
+            for window in counted_in("performance", prediction, max(at, newest) if late else at):
+                if late:
+                    window.late += 1
+                else:
+                    window.pairs.append((class_text(event["label"]), class_text(prediction["prediction"])))
+
+    for key, pane in panes.items():
+        for family in by_name[key.model].windows:
+            first = key.start_ms // family.slide_ms * family.slide_ms
+            for start in range(first, key.start_ms - family.size_ms, -family.slide_ms):
+                done.windows.setdefault(key._replace(window=family.name, start_ms=start), Window()).add(pane)
+    return done
+
+
+def _clocked(events: Iterable[Event]) -> Iterable[tuple[Event, int, int]]:
+    """Each event, its time, and the newest time that its partition had seen before it."""
+    newest = -(10**15)
+    for event in events:
+        at = milliseconds(event["timestamp"])
+        yield event, at, newest
+        newest = max(newest, at)
+
+
+def _is_late(at: int, newest: int, model: Monitored, timing: Timing) -> bool:
+    """Whether the pane that the event belongs to had closed when it came."""
+    pane_end = at // model.pane_ms * model.pane_ms + model.pane_ms
+    return pane_end + timing.allowed_lateness_ms <= newest - timing.out_of_orderness_ms
+
+
+def milliseconds(timestamp: int | str) -> int:
+    """Epoch ms of a time in ms or RFC 3339."""
+    return timestamp if isinstance(timestamp, int) else (datetime.fromisoformat(timestamp) - _EPOCH) // timedelta(milliseconds=1)
+
+
+def class_text(value: str | float) -> str:
+    """A class as the configuration writes it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _segment(model: Monitored, name: str, event: Event) -> str:
+    categorical = any(feature["name"] == name and feature["kind"] == "categorical" for feature in model.features)
+    value = (event.get("features" if categorical else "segments") or {}).get(name)
+    return f"{name}={'(none)' if value is None else str(value).lower() if isinstance(value, bool) else value}"
+
+
+# features and scores
+
+
+def reference_features(path: Path) -> tuple[Mapping[str, Any], ...]:
+    """The features of a reference file (`config/reference-format.md`)."""
+    return tuple(json.loads(path.read_text(encoding="utf-8"))["features"])
+
+
+def _count_features(window: Window, model: Monitored, event: Event) -> None:
+    for feature in model.features:
+        place, kind = _place(feature, (event.get("features") or {}).get(feature["name"]))
+        window.bins.setdefault(feature["name"], Counter())[place] += 1
+        window.quality.setdefault(feature["name"], Counter())[kind] += 1
+
+
+def _place(feature: Mapping[str, Any], value: Any) -> tuple[int, str]:
+    """The coarse bin of a value, and what `quality` says of it."""
+    missing = len(reference_counts(feature)) - 1
+    if value is None:
+        return missing, "missing"
+    if feature["kind"] == "categorical":
+        kind = {"string": str, "integer": int, "boolean": bool}[feature["value_type"]]
+        if type(value) is not kind:
+            return missing, "invalid"
+        text = str(value).lower() if kind is bool else str(value)
+        known = text in feature["categories"]
+        return (feature["categories"].index(text), "") if known else (len(feature["categories"]), "unseen")
+    if type(value) not in (int, float):
+        return missing, "invalid"
+    fine = bisect_right(feature["edges"], value)
+    return feature["groups"][fine], "outside" if fine in (0, len(feature["edges"])) else ""
+
+
+def reference_counts(feature: Mapping[str, Any]) -> list[int]:
+    """The reference's own counts per coarse bin or category, then missing."""
+    if feature["kind"] == "categorical":
+        return [*feature["counts"], feature["missing"]]
+    coarse = [0] * (feature["groups"][-1] + 1)
+    for group, count in zip(feature["groups"], feature["counts"], strict=True):
+        coarse[group] += count
+    return [*coarse, feature["missing"]]
+
+
+def scores(reference: Sequence[int], current: Sequence[int]) -> dict[str, float]:
+    """PSI with half a row added to each bin that is not empty on both sides; Jensen-Shannon in base 2 without."""
+    used = [(p, q) for p, q in zip(reference, current, strict=True) if p or q]
+    m, n, half = sum(reference), sum(current), len(used) / 2
+    smooth = [((p + 0.5) / (m + half), (q + 0.5) / (n + half)) for p, q in used]
+    psi = math.fsum((q - p) * math.log(q / p) for p, q in smooth)
+    parts = [share * math.log2(2 * share / (p / m + q / n)) for p, q in used for share in (p / m, q / n) if share]
+    divergence = min(max(math.fsum(parts) / 2, 0.0), 1.0)
+    return {"psi": psi, "js_divergence": divergence, "js_distance": math.sqrt(divergence)}
+
+
+# performance
+
+
+def confusion(model: Monitored, pairs: Iterable[tuple[str, str]]) -> list[list[int]]:
+    """Rows are labels, columns predictions; the last of each is all that is no class of the model."""
+    k = len(model.classes)
+    cells = [[0] * (k + 1) for _ in range(k + 1)]
+    for label, predicted in pairs:
+        row, column = (_class_of(model, text) for text in (label, predicted))
+        cells[row][column] += 1
+    return cells
+
+
+def _class_of(model: Monitored, text: str) -> int:
+    same = {"true": "1", "false": "0", "1": "true", "0": "false"}
+    known = [name for name in (text, same.get(text)) if name in model.classes]
+    return model.classes.index(known[0]) if known else len(model.classes)
+
+
+def metrics(model: Monitored, pairs: Sequence[tuple[str, str]]) -> dict[str, float | None]:
+    """Accuracy, precision, recall, f1: of the positive class, or the mean over the classes that occur. None is undefined.
+
+    A class that is not configured is never predicted right: as a label it is one class, as a prediction another.
+    """
+    k = len(model.classes)
+    rows = [(_class_of(model, label), _class_of(model, predicted)) for label, predicted in pairs]
+    rows = [(label, predicted if predicted < k else k + 1) for label, predicted in rows]
+    if not rows:
+        return dict.fromkeys(("accuracy", "precision", "recall", "f1"))
+    of = [model.classes.index(model.positive)] if model.positive is not None else sorted({c for row in rows for c in row})
+    found: dict[str, list[float | None]] = {"precision": [], "recall": [], "f1": []}
+    for c in of:
+        right = sum(row == (c, c) for row in rows)
+        labelled, predicted = sum(label == c for label, _ in rows), sum(said == c for _, said in rows)
+        undefined = None if model.positive is not None else 0.0
+        found["precision"].append(right / predicted if predicted else undefined)
+        found["recall"].append(right / labelled if labelled else undefined)
+        found["f1"].append(2 * right / (labelled + predicted) if labelled + predicted else undefined)
+    accuracy = sum(label == predicted for label, predicted in rows) / len(rows)
+    means = {name: None if None in values else math.fsum(v for v in values if v is not None) / len(of) for name, values in found.items()}
+    return {"accuracy": accuracy, **means}
+
+
+# comparison with the messages of a run
+
+
+def key_of(result: Mapping[str, Any]) -> Key:
+    """The key of a result message."""
+    window = result["window"]
+    start = milliseconds(window["start"])
+    return Key(result["model"], result["subject"], result["version"], result["segment"], window["name"], start)
+
+
+def mismatches(
+    models: Sequence[Monitored], results: Iterable[Mapping[str, Any]], expected: Recomputed, *, most: int = 20, tolerance: float = 1e-9
+) -> list[str]:
+    """What result messages (decoded JSON, in any order, repeated or not) say differently; final ones only. Empty when all agree."""
+    by_name = {model.name: model for model in models}
+    final: dict[Key, Mapping[str, Any]] = {}
+    found: list[str] = []
+    for result in results:
+        if not result["final"]:
+            continue
+        same = final.setdefault(key_of(result), result)
+        if same["result_id"] != result["result_id"]:
+            found.append(f"{key_of(result)}: two final results, {same['result_id']} and {result['result_id']}")
+    found += [f"{key}: no result" for key in sorted(expected.windows.keys() - final.keys(), key=str)]
+    found += [f"{key}: a result, but nothing happened" for key in sorted(final.keys() - expected.windows.keys(), key=str)]
+    for key in sorted(final.keys() & expected.windows.keys(), key=str):
+        actual, wanted = final[key], described(by_name[key.model], key, expected.windows[key])
+        found += [f"{key}: {difference}" for difference in _differences("", wanted, actual, tolerance)]
+    return found[:most]
+
+
+def described(model: Monitored, key: Key, window: Window) -> dict[str, Any]:
+    """What the result message of a window must say, as far as it follows from the events."""
+    if key.subject == "performance":
+        matrix, n = confusion(model, window.pairs), len(window.pairs)
+        coverage = n / window.predictions if window.predictions else None
+        return {
+            "counts": {"predictions": window.predictions, "late": window.late, "labels": n},
+            "performance": {"coverage": coverage, "confusion": matrix, **metrics(model, window.pairs)},
+        }
+    n, drift, quality = window.predictions, {}, {}
+    for feature in model.features if n else ():
+        name, reference = feature["name"], reference_counts(feature)
+        current = [window.bins[name][place] for place in range(len(reference))]
+        drift[name] = {"n": n, "reference_n": sum(reference), **{k: {"score": v} for k, v in scores(reference, current).items()}}
+        kinds = {"missing": "missing_ratio", "invalid": "type_violation_ratio", "unseen": "unseen_ratio", "outside": "out_of_range_ratio"}
+        quality[name] = {ratio: window.quality[name][kind] / n for kind, ratio in kinds.items()}
+    return {"counts": {"predictions": n, "late": window.late, "duplicate": window.duplicate}, "drift": drift, "quality": quality}
+
+
+def _differences(path: str, wanted: Any, actual: Any, tolerance: float) -> list[str]:
+    """Where `actual` differs; it may say more than is wanted, and withhold a score below the minimum sample."""
+    if isinstance(wanted, Mapping):
+        if not isinstance(actual, Mapping):
+            return [f"{path}: {actual!r}, expected {wanted!r}"]
+        if "score" in wanted and actual.get("severity") == "insufficient_data":
+            return [] if actual["score"] is None else [f"{path}: a score below the minimum sample"]
+        return [line for key, value in wanted.items() for line in _differences(f"{path}.{key}", value, actual.get(key), tolerance)]
+    if isinstance(wanted, float) and isinstance(actual, (int, float)):
+        if path.endswith(".js_distance.score"):  # a root: near 0 it says little of its square's last digits
+            wanted, actual = wanted**2, actual**2
+        same = math.isclose(wanted, actual, rel_tol=tolerance, abs_tol=tolerance)
+    else:
+        same = wanted == actual
+    return [] if same else [f"{path}: {actual!r}, expected {wanted!r}"]
