@@ -1,0 +1,99 @@
+"""What the worker cannot be faster than: the client alone, and the client with the product's decoder. Run as a process of its own."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from confluent_kafka import Consumer, TopicPartition
+
+from benchmarks.data import settings
+from benchmarks.measure import Measured, peak_rss_bytes
+from stream.app import build_models
+from stream.events import EventDecoder, Messages
+from stream.groups import Groups
+from stream.kafka import CONSUME_TIMEOUT_S, client_options, count_partitions
+from stream.model import ClassCodes
+from stream.settings import Settings
+from stream.store import UnitId
+from stream.store_memory import MemoryStore
+
+QUEUED_KBYTES = 32_768  # as the worker: what is fetched ahead
+
+
+def _nothing(messages: list[Any]) -> None:
+    """The raw client."""
+
+
+def _decoder(config: Settings) -> tuple[EventDecoder, dict[str, Any]]:
+    models = build_models(config)
+    store = MemoryStore(config.labels.max_delay_ms)
+    texts = sorted({text for model in models.values() for text in model.settings.classes})
+    classes = ClassCodes(models.values(), dict(zip(texts, store.intern("class", texts), strict=True)))
+    return EventDecoder(config.events, models, lambda columns: Groups(models, columns, store), classes), models
+
+
+def _structs(config: Settings) -> Callable[[list[Any]], None]:
+    """JSON to typed structs: the fast path of the product's schema."""
+    schema = _decoder(config)[0]._prediction_schema
+
+    def decode(messages: list[Any]) -> None:
+        schema.decode([message.value() for message in messages])
+
+    return decode
+
+
+def _columns(config: Settings) -> Callable[[list[Any]], None]:
+    """JSON to all that is counted: columns of ids, times, groups, classes, scores, and the codes of all features."""
+    decoder, models = _decoder(config)
+    (model,) = models.values()
+
+    def decode(messages: list[Any]) -> None:
+        values, unknown = [message.value() for message in messages], [0] * len(messages)
+        batch = Messages("", UnitId("predictions", 0), 0, unknown, values, unknown, [None] * len(messages))
+        events, rejected = decoder.predictions(batch, 2**53)
+        assert not rejected
+        model.code(*decoder.feature_columns(model, events.records, np.arange(len(messages))))
+
+    return decode
+
+
+CASES: dict[str, Callable[[Settings], Callable[[list[Any]], None]]] = {
+    "consume": lambda config: _nothing,
+    "decode": _structs,
+    "columns": _columns,
+}
+
+
+def measure(config: Settings, case: str, predictions: int) -> Measured:
+    """Read all predictions once."""
+    handle = CASES[case](config)
+    consumer = Consumer(
+        {
+            **client_options(config.kafka),
+            "group.id": config.kafka.group,
+            "enable.auto.commit": False,
+            "queued.max.messages.kbytes": QUEUED_KBYTES,
+        }
+    )
+    partitions = count_partitions(config.kafka, labels=False).predictions
+    wall, cpu, seen = time.perf_counter(), time.process_time(), 0
+    consumer.assign([TopicPartition(config.kafka.topics.predictions, p, 0) for p in range(partitions)])
+    while seen < predictions:
+        messages = consumer.consume(config.worker.batch_size, CONSUME_TIMEOUT_S)
+        assert not any(message.error() for message in messages[:1]), messages[0].error()
+        handle(messages)
+        seen += len(messages)
+    measured = Measured(time.perf_counter() - wall, time.process_time() - cpu, peak_rss_bytes("self"))
+    consumer.close()
+    if seen != predictions:
+        raise RuntimeError(f"read {seen} predictions, expected {predictions}")
+    return measured
+
+
+if __name__ == "__main__":
+    path, name, count = sys.argv[1:]
+    sys.stdout.buffer.write(msgspec.json.encode(measure(settings(Path(path)), name, int(count))))
