@@ -80,7 +80,8 @@ class Counting:
         closed = np.maximum(watermark, unit.floors_ms[subject])
         panes, ends = self.panes(groups, times_ms)
         behind = np.where(watermark > NO_TIME, watermark + unit.watermark.out_of_orderness_ms, NO_TIME)
-        return Timing(panes, ends, watermark, np.maximum(behind, closed), self.is_late(ends, closed))
+        newest = np.maximum(np.maximum(behind, closed), times_ms)  # its own time too: it may be the first event of its partition
+        return Timing(panes, ends, watermark, newest, self.is_late(ends, closed))
 
     def is_late(self, ends: Times, closed_ms: Times) -> Mask:
         """Whether the first window of a pane with this end had closed when the watermark stood at `closed_ms`."""

@@ -126,9 +126,8 @@ class Pipeline:
         ends = self._counting.panes(groups, labels["time"])[1]
         closed = np.maximum(timing.watermark[matched], unit.floors_ms["performance"])
         late = timing.late[matched] | self._counting.is_late(ends, np.maximum(closed, labels["time"] + labels["behind"].astype(np.int64)))
-        self._counting.outcomes(
-            unit, Outcomes(groups, labels["time"], events.classes[matched], labels["cls"], timing.newest[matched], late)
-        )
+        newest = np.maximum(timing.newest[matched], unit.floors_ms["performance"])  # which may be ahead of the traffic's
+        self._counting.outcomes(unit, Outcomes(groups, labels["time"], events.classes[matched], labels["cls"], newest, late))
         unit.counters["completed"] += matched.size
         add(self._counting.tally.labels, "matched", matched.size)
 
@@ -205,12 +204,13 @@ class Pipeline:
         watermark: npt.NDArray[np.int64],
     ) -> None:
         """Send late events to their topic, as they were received."""
-        for i, group, time_ms, stood in zip(index.tolist(), groups.tolist(), times_ms.tolist(), watermark.tolist(), strict=True):
+        stood = np.maximum(watermark, unit.floors_ms[subject])
+        for i, group, time_ms, stood_ms in zip(index.tolist(), groups.tolist(), times_ms.tolist(), stood.tolist(), strict=True):
             event = LateEvent(
                 subject=subject,
                 model=self._decoder.groups[group].model.settings.name,
                 timestamp=timestamp(time_ms),
-                watermark=timestamp(max(stood, unit.floors_ms[subject])),
+                watermark=timestamp(stood_ms) if stood_ms > NO_TIME else None,
                 origin=self._origin(messages, i),
                 event=msgspec.Raw(messages.values[i] or b"null"),
             )

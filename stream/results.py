@@ -4,7 +4,7 @@ Objects at window rate: immutable, encoded with `encode`. No window arithmetic, 
 nowhere else; everywhere behind this line they are int milliseconds. The JSON Schemas in `config/schemas/` are generated from these types.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
 import msgspec
@@ -14,6 +14,7 @@ Severity = Literal["ok", "warning", "critical", "insufficient_data"]
 AlertKind = Literal["data_drift", "performance"]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Timestamp = Annotated[str, Meta(description="RFC 3339, UTC, millisecond precision")]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Window(Struct, frozen=True, kw_only=True):
@@ -167,12 +168,15 @@ class DeadLetter(Struct, frozen=True, kw_only=True):
 
 
 class LateEvent(Struct, frozen=True, kw_only=True):
-    """An event that came after its windows had closed; `event` is the message as it was received."""
+    """An event that came after its windows had closed; `event` is the message as it was received.
+
+    `watermark` is that of its partition, null where it was the first event: the label of a late prediction is late wherever it comes.
+    """
 
     subject: Literal["traffic", "performance"]
     model: str
     timestamp: Timestamp
-    watermark: Timestamp
+    watermark: Timestamp | None
     origin: Origin
     event: msgspec.Raw
 
@@ -183,7 +187,7 @@ def timestamp(ms: int) -> str:
     >>> timestamp(0)
     '1970-01-01T00:00:00.000Z'
     """
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")  # ms / 1000 is not exact
 
 
 def encode(message: Result | Alert | DeadLetter | LateEvent) -> bytes:
