@@ -1,0 +1,258 @@
+"""Real data through everything: the electricity market of New South Wales, as files and as a real Kafka, Redis and worker.
+
+Both must give the same windows, and those that a direct computation over the raw rows gives. On 5 May 1997 the neighbouring state joined
+the market: three features that had been constant began to vary.
+"""
+
+import csv
+import gzip
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pytest
+
+from tests.oracle import Family, Monitored, Timing, milliseconds, mismatches, recompute, reference_features
+from tests.services.topics import count, create_topics, produce, read, wait_until
+from tests.services.worker import CONFIG, WorkerProcess, write_config
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "electricity"
+CONFIGURATION = CONFIG / "electricity.yaml"
+JOINED: Final = "1997-05-05T00:00:00.000Z"
+CHANGED: Final = {"vicprice", "vicdemand", "transfer"}
+NEW_EACH_RUN: Final = ("closed_at", "watermark", "emitted_at", "first_fired_at")
+DAY_MS: Final = 86_400_000
+Json = dict[str, Any]
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def data() -> None:
+    if not DATA.is_dir():
+        pytest.skip(f"no data: expected the folder {'/'.join(DATA.parts[-3:])} beside the repository")  # it is not ours to publish
+
+
+@pytest.fixture(scope="module")
+def references(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the reference that `driftstream reference build` makes."""
+    folder = tmp_path_factory.mktemp("references")
+    name = ("--model", "nsw-price", "--version", "1")
+    run("reference", "build", "--data", DATA / "reference.csv", *name, "--out", folder / "nsw-price.json", references=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory, references: Path) -> Path:
+    """The folder with what `driftstream replay` wrote."""
+    out = tmp_path_factory.mktemp("replayed")
+    files = ("--predictions", DATA / "predictions.jsonl.gz", "--labels", DATA / "labels.jsonl.gz")
+    run("replay", "--config", CONFIGURATION, *files, "--out", out, references=references)
+    return out
+
+
+def run(*arguments: str | Path, references: Path) -> None:
+    environ = {"DRIFTSTREAM_REFERENCES": str(references), "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "stream", *arguments], env=environ, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def events(name: str) -> list[Json]:
+    with gzip.open(DATA / f"{name}.jsonl.gz", "rb") as lines:
+        return [orjson.loads(line) for line in lines]
+
+
+def written(folder: Path, name: str) -> list[Json]:
+    return [orjson.loads(line) for line in (folder / name).read_bytes().splitlines()]
+
+
+# what the raw rows say
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The prediction rows, first of each id, by column, and the labels that match one: times and classes."""
+
+    times_ms: Counts
+    features: Mapping[str, npt.NDArray[Any]]
+    label_times_ms: Counts
+    labels: npt.NDArray[np.str_]
+    predicted: npt.NDArray[np.str_]
+
+
+@pytest.fixture(scope="module")
+def rows() -> Rows:
+    first: dict[str, Json] = {}
+    for event in events("predictions"):
+        first.setdefault(event["prediction_id"], event)
+    matched: dict[str, Json] = {}
+    for event in events("labels"):
+        if event["prediction_id"] in first:
+            matched.setdefault(event["prediction_id"], event)
+    names = next(iter(first.values()))["features"]
+    return Rows(
+        times_ms=np.array([milliseconds(event["timestamp"]) for event in first.values()]),
+        features={name: np.array([event["features"][name] for event in first.values()]) for name in names},
+        label_times_ms=np.array([milliseconds(event["timestamp"]) for event in matched.values()]),
+        labels=np.array([event["label"] for event in matched.values()]),
+        predicted=np.array([first[id_]["prediction"] for id_ in matched]),
+    )
+
+
+def reference_rows() -> dict[str, npt.NDArray[Any]]:
+    with (DATA / "reference.csv").open(encoding="utf-8", newline="") as lines:
+        found = list(csv.DictReader(lines))
+    return {name: np.array([row[name] for row in found]) for name in found[0]}
+
+
+class Binned:
+    """A feature of the reference file: the bins, and the counts of the reference's own rows, counted again."""
+
+    def __init__(self, described: Mapping[str, Any], column: npt.NDArray[Any]) -> None:
+        self._described = described
+        self.reference = self.counts(column.astype(float) if described["kind"] == "numeric" else column)
+
+    def counts(self, values: npt.NDArray[Any]) -> Counts:
+        if self._described["kind"] == "categorical":
+            return np.array([*((values == category).sum() for category in self._described["categories"])], np.int64)
+        fine = np.searchsorted(np.array(self._described["edges"]), values, side="right")
+        groups = np.array(self._described["groups"])
+        return np.bincount(groups[fine], minlength=groups[-1] + 1)
+
+
+def psi(reference: Counts, current: Counts) -> float:
+    used = (reference + current) > 0
+    p, q = ((counts[used] + 0.5) / (counts.sum() + 0.5 * used.sum()) for counts in (reference, current))
+    return float(np.sum((q - p) * np.log(q / p)))
+
+
+def js_divergence(reference: Counts, current: Counts) -> float:
+    p, q = reference / reference.sum(), current / current.sum()
+    m = (p + q) / 2
+    return float(sum(np.sum(share[share > 0] * np.log2(share[share > 0] / m[share > 0])) for share in (p, q)) / 2)
+
+
+def confusion(labels: npt.NDArray[np.str_], predicted: npt.NDArray[np.str_]) -> list[list[int]]:
+    classes = ("DOWN", "UP")
+    cells = [[int(((labels == row) & (predicted == column)).sum()) for column in classes] for row in classes]
+    return [[*cells[0], 0], [*cells[1], 0], [0, 0, 0]]
+
+
+def test_every_window_is_what_the_raw_rows_say(replayed: Path, references: Path, rows: Rows) -> None:
+    raw = reference_rows()
+    described = orjson.loads((references / "nsw-price.json").read_bytes())["features"]
+    features = {feature["name"]: Binned(feature, raw[feature["name"]]) for feature in described}
+    assert set(features) == set(rows.features)
+    results = written(replayed, "results.jsonl")
+    assert len(results) > 2_500
+    for result in results:
+        start, end = (milliseconds(result["window"][bound]) for bound in ("start", "end"))
+        inside = (start <= rows.times_ms) & (rows.times_ms < end)
+        assert result["counts"]["predictions"] == inside.sum()
+        if result["subject"] == "performance":
+            labelled = (start <= rows.label_times_ms) & (rows.label_times_ms < end)
+            cells = confusion(rows.labels[labelled], rows.predicted[labelled])
+            assert result["counts"]["labels"] == labelled.sum()
+            assert result["performance"]["confusion"] == cells
+            right = cells[0][0] + cells[1][1]
+            assert result["performance"]["accuracy"] == (pytest.approx(right / labelled.sum(), abs=1e-9) if labelled.any() else None)
+            continue
+        for name, feature in features.items() if inside.any() else ():
+            said, counts = result["drift"][name], feature.counts(rows.features[name][inside])
+            assert counts.sum() == said["n"] == inside.sum()
+            if inside.sum() < 40:
+                assert said["psi"]["severity"] == "insufficient_data"
+                continue
+            divergence = js_divergence(feature.reference, counts)
+            assert said["psi"]["score"] == pytest.approx(psi(feature.reference, counts), abs=1e-9)
+            assert said["js_divergence"]["score"] == pytest.approx(divergence, abs=1e-9)
+            assert said["js_distance"]["score"] == pytest.approx(np.sqrt(max(divergence, 0)), abs=1e-9)
+
+
+def test_every_window_is_what_the_oracle_says(replayed: Path, references: Path) -> None:
+    model = Monitored(
+        name="nsw-price",
+        windows=(Family("day", DAY_MS, DAY_MS), Family("week", 7 * DAY_MS, DAY_MS)),
+        classes=("DOWN", "UP"),
+        positive="UP",
+        features=reference_features(references / "nsw-price.json"),
+    )
+    expected = recompute([model], [events("predictions")], [events("labels")], Timing(out_of_orderness_ms=7_200_000))
+    assert expected.labels == {"consumed": 29_984, "matched": 29_684, "waiting": 32, "duplicate": 268}
+    assert mismatches([model], written(replayed, "results.jsonl"), expected) == []
+
+
+def test_day_that_victoria_joined_is_alerted_by_the_first_full_window_of_each_kind(replayed: Path) -> None:
+    alerts = [alert for alert in written(replayed, "alerts.jsonl") if alert["kind"] == "data_drift"]
+    first = [alert for alert in alerts if alert["window"]["end"] <= "1997-05-06T00:00:00.000Z"]
+    assert {alert["feature"] for alert in first} == CHANGED
+    assert {(alert["window"]["name"], alert["window"]["start"], alert["status"], alert["severity"]) for alert in first} == {
+        ("day", JOINED, "firing", "critical")
+    }
+    for result in written(replayed, "results.jsonl"):
+        if result["subject"] == "traffic" and result["window"]["start"] == JOINED:
+            severities = {name: drift["psi"]["severity"] for name, drift in result["drift"].items()}
+            assert {name for name, severity in severities.items() if severity == "critical"} == CHANGED, result["window"]
+            assert set(severities.values()) == {"ok", "critical"}
+
+
+# the same through Kafka
+
+
+@pytest.fixture
+def worker(
+    tmp_path: Path, references: Path, kafka: str, redis_url: str, redis_namespace: str, topic_names: Callable[[str], str]
+) -> Iterator[tuple[WorkerProcess, dict[str, str]]]:
+    """A worker that finds all of the data in Kafka when it starts, and the names of its topics."""
+    topics = create_topics(kafka, topic_names, predictions=4, labels=3)
+    for name, partitioner in (("predictions", "consistent_random"), ("labels", "murmur2_random")):
+        produce(kafka, topics[name], ((e["prediction_id"].encode(), orjson.dumps(e)) for e in events(name)), partitioner=partitioner)
+    config = write_config(
+        tmp_path / "electricity.yaml",
+        base=CONFIGURATION,
+        kafka={"topics": topics, "group": topics["predictions"]},
+        redis={"namespace": redis_namespace},
+        time={"idle_after": "2s"},
+        worker={"checkpoint_every": "200ms"},
+    )
+    environ = {
+        "DRIFTSTREAM_KAFKA": kafka,
+        "DRIFTSTREAM_REDIS": redis_url,
+        "DRIFTSTREAM_REFERENCES": str(references),
+        "DRIFTSTREAM_WHEN_IDLE": "wall_clock",
+    }
+    with WorkerProcess(config, environ) as process:
+        yield process, topics
+
+
+def test_worker_gives_the_same_windows_and_alerts(worker: tuple[WorkerProcess, dict[str, str]], kafka: str, replayed: Path) -> None:
+    process, topics = worker
+    expected = {name: {message[id_]: same(message) for message in written(replayed, f"{name}.jsonl")} for name, id_ in IDS.items()}
+
+    def messages() -> int:
+        assert process.is_running(), process.log[-3000:]
+        return count(kafka, topics["results"])
+
+    wait_until(
+        lambda: messages() >= len(expected["results"]), every_s=0.2, otherwise=lambda: f"{messages()} results\n{process.log[-3000:]}"
+    )
+    assert process.end() == 0
+    found = {name: {record.json[id_]: same(record.json) for record in read(kafka, topics[name])} for name, id_ in IDS.items()}
+    assert found == expected
+    assert read(kafka, topics["late"], topics["dead_letter"]) == []
+
+
+IDS: Final = {"results": "result_id", "alerts": "alert_id"}
+
+
+def same(message: Json) -> Json:
+    """What must not depend on how the events came: all but the clock on the wall, and where the watermark stood beyond the window."""
+    return {key: value for key, value in message.items() if key not in NEW_EACH_RUN}
