@@ -187,11 +187,15 @@ class MemoryStore:
         return HomeState(dict(held.sequence), dict(held.closed_ms), dict(held.fired_ms), dict(held.merged), dict(held.alerts))
 
     def pane_groups(self, model: str, partitions: Partitions) -> dict[UnitId, list[PaneGroup]]:
-        return {unit: list(held.panes.get(model, {})) for unit, held in self._units.items()}
+        return {unit: list(self._panes(unit, model)) for unit in partitions.units()}
 
     def read_panes(self, model: str, wanted: dict[UnitId, list[PaneGroup]]) -> list[tuple[PaneGroup, bytes]]:
-        panes = {unit: self._units[unit].panes.get(model, {}) for unit in wanted}
+        panes = {unit: self._panes(unit, model) for unit in wanted}
         return [(group, panes[unit][group]) for unit, groups in wanted.items() for group in groups if group in panes[unit]]
+
+    def _panes(self, unit: UnitId, model: str) -> dict[PaneGroup, bytes]:
+        """What the unit holds of the model, to read or to take from."""
+        return self._units[unit].panes.get(model, {}) if unit in self._units else {}
 
     def close(self, closings: Sequence[Closing]) -> list[UnitId]:
         return [step.unit for step in closings if not self._close(step)]
@@ -223,7 +227,7 @@ class MemoryStore:
     def discard_panes(self, model: str, merged: dict[UnitId, list[PaneGroup]]) -> None:
         for unit, groups in merged.items():
             for group in groups:
-                self._units[unit].panes.get(model, {}).pop(group, None)
+                self._panes(unit, model).pop(group, None)
 
     # for reports
 
