@@ -1,12 +1,13 @@
-"""Fixtures of the tests of the configuration."""
+"""Fixtures of the tests of the configuration, and both stores for those of the stores."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from stream.settings import Settings, load_settings
 from stream.settings_file import ConfigError
+from tests.stream.stores import Backend, MemoryBackend, RedisBackend, in_redis
 
 
 @pytest.fixture
@@ -36,3 +37,20 @@ def problems(load: Callable[..., Settings], tmp_path: Path) -> Callable[..., lis
         return [line.removeprefix(f"{file}: ") for line in lines]
 
     return problems
+
+
+@pytest.fixture(params=["memory", "redis"])
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """State for workers to share: in memory, and in a real Redis."""
+    if request.param == "memory":
+        yield MemoryBackend()
+    else:
+        with in_redis(request.getfixturevalue("redis_url"), request.getfixturevalue("redis_namespace")) as held:
+            yield held
+
+
+@pytest.fixture
+def redis_backend(redis_url: str, redis_namespace: str) -> Iterator[RedisBackend]:
+    """State in a real Redis, for what only Redis has."""
+    with in_redis(redis_url, redis_namespace) as held:
+        yield held
