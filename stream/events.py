@@ -4,6 +4,7 @@ Fields may stand anywhere in the JSON, in Kafka's key, headers or timestamp, or 
 with a reason; nothing behind this module validates again.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,6 +24,7 @@ from stream.store import UnitId
 from stream.windows import Times
 
 _LATEST_MS: Final = 253_402_300_800_000  # year 10 000: what RFC 3339 can write
+_LARGEST: Final = sys.float_info.max
 
 _TIME: Final = int | float | Annotated[datetime, msgspec.Meta(tz=True)]
 _CLASS: Final = str | int | float | bool
@@ -33,7 +35,7 @@ _PREDICTION: Final[dict[str, tuple[Any, bool]]] = {
     "model": (str, True),
     "version": (str | int | float, False),
     "prediction": (_CLASS, True),
-    "score": (int | float | dict[str, float], False),
+    "score": (float | dict[str, float], False),
 }
 _LABEL: Final[dict[str, tuple[Any, bool]]] = {"prediction_id": (str | int, True), "timestamp": (_TIME, True), "label": (_CLASS, True)}
 
@@ -122,9 +124,9 @@ class _Fields:
     def times(self, values: Sequence[Any], latest_ms: int) -> Times:
         """The times in ms; those outside [1970, 10 000) or after `latest_ms` are unusable."""
         times = _times(values)
-        self.refuse(~((times >= 0) & (times < _LATEST_MS)), "bad_time", lambda i: f"timestamp={values[i]!r}, expected 1970 to 9999")
+        self.refuse((times < 0) | (times >= _LATEST_MS), "bad_time", lambda i: f"timestamp={values[i]!r}, expected 1970 to 9999")
         self.refuse(times > latest_ms, "future_time", lambda i: f"timestamp={values[i]!r} is further ahead than time.max_future_skew")
-        return np.where((times >= 0) & (times < _LATEST_MS), times, 0).astype(np.int64)
+        return times
 
     def kept(self) -> npt.NDArray[np.int64]:
         """Positions of the usable records."""
@@ -150,12 +152,16 @@ class EventDecoder:
         leaves |= {
             f"segments.{name}": Leaf(_member(settings.predictions.segments, name), _CLASS) for side, name in segments if side == "segments"
         }
+        kinds: dict[tuple[str, ...], set[Any]] = {}
+        for leaf in leaves.values():
+            kinds.setdefault(leaf.path, set()).add(leaf.type)
+        self._mixed |= {leaf.feature for leaf in leaves.values() if leaf.feature is not None and len(kinds[leaf.path]) > 1}
         self._prediction_schema = Schema(leaves, settings.max_bytes)
         self._label_schema = Schema(dict(_mapped(_LABEL, settings.labels)), settings.max_bytes)
 
     def _feature_leaves(self) -> dict[str, Leaf]:
         leaves: dict[str, Leaf] = {}
-        self._mixed: set[str] = set()  # features whose type models disagree about: checked again, model by model
+        self._mixed: set[str] = set()  # features whose type models or other fields on the same path disagree about: checked again
         for slot in (slot for model in self._models.values() for slot in model.slots):
             name, kind = f"features.{slot.feature.name}", _feature_type(slot.feature)
             known = leaves.get(name)
@@ -194,12 +200,14 @@ class EventDecoder:
         fields = _Fields(messages, index, records, self._settings.labels)
         column = {name: fields.column(name, *kind) for name, kind in _LABEL.items()}
         times = fields.times(column["timestamp"], latest_ms)
+        if by_arrival:
+            times = fields.times([messages.timestamps[i] for i in index.tolist()], latest_ms)
         decoded = Labels(
             index=index,
-            times_ms=np.array(messages.timestamps, np.int64)[index] if by_arrival else times,
+            times_ms=times,
             hashes=id_hashes(_texts(column["prediction_id"])),
             classes=self._classes.numbers(column["label"], len(index)),
-            values=np.array([x if type(x) in (int, float) else np.nan for x in column["label"]], np.float64),
+            values=np.array([x if _is(x, float) else np.nan for x in column["label"]], np.float64),
         )
         if fields.bad:
             kept = fields.kept()
@@ -243,19 +251,44 @@ def _feature_type(feature: NumericFeature | CategoricalFeature) -> Any:
 
 def _of_type(column: Sequence[Any], kind: Any) -> tuple[tuple[Any, ...], list[int]]:
     """The column with None for what is not of the type, and where that was."""
-    accepted = (float, int) if kind is float else (kind,)
-    wrong = [i for i, x in enumerate(column) if x is not None and type(x) not in accepted]
-    return tuple(x if x is None or type(x) in accepted else None for x in column), wrong
+    kept = tuple(x if _is(x, kind) else None for x in column)
+    return kept, [i for i, (x, found) in enumerate(zip(column, kept, strict=True)) if found is None and x is not None]
 
 
-def _times(values: Sequence[Any]) -> npt.NDArray[np.float64]:
-    """Epoch ms of each time, (n,); the unit of a number follows from its size: s below 1e11 (year 5138), then ms, us, ns."""
-    x = np.array([value.timestamp() if isinstance(value, datetime) else value for value in values], np.float64)
-    size = np.abs(x)
-    ms: npt.NDArray[np.float64] = np.floor(
-        np.select([size < 1e11, size < 1e14, size < 1e17], [np.rint(x * 1e6) / 1e3, x, x / 1e3], x / 1e6)
-    )
-    return ms
+def _is(x: Any, kind: Any) -> bool:
+    """Whether a decoded value is of the type; a whole number is a float if a double can hold it."""
+    return type(x) is kind or (kind is float and type(x) is int and -_LARGEST <= x <= _LARGEST)
+
+
+def _times(values: Sequence[Any]) -> Times:
+    """Epoch ms of each time, (n,), rounded down; -1 or the year 10 000 for those outside.
+
+    The unit of a number follows from its size: s below 1e11 (year 5138), then ms, us, ns. It does not depend on the rest of the batch.
+    """
+    kinds = set(map(type, values))
+    if kinds == {int}:
+        try:
+            x = np.array(values, np.int64)
+        except OverflowError:
+            x = np.array([value if 0 <= value < 2**63 else -1 for value in values], np.int64)
+        return np.select([x < 0, x < 10**11, x < 10**14, x < 10**17], [x, x * 1000, x, x // 1000], x // 10**6)
+    if len(kinds) == 1:
+        return _inexact_times(values)
+    times = np.empty(len(values), np.int64)
+    for kind in kinds:
+        where = [i for i, value in enumerate(values) if type(value) is kind]
+        times[where] = _times([values[i] for i in where])
+    return times
+
+
+def _inexact_times(values: Sequence[float] | Sequence[datetime]) -> Times:
+    """`_times` of dates or doubles, which say microseconds at best: rounded to them first, lest 0.123 s become 122 ms."""
+    if isinstance(values[0], datetime):
+        us = np.rint(np.array([value.timestamp() for value in values]) * 1e6)  # type: ignore[union-attr]
+    else:
+        x = np.array(values, np.float64)
+        us = np.rint(np.select([x < 1e11, x < 1e14, x < 1e17], [x * 1e6, np.floor(x) * 1e3, x], x / 1e3))
+    return np.where(us >= 0, np.minimum(np.floor(us / 1e3), _LATEST_MS), -1).astype(np.int64)  # NaN, which a header can say, is -1
 
 
 def _texts(ids: Sequence[str | int]) -> list[str]:
@@ -264,7 +297,8 @@ def _texts(ids: Sequence[str | int]) -> list[str]:
 
 def _scores(scores: Sequence[Any], predictions: Sequence[Any]) -> npt.NDArray[np.float64]:
     """The score of each event, NaN without one; of a score per class, that of the predicted class."""
-    return np.array(
-        [s.get(str(p), np.nan) if type(s) is dict else np.nan if s is None else s for s, p in zip(scores, predictions, strict=True)],
-        np.float64,
-    )
+    return np.array([_score(s, p) if type(s) is dict else s for s, p in zip(scores, predictions, strict=True)], np.float64)
+
+
+def _score(by_class: Mapping[str, float], predicted: Any) -> float:
+    return by_class.get(str(predicted).lower() if type(predicted) is bool else str(predicted), np.nan)

@@ -6,6 +6,7 @@ matrix, row by row, label first, the last class being all that is not configured
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -123,7 +124,7 @@ class ClassCodes:
             self._numbers[text] = number
             if text in ("true", "false"):
                 self._numbers.setdefault(text == "true", number)
-            elif text.removeprefix("-").isdecimal():
+            elif re.fullmatch("0|-?[1-9][0-9]*", text):  # as an integer is written: "01" is a text and nothing else
                 self._numbers.setdefault(int(text), number)
         self._codes = {model.settings.name: self._own(model, numbers) for model in models}
 

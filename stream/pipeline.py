@@ -212,7 +212,9 @@ class Pipeline:
                 timestamp=timestamp(time_ms),
                 watermark=timestamp(stood_ms) if stood_ms > NO_TIME else None,
                 origin=self._origin(messages, i),
-                event=msgspec.Raw(messages.values[i] or b"null"),
+                event=msgspec.Raw(
+                    (messages.values[i] or b"null").decode(errors="replace").encode()
+                ),  # a field that is not read may be garbled
             )
             unit.enqueue([OutboundMessage(self._topics.late, messages.keys[i], encode(event))])
 

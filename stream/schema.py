@@ -6,6 +6,7 @@ costs only that value, anything else the whole message, which is rejected with a
 
 import functools
 import json
+import math
 import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ Reason = Literal["malformed_json", "not_finite", "missing_field", "wrong_type", 
 
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 DETAIL_MAX: Final = 300  # characters of a rejection's detail
+_NUMBER_SHOWN: Final = 30  # digits of a number in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,14 +159,15 @@ class Schema:
                     raise
                 found[name] = None
                 wrong.append(leaf.feature)
-        return self._build(self._root, "", {self.attributes[name]: x for name, x in found.items()}), wrong
+        present = {self.attributes[name]: x for name, x in found.items() if x is not None}  # fields that share a path may differ in type
+        return self._build(self._root, "", present), wrong
 
     def _build(self, struct: type[msgspec.Struct], prefix: str, values: Mapping[str, Any]) -> Any:
         fields = {}
         for field in msgspec.structs.fields(struct):
             path = prefix + field.name
             nested = isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
-            fields[field.name] = self._build(field.type, path + ".", values) if nested else values[path]
+            fields[field.name] = self._build(field.type, path + ".", values) if nested else values.get(path)
         return struct(**fields)
 
 
@@ -188,18 +191,22 @@ def _read(document: dict[str, Any], leaf: Leaf) -> Any:
 
 
 def _why_not_json(value: bytes, error: Exception) -> _Refused:
-    """NaN and Infinity are not JSON, but many writers think so, and they deserve a name of their own."""
+    """NaN and Infinity are not JSON, but many writers think so, and they deserve a name of their own; as do numbers no double can hold."""
 
     def refuse(constant: str) -> None:
         raise _Refused("not_finite", f"{constant} is not JSON; send null for a missing value")
 
+    def check(number: str) -> None:
+        if math.isinf(float(number)):
+            raise _Refused("not_finite", f"{number[:_NUMBER_SHOWN]} is beyond the range of a double")
+
     try:
-        json.loads(value, parse_constant=refuse)
+        json.loads(value, parse_constant=refuse, parse_float=check, parse_int=check)
     except _Refused as refused:
         return refused
     except (ValueError, RecursionError):
-        return _Refused("malformed_json", str(error))
-    return _Refused("not_finite", str(error))  # Python reads it: a number beyond the range of a double
+        pass
+    return _Refused("malformed_json", str(error))
 
 
 def _json_type(value: Any) -> str:
