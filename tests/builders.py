@@ -101,12 +101,28 @@ def label(id_: str | int, seconds: float, truth: Any = "0", **more: Any) -> dict
 
 
 def messages(
-    values: Sequence[bytes | None], *, side: Side = "predictions", partition: int = 0, epoch: int = 1, first: int = 0, **more: Any
+    values: Sequence[bytes | None],
+    *,
+    side: Side = "predictions",
+    partition: int = 0,
+    epoch: int = 1,
+    first: int = 0,
+    keys: Sequence[bytes | None] | None = None,
+    timestamps: Sequence[int] | None = None,
+    headers: Sequence[Mapping[str, bytes | None]] | None = None,
 ) -> Messages:
     """Consecutive messages of one partition, without keys or headers unless given."""
     n = len(values)
-    columns = {"timestamps": [BASE_MS] * n, "keys": [None] * n, "headers": [{}] * n} | more
-    return Messages(f"driftstream.{side}", UnitId(side, partition), epoch, list(range(first, first + n)), list(values), **columns)
+    return Messages(
+        topic=f"driftstream.{side}",
+        unit=UnitId(side, partition),
+        epoch=epoch,
+        offsets=list(range(first, first + n)),
+        values=list(values),
+        timestamps=[BASE_MS] * n if timestamps is None else list(timestamps),
+        keys=[None] * n if keys is None else list(keys),
+        headers=[{}] * n if headers is None else list(headers),
+    )
 
 
 class Monitor:
@@ -123,9 +139,8 @@ class Monitor:
         self.models = {name: Model.build(configured.model(name), found.get(name)) for name in configured.models}
         self.store, self.sink = MemoryStore(configured.labels.max_delay_ms), MemorySink()
         self.now_ms = BASE_MS + 24 * HOUR_MS
-        self.logs: dict[UnitId, list[bytes | None]] = {
-            UnitId(side, p): [] for side, n in (("predictions", partitions[0]), ("labels", partitions[1])) for p in range(n)
-        }
+        self.logs: dict[UnitId, list[bytes | None]] = {UnitId("predictions", p): [] for p in range(partitions[0])}
+        self.logs |= {UnitId("labels", p): [] for p in range(partitions[1])}
         self.firings: list[Firing] = []
         self.start()
 
