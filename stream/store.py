@@ -13,7 +13,7 @@ nothing when its writer no longer owns the unit. `<ns>` is `redis.namespace`, br
 | `<ns>:{<home>}:merged:<model>` | hash | <pane group> -> aggregate of all partitions | close |
 | `<ns>:clock` | hash | <unit> -> epoch, watermark, idle, when; traffic, performance -> ms | report, wake |
 | `<ns>:{join/<shard>}:pending:<generation>:<bucket>` | hash | 8 bytes of a hashed id -> packed row (`join.py`) | match, drop |
-| `<ns>:{join/<shard>}:generations` | hash | <generation> -> its end ms; dropped -> ms | match, drop |
+| `<ns>:{join/<shard>}:generations` | hash | <generation> -> its end ms; dropped -> ms up to which they are gone | match, drop |
 | `<ns>:{join/<shard>}:counts` | hash | predictions, labels: dropped without a match | drop |
 | `<ns>:names:<kind>`, `<ns>:numbers:<kind>` | hash | name -> number, number -> name, for packed rows | intern |
 
@@ -202,7 +202,10 @@ class JoinStore(Protocol):
         ...
 
     def drop_generations(self, before_ms: int) -> tuple[int, int]:
-        """Drop the generations that end at or before `before_ms`; how many unmatched predictions and labels went with them."""
+        """Drop the generations that end at or before `before_ms`; how many unmatched predictions and labels went with them.
+
+        From now on what would be stored in one of them is expired.
+        """
         ...
 
     def expired(self) -> tuple[int, int]:

@@ -157,7 +157,7 @@ class MemoryStore:
 
     def drop_generations(self, before_ms: int) -> tuple[int, int]:
         gone = {key: row for key, row in self._pending.items() if row.end_ms <= before_ms}
-        self._dropped_ms = max([self._dropped_ms, *(row.end_ms for row in gone.values())])
+        self._dropped_ms = max(self._dropped_ms, before_ms)
         for key in gone:
             del self._pending[key]
         counted = (sum(not row.label for row in gone.values()), sum(not row.prediction for row in gone.values()))

@@ -54,7 +54,9 @@ class RedisStore:
         )
         self._namespace = namespace
         self._generation_ms = -(-max_delay_ms // GENERATIONS)
-        self._scripts = {name: self._script(name) for name in ("acquire", "checkpoint", "close", "clock", "match", "drop", "intern")}
+        self._scripts = {
+            name: self._script(name) for name in ("acquire", "checkpoint", "close", "clock", "match", "ended", "drop", "intern")
+        }
 
     def _script(self, name: str) -> Script:
         return self._redis.register_script(files("stream").joinpath(f"lua/{name}.lua").read_text())
@@ -159,19 +161,16 @@ class RedisStore:
         for shard in range(SHARDS):
             tag = f"{{join/{shard}}}"
             generations = self._key(tag, "generations")
-            held = cast(dict[bytes, bytes], self._redis.hgetall(generations))
-            ended = {name.decode(): int(end) for name, end in held.items() if name != b"dropped" and int(end) <= before_ms}
-            if not ended:
-                continue
-            self._redis.hset(generations, "dropped", max(ended.values()))  # first, so that nothing is stored behind the sweep
+            ended = cast(list[bytes], self._scripts["ended"](keys=[generations], args=[before_ms]))
             for name in ended:
-                prefix = self._key(tag, "pending", name)
+                prefix = self._key(tag, "pending", name.decode())
                 bucket = 0
                 while bucket < BUCKETS:
                     keys, args = [self._key(tag, "counts")], (prefix, bucket, BUCKETS, DROP_ROWS)
                     *counted, bucket = cast(list[int], self._scripts["drop"](keys=keys, args=args))
                     totals += np.array(counted)
-            self._redis.hdel(generations, *ended)
+            if ended:
+                self._redis.hdel(generations, *ended)
         return int(totals[0]), int(totals[1])
 
     def expired(self) -> tuple[int, int]:
