@@ -23,7 +23,9 @@ Answer = tuple[int, ...]
 
 
 class Backend(Protocol):
-    """State that any number of workers share."""
+    """State that any number of workers share; `store` is that of one of them."""
+
+    store: Store
 
     def client(self) -> Store:
         """The store of one more worker."""
@@ -38,13 +40,13 @@ class MemoryBackend:
     """State in one process."""
 
     def __init__(self) -> None:
-        self._store = MemoryStore(MAX_DELAY_MS)
+        self.store: Store = MemoryStore(MAX_DELAY_MS)
 
     def client(self) -> Store:
-        return self._store
+        return self.store
 
     def dump(self) -> object:
-        return copy.deepcopy(self._store)
+        return copy.deepcopy(self.store)
 
 
 class RedisBackend:
@@ -54,6 +56,7 @@ class RedisBackend:
         self.url, self.namespace = url, namespace
         self.redis = redis.Redis.from_url(url)
         self._clients: list[RedisStore] = []
+        self.store: Store = self.client()
 
     def client(self) -> RedisStore:
         self._clients.append(RedisStore(self.url, self.namespace, max_delay_ms=MAX_DELAY_MS))
