@@ -1,5 +1,6 @@
 """What the worker cannot be faster than: the client alone, and the client with the product's decoder. Run as a process of its own."""
 
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from benchmarks.measure import Measured, peak_rss_bytes
 from stream.app import build_models
 from stream.events import EventDecoder, Messages
 from stream.groups import Groups
-from stream.kafka import CONSUME_TIMEOUT_S, client_options, count_partitions
+from stream.kafka import COLLECT_EVERY, CONSUME_TIMEOUT_S, client_options, count_partitions
 from stream.model import ClassCodes
 from stream.settings import Settings
 from stream.store import UnitId
@@ -79,6 +80,7 @@ def measure(config: Settings, case: str, predictions: int) -> Measured:
             "queued.max.messages.kbytes": QUEUED_KBYTES,
         }
     )
+    gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
     partitions = count_partitions(config.kafka, labels=False).predictions
     wall, cpu, seen = time.perf_counter(), time.process_time(), 0
     consumer.assign([TopicPartition(config.kafka.topics.predictions, p, 0) for p in range(partitions)])

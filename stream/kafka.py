@@ -4,6 +4,7 @@ Offsets come from the store; those committed to Kafka are a hint for lag tools. 
 rebalance is handled between two batches.
 """
 
+import gc
 import logging
 import threading
 import time
@@ -27,6 +28,9 @@ CONSUME_TIMEOUT_S: Final = 0.1  # how long a batch waits to fill; part of the al
 HINT_EVERY_S: Final = 5.0  # between commits of offsets to Kafka, which nothing depends on
 LAG_EVERY_S: Final = 1.0
 METADATA_TIMEOUT_S: Final = 10.0
+# New objects between two runs of Python's cycle collector, for the whole process. At the default of 700 it runs 14 times in every batch of
+# 10 000 messages, all of them alive: a fifth of a worker's CPU. Nothing makes cycles at event rate, so what waits longer is little.
+COLLECT_EVERY: Final = 200_000
 # What exactly-once counting stands on; the rest bounds memory: 32 MB are some 80 000 events of 400 bytes.
 _OPTIONS: Final[dict[str, Any]] = {
     "enable.auto.commit": False,
@@ -135,6 +139,7 @@ class KafkaSource:
 
     def run(self, dispatch: Callable[[Batch], Future[None]]) -> None:
         """Consume until `stop`; `dispatch` takes a batch, and its future is waited for before the next but one is consumed."""
+        gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
         self._consumer.subscribe(list(self._sides), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         pending: Future[None] | None = None
         while not self._stop.is_set():
