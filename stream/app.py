@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 CRASH: Final = 70  # exit code after an unexpected error (EX_SOFTWARE); a supervisor starts the worker again
 STOP_S: Final = 20  # what SIGTERM gives the batch in hand, the last checkpoint and the outbox
+LEAVE_S: Final = 3  # what it then gives the goodbye to the group, which librdkafka holds back for minutes while a rebalance waits for others
 
 
 @dataclass(slots=True)
@@ -154,12 +155,20 @@ def build_app(settings: Settings, worker: Worker, source: KafkaSource, gauges: G
             self._thread.start()
 
         async def on_stop(self) -> None:
+            def leave() -> None:
+                with _fatal("cannot leave the group"):
+                    source.close()
+
             source.stop()
             await asyncio.to_thread(self._thread.join, STOP_S)
             with _fatal("cannot stop in order"):
                 await asyncio.to_thread(worker.tick)
                 await asyncio.to_thread(worker.deliver)
-                await asyncio.to_thread(source.close)
+            leaving = threading.Thread(target=leave, name="leaving", daemon=True)
+            leaving.start()
+            await asyncio.to_thread(leaving.join, LEAVE_S)
+            if leaving.is_alive():
+                log.warning("left without a goodbye: the group is rebalancing, and gives the units to others after the session timeout")
 
     _add_pages(app, worker, source, gauges)
     return app
