@@ -1,0 +1,295 @@
+"""Windows scored from their aggregates, against numpy, scipy and scikit-learn on the raw rows."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from msgspec import UNSET
+from scipy.spatial.distance import jensenshannon
+from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
+
+from stream.aggregates import Aggregate
+from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, PREDICTIONS, Model
+from stream.reference import Feature
+from stream.results import Performance, Score
+from stream.scoring import Judged, Scorer
+from tests.builders import MODEL, categorical, numeric, reference, settings, small_reference
+
+OTHER = "(other)"
+
+
+def scorer(*features: Feature, confusion: Any = None, drift: Any = None, performance: Any = None, **section: Any) -> Scorer:
+    """A scorer of a model with these features and thresholds; every sample is large enough unless said otherwise."""
+    tree = {"classes": ["a", "b", "c"], "drift": {"minimum_sample": 1} | (drift or {}), **section}
+    tree["performance"] = {"minimum_sample": 1} | (performance or {})
+    made = reference(*features, classes=("a", "b", "c"), confusion=confusion) if features else None
+    return Scorer(Model.build(settings({MODEL: tree}).model(MODEL), made))
+
+
+def counted(of: Scorer, columns: Sequence[Sequence[Any]], invalid: dict[str, list[int]] | None = None) -> Aggregate:
+    """The aggregate of these rows, one column per feature; None where missing or invalid."""
+    codes, _ = of.model.code(columns, invalid or {})
+    window = Aggregate.zero(of.model.traffic)
+    for row in codes:
+        np.add.at(window.counts, row, 1)
+    window.counts[PREDICTIONS] = len(columns[0])
+    return window
+
+
+def judged_of(found: list[Judged], metric: str) -> Judged:
+    return next(one for one in found if one.metric == metric)
+
+
+def score(value: Any) -> float:
+    assert isinstance(value, Score)
+    assert value.score is not None
+    return value.score
+
+
+# drift
+
+EDGES, GROUPS = [0.0, 10.0, 20.0, 30.0, 40.0, 50.0], [0, 0, 0, 1, 1, 2, 2]
+COARSE = [-np.inf, 20.0, 40.0, np.inf]  # where the groups begin and end
+
+
+def shares_of_rows(rows: Sequence[float | None]) -> np.ndarray[Any, Any]:
+    """Counts of raw rows in the coarse bins, then missing."""
+    numbers = np.array([row for row in rows if row is not None], float)
+    inside = [int(((low <= numbers) & (numbers < high)).sum()) for low, high in pairwise(COARSE)]
+    return np.array([*inside, len(rows) - numbers.size])
+
+
+def numeric_reference(rows: Sequence[float | None]) -> Feature:
+    numbers = np.array([row for row in rows if row is not None], float)
+    fine = np.bincount(np.searchsorted(EDGES, numbers, side="right"), minlength=len(EDGES) + 1)
+    return numeric("x", EDGES, fine.tolist(), GROUPS, missing=len(rows) - numbers.size)
+
+
+ROWS = st.lists(st.none() | st.floats(-10, 60) | st.sampled_from(EDGES), min_size=1, max_size=60)
+
+
+@given(ROWS, ROWS)
+@hypothesis_settings(max_examples=60)
+def test_drift_of_a_number_is_that_of_the_raw_rows(before: list[float | None], now: list[float | None]) -> None:
+    of = scorer(numeric_reference(before))
+    _, drift, _, _ = of.traffic(counted(of, [now]))
+    p, q = shares_of_rows(before), shares_of_rows(now)
+    used = (p + q) > 0
+    smooth_p, smooth_q = ((x[used] + 0.5) / (x.sum() + used.sum() / 2) for x in (p, q))
+    assert score(drift["x"].psi) == pytest.approx(((smooth_q - smooth_p) * np.log(smooth_q / smooth_p)).sum(), abs=1e-12)
+    distance = float(jensenshannon(p, q, base=2))
+    assert score(drift["x"].js_distance) ** 2 == pytest.approx(0 if np.isnan(distance) else distance**2, abs=1e-12)
+    assert score(drift["x"].js_divergence) == pytest.approx(score(drift["x"].js_distance) ** 2, abs=1e-15)
+    assert (drift["x"].n, drift["x"].reference_n, drift["x"].kind) == (len(now), len(before), "numeric")
+
+
+@given(st.lists(st.sampled_from(["a", "b", "new", None]), min_size=1), st.lists(st.sampled_from(["a", "b", "c", "new", None]), min_size=1))
+@hypothesis_settings(max_examples=60)
+def test_drift_of_a_category_is_that_of_the_raw_rows(before: list[str | None], now: list[str | None]) -> None:
+    known = ["a", "b"]
+    p, q = (
+        np.array([*(rows.count(k) for k in known), sum(r not in (*known, None) for r in rows), rows.count(None)]) for rows in (before, now)
+    )
+    of = scorer(categorical("x", known, p[:3].tolist(), missing=int(p[3])))
+    _, drift, _, _ = of.traffic(counted(of, [now]))
+    distance = float(jensenshannon(p, q, base=2))
+    assert score(drift["x"].js_divergence) == pytest.approx(0 if np.isnan(distance) else distance**2, abs=1e-12)
+    assert drift["x"].kind == "categorical"
+
+
+def test_features_are_scored_apart_and_named() -> None:
+    x, y = numeric("x", [0.0, 10.0], [10, 10, 0], [0, 1, 1]), categorical("y", ["a", "b"], [10, 10, 0])
+    both, alone = scorer(x, y), scorer(x)
+    rows: list[list[Any]] = [[-1.0, 5.0, 5.0, 5.0], ["a", "a", "b", "b"]]
+    drift = both.traffic(counted(both, rows))[1]
+    assert list(drift) == ["x", "y"]
+    assert drift["x"] == alone.traffic(counted(alone, rows[:1]))[1]["x"]
+    assert score(drift["y"].psi) == 0.0
+    assert drift["y"].top_bins == ()
+
+
+def test_top_bins_show_observed_shares() -> None:
+    of = scorer(categorical("x", ["a", "b"], [50, 30, 0], missing=20))
+    top = of.traffic(counted(of, [["a"] * 5 + ["new"] * 5]))[1]["x"].top_bins
+    assert {(b.label, b.reference, b.current) for b in top} == {("(other)", 0.0, 0.5), ("(missing)", 0.2, 0.0), ("b", 0.3, 0.0)}
+    assert [b.contribution for b in top] == sorted((b.contribution for b in top), reverse=True)
+
+
+def test_a_value_of_the_wrong_type_weighs_like_a_missing_one() -> None:
+    of = scorer(numeric("x", [0.0, 10.0], [5, 10, 0], [0, 1, 1], missing=5))
+    missing = of.traffic(counted(of, [[1.0, None, None]]))[1]
+    invalid = of.traffic(counted(of, [[1.0, None, None]], {"x": [2]}))[1]
+    assert invalid == missing
+
+
+def test_quality_is_shares_of_all_predictions() -> None:
+    of = Scorer(Model.build(settings().model(MODEL), small_reference()))
+    columns: list[list[Any]] = [
+        [None, None, -1.0, 100.0, 50.0],
+        ["DE", "ES", "IT", None, None],
+        [1, 2, 9, None, None],
+        [None, True, True, True, True],
+    ]
+    quality = of.traffic(counted(of, columns, {"amount": [1], "channel": [3]}))[2]
+    found = {name: (q.missing_ratio, q.type_violation_ratio, q.unseen_ratio, q.out_of_range_ratio) for name, q in quality.items()}
+    assert found == {"amount": (0.2, 0.2, 0, 0.4), "country": (0.4, 0, 0.4, 0), "channel": (0.2, 0.2, 0.2, 0), "new": (0.2, 0, 0, 0)}
+
+
+def test_a_window_of_late_events_only_has_counts_and_nothing_else() -> None:
+    of = scorer(categorical("x", ["a"], [5, 0]))
+    window = Aggregate.zero(of.model.traffic)
+    window.counts[LATE], window.counts[DUPLICATES] = 3, 2
+    events, drift, quality, judged = of.traffic(window)
+    assert (events.predictions, events.late, events.duplicate, events.labels) == (0, 3, 2, UNSET)
+    assert (drift, quality, judged) == ({}, {}, [])
+
+
+def test_a_model_without_a_reference_has_counts_only() -> None:
+    of = scorer()
+    window = Aggregate.zero(of.model.traffic)
+    window.counts[PREDICTIONS] = 5
+    events, drift, quality, judged = of.traffic(window)
+    assert (events.predictions, drift, quality, judged) == (5, {}, {}, [])
+
+
+@pytest.mark.parametrize(("n", "severity"), [(1, "insufficient_data"), (9, "insufficient_data"), (10, "critical"), (11, "critical")])
+def test_below_the_minimum_sample_there_is_no_drift_score(n: int, severity: str) -> None:
+    of = scorer(categorical("x", ["a"], [50, 0]), drift={"minimum_sample": 10, "psi": {"warning": 0.1, "critical": 0.2}})
+    _, drift, quality, judged = of.traffic(counted(of, [["new"] * n]))
+    psi, distance = drift["x"].psi, drift["x"].js_distance
+    assert isinstance(psi, Score)
+    assert isinstance(distance, Score)
+    assert (psi.severity, judged_of(judged, "psi").verdict.severity) == (severity, severity)
+    assert (psi.score is None) == (distance.score is None) == (n < 10)
+    assert psi.threshold == (0.1 if n < 10 else 0.2)
+    assert distance.threshold is None
+    assert quality["x"].unseen_ratio == 1.0
+
+
+def test_a_feature_may_have_thresholds_and_a_minimum_of_its_own() -> None:
+    drift = {"psi": {"warning": 5, "critical": 6}, "features": {"y": {"minimum_sample": 100, "psi": {"warning": 0.1}}}}
+    of = scorer(categorical("x", ["a"], [50, 0]), categorical("y", ["a"], [50, 0]), drift=drift)
+    found = of.traffic(counted(of, [["new"] * 50, ["new"] * 50]))[1]
+    x, y = found["x"].psi, found["y"].psi
+    assert isinstance(x, Score)
+    assert isinstance(y, Score)
+    assert (x.severity, y.severity, y.threshold) == ("critical", "insufficient_data", 0.1)
+
+
+# performance
+
+
+def outcomes(of: Scorer, pairs: Sequence[tuple[str, str]], predictions: int = 0) -> Aggregate:
+    """The aggregate of labels and the predictions they belong to."""
+    classes = (*of.model.settings.classes, OTHER)
+    window = Aggregate.zero(of.model.outcomes)
+    window.counts[PREDICTIONS], window.counts[LABELS] = predictions, len(pairs)
+    for label, predicted in pairs:
+        window.counts[CONFUSION_START + classes.index(label) * len(classes) + classes.index(predicted)] += 1
+    return window
+
+
+def apart(pairs: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """Labels and predictions as scikit-learn wants them: two classes that are not configured are not the same class."""
+    return [label for label, _ in pairs], ["another" if predicted == OTHER else predicted for _, predicted in pairs]
+
+
+PAIRS = st.lists(st.tuples(*[st.sampled_from(["a", "b", "c", OTHER])] * 2), min_size=1, max_size=40)
+
+
+@given(PAIRS)
+def test_macro_metrics_are_those_of_scikit_learn_on_the_rows(pairs: list[tuple[str, str]]) -> None:
+    of = scorer()
+    _, found, _ = of.performance(outcomes(of, pairs))
+    truth, said = apart(pairs)
+    assert found.accuracy == pytest.approx(accuracy_score(truth, said))
+    assert found.precision == pytest.approx(precision_score(truth, said, average="macro", zero_division=0))
+    assert found.recall == pytest.approx(recall_score(truth, said, average="macro", zero_division=0))
+    assert found.f1 == pytest.approx(f1_score(truth, said, average="macro", zero_division=0))
+
+
+@given(PAIRS, st.sampled_from(["a", "b", "c"]))
+def test_metrics_of_the_positive_class_are_those_of_scikit_learn_on_the_rows(pairs: list[tuple[str, str]], positive: str) -> None:
+    of = scorer(positive=positive)
+    _, found, _ = of.performance(outcomes(of, pairs))
+    truth, said = apart(pairs)
+    one: dict[str, Any] = {"labels": [positive], "average": None, "zero_division": np.nan}
+    for ours, theirs in ((found.precision, precision_score), (found.recall, recall_score), (found.f1, f1_score)):
+        expected = float(theirs(truth, said, **one)[0])
+        assert ours is None if np.isnan(expected) else ours == pytest.approx(expected)
+    assert found.accuracy == pytest.approx(accuracy_score(truth, said))
+
+
+def test_two_classes_that_are_not_configured_never_agree() -> None:
+    of = scorer()
+    _, found, _ = of.performance(outcomes(of, [("a", "a"), (OTHER, OTHER)]))
+    assert found.accuracy == 0.5
+    assert found.confusion == ((1, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 1))
+    assert found.classes == ("a", "b", "c", OTHER)
+
+
+def test_rows_are_labels_and_columns_predictions() -> None:
+    of = scorer()
+    _, found, _ = of.performance(outcomes(of, [("a", "b"), ("a", "b"), ("b", "c"), (OTHER, "a"), ("c", OTHER)]))
+    assert found.confusion == ((0, 2, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (1, 0, 0, 0))
+
+
+@pytest.mark.parametrize(("labels", "predictions", "coverage"), [(1, 4, 0.25), (3, 2, 1.5), (2, 0, None), (0, 5, 0.0)])
+def test_coverage_is_labels_over_predictions_of_the_window(labels: int, predictions: int, coverage: float | None) -> None:
+    of = scorer()
+    events, found, _ = of.performance(outcomes(of, [("a", "a")] * labels, predictions))
+    assert found.coverage == coverage
+    assert (events.predictions, events.labels, events.duplicate) == (predictions, labels, UNSET)
+
+
+def test_without_labels_every_metric_is_undefined_and_nothing_is_judged_bad() -> None:
+    of = scorer(performance={"accuracy": {"warning": 0.9}})
+    _, found, judged = of.performance(outcomes(of, [], predictions=7))
+    assert (found.accuracy, found.precision, found.recall, found.f1) == (None,) * 4
+    assert {one.verdict.severity for one in judged} == {"insufficient_data"}
+    assert {value.score for value in found.verdicts.values()} == {None}
+
+
+@pytest.mark.parametrize(("n", "severity", "shown"), [(9, "insufficient_data", None), (10, "critical", 0.0)])
+def test_below_the_minimum_sample_performance_is_not_judged(n: int, severity: str, shown: float | None) -> None:
+    of = scorer(performance={"minimum_sample": 10, "accuracy": {"warning": 0.9, "critical": 0.5}})
+    _, found, judged = of.performance(outcomes(of, [("a", "b")] * n))
+    assert judged_of(judged, "accuracy").verdict.severity == severity
+    assert (found.verdicts["accuracy"].score, found.verdicts["accuracy"].severity) == (shown, severity)
+
+
+def test_the_baseline_is_the_reference_own_performance() -> None:
+    cells = [[8, 2, 0], [1, 6, 3], [0, 1, 9]]
+    of = scorer(categorical("x", ["a"], [30, 0]), confusion=cells)
+    _, _, judged = of.performance(outcomes(of, [("a", "a")]))
+    truth = [row for row in range(3) for column in range(3) for _ in range(cells[row][column])]
+    said = [column for row in range(3) for column in range(3) for _ in range(cells[row][column])]
+    baseline = {one.metric: one.baseline for one in judged}
+    assert baseline["accuracy"] == pytest.approx(accuracy_score(truth, said))
+    assert baseline["f1"] == pytest.approx(f1_score(truth, said, average="macro"))
+
+
+def test_classes_in_another_order_have_the_same_baseline() -> None:
+    cells = [[8, 2, 0], [1, 6, 3], [0, 1, 9]]
+    for positive in ("a", "b", "c"):
+        found = []
+        for classes in (["a", "b", "c"], ["c", "a", "b"]):
+            of = scorer(categorical("x", ["a"], [30, 0]), confusion=cells, positive=positive, classes=classes)
+            judged = of.performance(outcomes(of, [("a", "a")]))[2]
+            found.append({one.metric: one.baseline for one in judged})
+        assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("classes", [["a", "x"], ["0", "1"]])
+def test_there_is_no_baseline_for_classes_that_the_reference_does_not_have(classes: list[str]) -> None:
+    of = scorer(categorical("x", ["a"], [30, 0]), confusion=[[8, 2, 0], [1, 6, 3], [0, 1, 9]], classes=classes)
+    window = Aggregate.zero(of.model.outcomes)
+    window.counts[LABELS] = window.counts[CONFUSION_START] = 1
+    _, found, judged = of.performance(window)
+    assert isinstance(found, Performance)
+    assert {one.baseline for one in judged} == {UNSET}
