@@ -34,26 +34,23 @@ local statuses, others = {}, {}
 for at = 1, #rows, size do
   local bucket, id, generation, late = struct.unpack('<Hc8HB', rows, at)
   local row, name = string.sub(rows, at + ADDRESS, at + size - 1), own[generation + 1]
-  local own_key = prefix .. name .. ':' .. bucket
-  local key, value = own_key, nil
-  if not is_prediction then value = redis.call('HGET', key, id) end
-  local others_near = near[generation + 1]
-  for i = 1, value and 0 or #others_near do
-    key = prefix .. others_near[i] .. ':' .. bucket
-    value = redis.call('HGET', key, id)
-    if value then break end
+  local key, expired, fresh, value = prefix .. name .. ':' .. bucket, gone[generation + 1], false, false
+  if is_prediction and not expired then  -- new as a rule, so it is stored before it is looked for
+    fresh = redis.call('HSETNX', key, id, string.char(1 + 8 * late) .. row) == 1
   end
-  local fresh = false  -- a prediction is new as a rule: try to store it before looking for it
-  if not value then
-    key = own_key
-    if not gone[generation + 1] then
-      fresh = redis.call('HSETNX', key, id, (is_prediction and string.char(1 + 8 * late) or '\2') .. row) == 1
+  if not fresh then value = redis.call('HGET', key, id) end  -- its own generation first: a replay finds itself, whoever else has its id
+  for _, other in ipairs(value and {} or near[generation + 1]) do
+    local elsewhere = prefix .. other .. ':' .. bucket
+    value = redis.call('HGET', elsewhere, id)
+    if value then
+      if fresh then redis.call('HDEL', key, id) end
+      key = elsewhere
+      break
     end
-    if is_prediction and not fresh then value = redis.call('HGET', key, id) end
   end
   local status = STORED
   if not value then
-    if not fresh then status = EXPIRED end
+    if expired then status = EXPIRED elseif not fresh then redis.call('HSET', key, id, '\2' .. row) end
   else
     local flags = string.byte(value)
     local has_prediction, has_label, by_label = bit.band(flags, 1) > 0, bit.band(flags, 2) > 0, bit.band(flags, 4) > 0

@@ -105,6 +105,16 @@ def test_a_duplicate_with_a_time_of_its_own_is_seen_in_the_next_generation(backe
 
 
 @both_sides
+def test_a_replay_finds_itself_when_its_id_was_used_again_much_later(backend: Backend, first: Side) -> None:
+    apart = 2 if first == "predictions" else -2  # out of reach of each other, so neither is a duplicate
+    events = [("a", BASE_MS, 1), ("a", BASE_MS + apart * GENERATION_MS, 2)]
+    assert match(backend, first, *events) == [(STORED,), (STORED,)]
+    assert match(backend, first, *events) == [(STORED,), (STORED,)]
+    assert match(backend, OTHER[first], ("a", BASE_MS, 3)) == [completed(first, 1)]
+    assert match(backend, first, *events) == [(STORED,), (STORED,)]
+
+
+@both_sides
 def test_that_a_prediction_was_late_is_remembered(backend: Backend, first: Side) -> None:
     match(backend, first, ("a", BASE_MS, 1), ("b", BASE_MS, 2), late=first == "predictions")
     found = match(backend, OTHER[first], ("a", BASE_MS, 1), late=first == "labels")
