@@ -1,9 +1,11 @@
 """What the tests of the pipeline are made of: settings, a small reference, events, and a monitor that runs without any service."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import msgspec
 import numpy as np
 import orjson
@@ -20,6 +22,8 @@ from stream.store import Partitions, UnitId
 from stream.store_memory import MemoryStore
 from tests.oracle import Family, Monitored, Timing, milliseconds, reference_features
 
+SCHEMAS = Path(__file__).parents[1] / "config" / "schemas"
+SCHEMA_OF = {"results": "result", "alerts": "alert", "late": "late-event", "dead_letter": "dead-letter"}
 BASE_MS = 28_333_334 * 60_000  # 2023-11-14T22:14:00Z: a whole minute
 HOUR_MS = 3_600_000
 MODEL = "fraud"
@@ -129,15 +133,21 @@ class Monitor:
     """A log of messages for each partition, one worker over a memory store and a memory sink, and a clock that only moves by hand.
 
     `log` appends to a partition, `read` lets the worker process what it has not read, `tick` does what the worker does every second.
+    Every tick checks that the balance sheets add up to the offset.
     """
 
     def __init__(
-        self, configured: Settings, references: Mapping[str, Reference] | None = None, *, partitions: tuple[int, int] = (1, 1)
+        self,
+        configured: Settings,
+        references: Mapping[str, Reference] | None = None,
+        *,
+        partitions: tuple[int, int] = (1, 1),
+        store: MemoryStore | None = None,
     ) -> None:
         self.settings, self.partitions = configured, Partitions(*partitions)
         found = references or {}
         self.models = {name: Model.build(configured.model(name), found.get(name)) for name in configured.models}
-        self.store, self.sink = MemoryStore(configured.labels.max_delay_ms), MemorySink()
+        self.store, self.sink = store or MemoryStore(configured.labels.max_delay_ms), MemorySink()
         self.now_ms = BASE_MS + 24 * HOUR_MS
         self.logs: dict[UnitId, list[bytes | None]] = {UnitId("predictions", p): [] for p in range(partitions[0])}
         self.logs |= {UnitId("labels", p): [] for p in range(partitions[1])}
@@ -172,7 +182,21 @@ class Monitor:
         self.firings += firings
         self.pipeline.expire()
         self.deliver()
+        self.check_balance()
         return firings
+
+    def check_balance(self) -> None:
+        """Every message read was counted under exactly one heading, and the counts belong to the offset."""
+        for unit, read_to in self.read_to.items():
+            counters = self.pipeline.units[unit].counters
+            headings = ("counted", "late") if unit.side == "predictions" else ("matched", "waiting", "expired")
+            assert counters["consumed"] == read_to == sum(counters[name] for name in (*headings, "duplicate", "malformed")), unit
+
+    def validate(self) -> None:
+        """Every message that was delivered is what its published schema says."""
+        for topic in SCHEMA_OF:
+            for message in self.said(topic):
+                validator(topic).validate(message)
 
     def deliver(self) -> None:
         """The outbox to the sink, and out of the store."""
@@ -210,6 +234,12 @@ class Monitor:
                 start = (seconds_of(result["window"]["start"]), result["revision"], result["final"], n)
                 found.append((result["subject"], *start))
         return found
+
+
+@cache
+def validator(topic: str) -> jsonschema.Draft202012Validator:
+    """The published schema of what goes to a topic."""
+    return jsonschema.Draft202012Validator(orjson.loads((SCHEMAS / f"{SCHEMA_OF[topic]}.schema.json").read_bytes()))
 
 
 def seconds_of(timestamp: str) -> float:

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stream.settings import Settings, load_settings
 from stream.settings_file import ConfigError
+from tests.builders import Monitor
 from tests.stream.stores import Backend, MemoryBackend, RedisBackend, in_redis
 
 
@@ -54,3 +56,17 @@ def redis_backend(redis_url: str, redis_namespace: str) -> Iterator[RedisBackend
     """State in a real Redis, for what only Redis has."""
     with in_redis(redis_url, redis_namespace) as held:
         yield held
+
+
+@pytest.fixture
+def watch() -> Iterator[Callable[..., Monitor]]:
+    """Starts monitors; when the test ends, every message that they sent must be valid by its schema."""
+    monitors: list[Monitor] = []
+
+    def watch(*args: Any, **more: Any) -> Monitor:
+        monitors.append(Monitor(*args, **more))
+        return monitors[-1]
+
+    yield watch
+    for monitor in monitors:
+        monitor.validate()
