@@ -170,6 +170,14 @@ def test_dropping_counts_what_never_matched(backend: Backend) -> None:
     assert store.expired() == backend.client().expired() == (31, 7)
 
 
+@both_sides
+def test_a_match_across_generations_leaves_nothing_unmatched(backend: Backend, first: Side) -> None:
+    times: dict[Side, int] = {"predictions": BASE_MS, "labels": BASE_MS + GENERATION_MS}
+    match(backend, first, ("a", times[first], 1))
+    match(backend, OTHER[first], ("a", times[OTHER[first]], 2))
+    assert backend.store.drop_generations(BASE_MS + 3 * GENERATION_MS) == (0, 0)
+
+
 def test_nothing_is_stored_behind_what_was_dropped(backend: Backend) -> None:
     match(backend, "predictions", ("old", BASE_MS, 1), ("young", BASE_MS + GENERATION_MS, 2))
     backend.store.drop_generations(BASE_MS + GENERATION_MS)
