@@ -92,8 +92,8 @@ class MemoryStore:
             held.outbox_end = messages[-1][0]
 
     def trim_outbox(self, unit: UnitId, delivered: int) -> None:
-        held = self._units[unit]
-        held.outbox = [entry for entry in held.outbox if entry[0] > delivered]
+        if (held := self._units.get(unit)) is not None:
+            held.outbox = [entry for entry in held.outbox if entry[0] > delivered]
 
     # clock
 
