@@ -53,14 +53,23 @@ class Records:
 
     def __init__(self, schema: "Schema", structs: list[Any], invalid: dict[str, list[int]]) -> None:
         self._schema, self.structs, self._invalid = schema, structs, invalid
+        self._objects: dict[tuple[int, ...], list[tuple[Any, ...]]] = {}
 
     def columns(self, names: Sequence[str], where: npt.NDArray[np.int64] | None = None) -> list[tuple[Any, ...]]:
-        """The columns of these leaves, of all records or those at `where`."""
-        structs = self.structs if where is None else [self.structs[i] for i in where.tolist()]
-        if not structs or not names:
+        """The columns of these leaves, of all records or those at `where`, ascending."""
+        if where is not None and where.size < len(self.structs):
+            return Records(self._schema, [self.structs[i] for i in where.tolist()], {}).columns(names)
+        if not self.structs:
             return [() for _ in names]
-        get = operator.attrgetter(*(self._schema.attributes[name] for name in names))
-        return [tuple(map(get, structs))] if len(names) == 1 else list(zip(*map(get, structs), strict=True))
+        places = [self._schema.places[name] for name in names]
+        return [self._fields(place[:-1])[place[-1]] for place in places]
+
+    def _fields(self, at: tuple[int, ...]) -> list[tuple[Any, ...]]:
+        """The columns of all fields of one object: taken apart at once, a struct costs a third of what its fields cost one by one."""
+        if at not in self._objects:
+            objects = self._fields(at[:-1])[at[-1]] if at else self.structs
+            self._objects[at] = list(zip(*map(msgspec.structs.astuple, objects), strict=True))
+        return self._objects[at]
 
     def subset(self, kept: npt.NDArray[np.int64]) -> "Records":
         """The records at these positions."""
@@ -81,6 +90,7 @@ class Schema:
         self._leaves, self._max_bytes = leaves, max_bytes
         self.attributes: dict[str, str] = {}
         self._root = self._struct((), list(leaves.items()))
+        self.places = {name: tuple(int(field[1:]) for field in path.split(".")) for name, path in self.attributes.items()}
         self._decode = msgspec.json.Decoder(self._root).decode
 
     def _struct(self, at: tuple[str, ...], leaves: list[tuple[str, Leaf]]) -> type[msgspec.Struct]:
