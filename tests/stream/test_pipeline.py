@@ -349,7 +349,7 @@ def test_a_model_without_labels_is_not_joined_so_duplicates_are_not_recognised(w
 
 def test_the_tally_is_what_was_counted_since_it_was_last_taken(watch: Watch) -> None:
     monitor = watch(settings(), partitions=(1, 1))
-    events = [prediction("a", 100), prediction("b", 1), prediction("a", 100), b"{"]
+    events: list[Any] = [prediction("a", 100), prediction("b", 1), prediction("a", 100), b"{"]
     monitor.log(*events)
     monitor.read()
     tally = monitor.pipeline.take_tally()

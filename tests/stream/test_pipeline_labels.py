@@ -1,0 +1,282 @@
+"""Labels and predictions, in either order: what is joined, what is late, and when windows of performance fire.
+
+Timelines as in test_pipeline.py; `P` is the partition of the predictions, `L` that of the labels. Windows are one minute long, both
+watermarks trail by 5 s.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stream.join import Side
+from stream.store import UnitId
+from tests.builders import MODEL, Monitor, at, label, prediction, seconds_of, settings
+
+Watch = Callable[..., Monitor]
+L0 = UnitId("labels", 0)
+
+
+def performance(monitor: Monitor) -> list[tuple[float, int, int, int, float | None]]:
+    """(start, predictions, labels, late, coverage) of the results about performance of all traffic."""
+    found = []
+    for result in monitor.said("results"):
+        if result["subject"] == "performance" and result["segment"] is None:
+            counts = result["counts"]
+            start = seconds_of(result["window"]["start"])
+            found.append((start, counts["predictions"], counts["labels"], counts["late"], result["performance"]["coverage"]))
+    return found
+
+
+def close_all(monitor: Monitor) -> None:
+    """Both clocks pass everything, with events that are counted in no earlier window."""
+    monitor.run(prediction("end", 10_000))
+    monitor.run(label("end", 10_000), side="labels")
+
+
+def test_a_window_of_performance_waits_for_both_clocks(watch: Watch) -> None:
+    """
+    P  a(10) ------- 60 | ------- b(65)     W = 60: traffic fires, performance waits for L
+    L       a(30) -- 60 | -- z(64)          W = 59
+    L                60 | --- y(65)         W = 60: performance fires
+    """
+    monitor = watch(settings())
+    monitor.run(prediction("a", 10), prediction("b", 65))
+    assert [subject for subject, *_ in monitor.windows()] == ["traffic"]
+    monitor.run(label("a", 30), label("z", 64), side="labels")
+    assert performance(monitor) == []
+    monitor.run(label("y", 65), side="labels")
+    assert performance(monitor) == [(0, 1, 1, 0, 1.0)]
+
+
+def test_slow_predictions_hold_performance_too(watch: Watch) -> None:
+    monitor = watch(settings())
+    monitor.run(prediction("a", 10))
+    monitor.run(label("a", 30), label("b", 500), side="labels")
+    assert monitor.windows() == []
+    monitor.run(prediction("c", 65))
+    assert {subject for subject, *_ in monitor.windows()} == {"traffic", "performance"}
+
+
+@pytest.mark.parametrize("label_first", [False, True])
+def test_a_label_counts_by_its_own_time_whichever_comes_first(watch: Watch, label_first: bool) -> None:
+    """
+    P  a(10) ---- 60 | --------- 120
+    L                | a(70)           counted in [60, 120), as a prediction of version v1
+    """
+    monitor = watch(settings())
+    steps: list[tuple[Side, Any]] = [("predictions", prediction("a", 10, "1", version="v1")), ("labels", label("a", 70, 1))]
+    for side, event in reversed(steps) if label_first else steps:
+        monitor.run(event, side=side)
+    completed = monitor.counters().get("completed", 0)
+    assert (monitor.counters(side="labels").get("matched", 0), completed) == ((0, 1) if label_first else (1, 0))
+    close_all(monitor)
+    assert performance(monitor) == [(0, 1, 0, 0, 0.0), (60, 0, 1, 0, None)]
+    assert {r["version"] for r in monitor.said("results")} == {"v1"}
+    (counted,) = [r for r in monitor.said("results") if r["subject"] == "performance" and r["counts"]["labels"]]
+    assert counted["performance"]["confusion"] == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
+
+
+def test_a_prediction_that_comes_twice_is_a_duplicate(watch: Watch) -> None:
+    """
+    P  a(10)  a(20) ... a(10)
+    """
+    monitor = watch(settings(), partitions=(2, 1))
+    monitor.run(prediction("a", 10, "1"), prediction("a", 20, "0"))
+    monitor.run(prediction("a", 10, "0"), partition=1)
+    monitor.run(label("a", 30, "1"), side="labels")
+    assert monitor.counters() == {"consumed": 2, "counted": 1, "duplicate": 1}
+    assert monitor.counters(partition=1) == {"consumed": 1, "duplicate": 1}
+    monitor.quiet()
+    said = monitor.said("results")
+    assert [(r["counts"]["predictions"], r["counts"].get("duplicate")) for r in said] == [(1, 2), (1, None)]
+    assert said[1]["performance"]["confusion"] == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]  # the first prediction is the one that counts
+
+
+def test_a_duplicate_in_one_batch_is_recognised(watch: Watch) -> None:
+    monitor = watch(settings())
+    monitor.run(*[prediction("a", 10)] * 5, prediction("b", 10))
+    monitor.run(*[label("a", 20)] * 3, side="labels")
+    assert monitor.counters() == {"consumed": 6, "counted": 2, "duplicate": 4}
+    assert monitor.counters(side="labels") == {"consumed": 3, "matched": 1, "duplicate": 2}
+
+
+def test_a_label_that_comes_twice_counts_once_and_the_first_is_the_truth(watch: Watch) -> None:
+    monitor = watch(settings())
+    monitor.run(label("a", 20, "1"), label("a", 25, "0"), side="labels")
+    monitor.run(prediction("a", 10, "1"))
+    monitor.run(label("a", 30, "0"), side="labels")
+    assert monitor.counters(side="labels") == {"consumed": 3, "waiting": 1, "duplicate": 2}
+    close_all(monitor)
+    assert performance(monitor) == [(0, 1, 1, 0, 1.0)]
+    assert monitor.said("results")[-1]["performance"]["accuracy"] == 1.0
+
+
+def test_a_label_without_a_prediction_waits_and_counts_nowhere(watch: Watch) -> None:
+    monitor = watch(settings())
+    monitor.run(prediction("a", 10))
+    monitor.run(label("nobody", 20), side="labels")
+    close_all(monitor)
+    assert monitor.counters(side="labels")["waiting"] == 1
+    assert performance(monitor) == [(0, 1, 0, 0, 0.0)]
+
+
+def test_pending_rows_expire_with_the_watermark_and_later_labels_with_them(watch: Watch) -> None:
+    """labels.max_delay = 2m, in generations of 30 s: a(10) and its generation leave when the watermark passes 150."""
+    monitor = watch(settings(labels={"max_delay": "2m"}))
+    monitor.run(prediction("a", 10), prediction("b", 400))
+    monitor.run(label("b", 400), side="labels")
+    assert monitor.store.expired() == (1, 0)
+    monitor.run(label("a", 20), side="labels")
+    assert monitor.counters(side="labels") == {"consumed": 2, "matched": 1, "expired": 1}
+
+
+def test_a_late_label_goes_to_the_late_topic_and_is_noted_where_time_stood(watch: Watch) -> None:
+    """
+    P  a(10)  ---- 60 | ------------- b(130)
+    L              60 |      b(130), then a(20): its window closed at W = 125: noted in [120, 180)
+    """
+    monitor = watch(settings())
+    monitor.run(prediction("a", 10), prediction("b", 130))
+    monitor.run(label("b", 130), label("a", 20), side="labels")
+    close_all(monitor)
+    assert performance(monitor) == [(0, 1, 0, 0, 0.0), (120, 1, 1, 1, 1.0)]
+    (late,) = monitor.said("late")
+    assert (late["subject"], late["origin"]["topic"], late["event"]) == ("performance", "driftstream.labels", label("a", 20))
+    assert monitor.counters(side="labels")["matched"] == 3
+    assert monitor.pipeline.take_tally().late == {(MODEL, "performance"): 1}
+
+
+def test_the_label_of_a_late_prediction_is_late(watch: Watch) -> None:
+    """
+    P  b(200), a(10): late
+    L               a(250)   the first event of its partition: late all the same, and noted where it stands
+    """
+    monitor = watch(settings())
+    monitor.run(prediction("b", 200), prediction("a", 10))
+    monitor.run(label("a", 250), side="labels")
+    assert [(late["subject"], late["watermark"]) for late in monitor.said("late")][1:] == [("performance", None)]
+    close_all(monitor)
+    assert performance(monitor) == [(180, 1, 0, 0, 0.0), (240, 0, 0, 1, None)]
+
+
+def test_a_late_label_that_waited_for_the_first_prediction_is_late(watch: Watch) -> None:
+    """
+    L  z(200), a(10): behind its watermark by more than its window
+    P                a(20): the first event of its partition
+    """
+    monitor = watch(settings())
+    monitor.run(label("z", 200), label("a", 10), side="labels")
+    monitor.run(prediction("a", 20))
+    close_all(monitor)
+    assert performance(monitor) == [(0, 1, 0, 1, 0.0)]
+    assert monitor.counters()["completed"] == 1
+
+
+def test_a_label_that_waited_is_as_late_as_it_was_when_it_came(watch: Watch) -> None:
+    """
+    L  a(50): on time, waits        ... and goes on to 500
+    P                    a(20)      the label has not become late by waiting
+    """
+    monitor = watch(settings())
+    monitor.run(label("a", 50), side="labels")
+    monitor.run(label("z", 500), side="labels")
+    monitor.run(prediction("a", 20))
+    close_all(monitor)
+    assert performance(monitor) == [(0, 1, 1, 0, 1.0)]
+
+
+def test_predictions_that_wake_behind_the_clock_of_performance_count_for_no_closed_window(watch: Watch) -> None:
+    """
+    P  a(10), idle from then on; the wall clock shows 100, so traffic stands at 70
+    L  a(20) ------------------------------------- z(400)   performance stands at 395
+    P  b(90): its traffic window is open, its performance window has closed; its label came first, and is late
+    """
+    monitor = watch(settings())
+    monitor.now_ms = at(70)
+    monitor.run(prediction("a", 10))
+    monitor.run(label("a", 20), label("b", 110), side="labels")
+    monitor.pipeline.units[UnitId("predictions", 0)].watermark.at_end = True
+    monitor.now_ms = at(100)
+    monitor.run(label("z", 400), side="labels")
+    assert (monitor.pipeline.clock.traffic, monitor.pipeline.clock.performance) == (at(70), at(395))
+    monitor.run(prediction("b", 90))
+    monitor.now_ms = at(1000)
+    monitor.run(prediction("c", 1000))
+    monitor.run(label("c", 1000), side="labels")
+    assert [window for window in monitor.windows() if window[0] == "traffic"] == [("traffic", 0, 0, True, 1), ("traffic", 60, 0, True, 1)]
+    assert performance(monitor) == [(0, 1, 1, 0, 1.0), (360, 0, 0, 1, None)]
+
+
+def test_with_lateness_performance_is_provisional_first(watch: Watch) -> None:
+    """
+    P  a(10) b(20) -- 60 | ------------ c(70)  ...  d(500)
+    L     a(30) ----- 60 | ------------ c(70)            W = 65: [0, 60) provisional, one label
+    L        b(40): within the lateness of 1m                 d(500): final, two labels
+    """
+    monitor = watch(settings(time={"allowed_lateness": "1m"}))
+    monitor.run(prediction("a", 10), prediction("b", 20, "1"), prediction("c", 70))
+    monitor.run(label("a", 30), label("c", 70), side="labels")
+    monitor.run(label("b", 40), side="labels")
+    monitor.run(prediction("d", 500))
+    monitor.run(label("d", 500), side="labels")
+    said = [w for w in monitor.windows() if w[0] == "performance" and w[1] == 0]
+    assert said == [("performance", 0, 0, False, 1), ("performance", 0, 1, True, 2)]
+    assert monitor.said("late") == []
+
+
+def test_labels_may_run_by_their_arrival(watch: Watch) -> None:
+    """A nightly feed: labels say when the truth was known, the windows go by when Kafka got them."""
+    monitor = watch(settings(labels={"clock": "arrival"}))
+    monitor.run(prediction("a", 10))
+    monitor.run(label("a", -5000), side="labels")  # every message of the tests' log arrives at second 0
+    monitor.quiet()
+    assert performance(monitor) == [(0, 1, 1, 0, 1.0)]
+
+
+def test_labels_of_a_model_without_labels_wait_for_nothing(watch: Watch) -> None:
+    models: dict[str, Any] = {MODEL: {"classes": ["0", "1"], "labels": False}, "other": {"classes": ["0", "1"]}}
+    monitor = watch(settings(models))
+    monitor.run(prediction("a", 10), prediction("b", 10) | {"model": "other"})
+    monitor.run(label("a", 20), label("b", 20), side="labels")
+    monitor.quiet()
+    assert monitor.counters(side="labels") == {"consumed": 2, "matched": 1, "waiting": 1}
+    assert [r["model"] for r in monitor.said("results") if r["subject"] == "performance"] == ["other"]
+
+
+def test_segments_of_performance_are_those_of_the_prediction(watch: Watch) -> None:
+    monitor = watch(settings({MODEL: {"classes": ["0", "1"], "segments": ["plan"]}}))
+    monitor.run(prediction("a", 10, "1", segments={"plan": "x"}), prediction("b", 10, "0", segments={"plan": "y"}))
+    monitor.run(label("a", 20, "1"), label("b", 20, "1"), side="labels")
+    monitor.quiet()
+    said = {r["segment"]: r["performance"]["accuracy"] for r in monitor.said("results") if r["subject"] == "performance"}
+    assert said == {None: 0.5, "plan=x": 1.0, "plan=y": 0.0}
+
+
+def test_classes_that_are_not_configured_are_other_and_never_right(watch: Watch) -> None:
+    monitor = watch(settings())
+    monitor.run(prediction("a", 10, "x"), prediction("b", 10, "0"), prediction("c", 10, 2.5))
+    monitor.run(label("a", 20, "x"), label("b", 20, "maybe"), label("c", 20, True), side="labels")
+    monitor.quiet()
+    (said,) = [r for r in monitor.said("results") if r["subject"] == "performance"]
+    assert said["performance"]["confusion"] == [[0, 0, 0], [0, 0, 1], [1, 0, 1]]
+    assert said["performance"]["accuracy"] == 0.0
+
+
+def test_a_label_that_cannot_be_read_is_a_dead_letter(watch: Watch) -> None:
+    monitor = watch(settings())
+    monitor.run(b"[]", label("a", 1) | {"label": None}, label("b", 1), side="labels")
+    assert [letter["reason"] for letter in monitor.said("dead_letter")] == ["wrong_type", "missing_field"]
+    assert monitor.counters(side="labels") == {"consumed": 3, "malformed": 2, "waiting": 1}
+
+
+def test_pending_predictions_of_a_model_that_left_the_configuration_count_nowhere(watch: Watch) -> None:
+    both = {MODEL: {"classes": ["0", "1"]}, "old": {"classes": ["0", "1"]}}
+    before = watch(settings(both))
+    before.run(prediction("a", 10) | {"model": "old"}, prediction("b", 10))
+    after = watch(settings({MODEL: both[MODEL]}), store=before.store)
+    after.logs = before.logs
+    after.run(label("a", 20), label("b", 20), side="labels")
+    after.quiet()
+    assert after.counters(side="labels") == {"consumed": 2, "matched": 2}
+    assert [r["model"] for r in after.said("results") if r["subject"] == "performance"] == [MODEL]
