@@ -28,6 +28,7 @@ CONSUME_TIMEOUT_S: Final = 0.1  # how long a batch waits to fill; part of the al
 HINT_EVERY_S: Final = 5.0  # between commits of offsets to Kafka, which nothing depends on
 LAG_EVERY_S: Final = 1.0
 METADATA_TIMEOUT_S: Final = 10.0
+REACH_S: Final = 5.0  # for the first answer of a broker, when a command starts
 # New objects between two runs of Python's cycle collector, for the whole process. At the default of 700 it runs 14 times in every batch of
 # 10 000 messages, all of them alive: a fifth of a worker's CPU. Nothing makes cycles at event rate, so what waits longer is little.
 COLLECT_EVERY: Final = 200_000
@@ -94,18 +95,26 @@ def count_partitions(kafka: KafkaSettings, *, labels: bool) -> Partitions:
 
 def _count(admin: AdminClient, topic: str) -> int:
     try:
-        found = admin.list_topics(topic, timeout=METADATA_TIMEOUT_S).topics[topic]
+        found = admin.list_topics(topic, timeout=REACH_S).topics[topic]
     except KafkaException as error:
-        raise KafkaUnavailableError(f"cannot reach Kafka: {error.args[0].str()}; check kafka.brokers") from None
+        raise _unreachable(error) from None
     if found.error is not None or not found.partitions:
         raise KafkaUnavailableError(f"no topic {topic!r}, expected it to exist; create it with `driftstream topics create`")
     return len(found.partitions)
+
+
+def _unreachable(error: KafkaException) -> KafkaUnavailableError:
+    return KafkaUnavailableError(f"cannot reach Kafka: {error.args[0].str()}; check kafka.brokers")
 
 
 def create_topics(kafka: KafkaSettings, *, partitions: int, replication: int) -> dict[str, str]:
     """Create the six topics; what became of each: "created" or "exists". Raises KafkaUnavailableError."""
     admin = AdminClient(client_options(kafka))
     names = [topic for _, topic in kafka.topics]
+    try:
+        admin.list_topics(timeout=REACH_S)  # without a broker, creating only times out
+    except KafkaException as error:
+        raise _unreachable(error) from None
     results: dict[str, Future[None]] = admin.create_topics(
         [NewTopic(name, num_partitions=partitions, replication_factor=replication) for name in names], request_timeout=METADATA_TIMEOUT_S
     )
