@@ -11,6 +11,7 @@ import orjson
 from confluent_kafka import Producer
 
 from stream.balance import Balance, read_balance
+from stream.embedded import free_port
 from stream.simulate import Faults, FraudScenario, Message
 from stream.store import Partitions, UnitId, UnitView
 from stream.store_redis import RedisStore
@@ -65,7 +66,7 @@ class FraudLoad:
                     "performance": {"accuracy": {"warning": 0.9, "critical": 0.85}},
                 }
             },
-            worker={"batch_size": 200, "checkpoint_every": "100ms"},
+            worker={"batch_size": 200, "checkpoint_every": "100ms", "web_port": free_port()},
         )
 
     def send(self, seconds: int, rate: int, *, labels_first: bool = False) -> None:
