@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, cast
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -29,6 +29,8 @@ HINT_EVERY_S: Final = 5.0  # between commits of offsets to Kafka, which nothing 
 LAG_EVERY_S: Final = 1.0
 METADATA_TIMEOUT_S: Final = 10.0
 REACH_S: Final = 5.0  # for the first answer of a broker, when a command starts
+RETRY_S: Final = 0.5  # between two looks whether the store answers again
+NOT_TAKEN: Final = -1  # the epoch of messages that no unit of this worker takes
 # New objects between two runs of Python's cycle collector, for the whole process. At the default of 700 it runs 14 times in every batch of
 # 10 000 messages, all of them alive: a fifth of a worker's CPU. Nothing makes cycles at event rate, so what waits longer is little.
 COLLECT_EVERY: Final = 200_000
@@ -60,8 +62,16 @@ class Owner(Protocol):
     def assign(self, units: Mapping[UnitId, tuple[int, int]], *, from_end: bool) -> dict[UnitId, tuple[int, int]]:
         """Take units over, given the first and the end offset of each in Kafka; the epoch and the offset to read from.
 
-        A unit without state begins at the end if `from_end`, else at the first message.
+        A unit without state begins at the end if `from_end`, else at the first message. Nothing is taken while the store does not answer.
         """
+        ...
+
+    def suspended(self) -> bool:
+        """Whether the store stopped answering; nothing is owned then."""
+        ...
+
+    def resumes(self) -> bool:
+        """Whether the store answers again; units may be assigned anew."""
         ...
 
     def revoke(self, units: Sequence[UnitId]) -> None:
@@ -156,6 +166,9 @@ class KafkaSource:
             if pending is not None:
                 pending.result()
                 pending = None
+            if self._owner.suspended():
+                self._sit_out()
+                continue
             if batch.messages or batch.ends:
                 pending = dispatch(batch)
             self._hint()
@@ -190,7 +203,7 @@ class KafkaSource:
         return Messages(
             topic=topic,
             unit=unit,
-            epoch=self._epochs.get(unit, -1),
+            epoch=self._epochs.get(unit, NOT_TAKEN),
             offsets=[message.offset() for message in messages],
             values=[message.value() for message in messages],
             timestamps=[message.timestamp()[1] for message in messages],
@@ -201,13 +214,27 @@ class KafkaSource:
     def _unit(self, at: TopicPartition) -> UnitId:
         return UnitId(self._sides[at.topic], at.partition)
 
+    def _sit_out(self) -> None:
+        """Keep the membership in the group, and read nothing, until the store answers; then begin again where it stands."""
+        self._consumer.pause(self._consumer.assignment())
+        while not self._stop.is_set() and not self._owner.resumes():
+            self._consumer.poll(RETRY_S)  # serves heartbeats and rebalances; what it may still return is read again later
+        held = self._consumer.assignment()
+        self._consumer.incremental_unassign(held)
+        if not self._stop.is_set():
+            self._on_assign(self._consumer, held)
+
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         ranges = {self._unit(p): consumer.get_watermark_offsets(p, timeout=METADATA_TIMEOUT_S) for p in partitions}
         taken = self._owner.assign(ranges, from_end=self._start == "latest")
         for p in partitions:
-            self._epochs[self._unit(p)], p.offset = taken[self._unit(p)]
-        log.info("assigned %s", ", ".join(f"{self._unit(p)}@{p.offset}" for p in partitions) or "nothing new")
+            self._epochs[self._unit(p)], p.offset = taken.get(self._unit(p), (NOT_TAKEN, OFFSET_END))
         consumer.incremental_assign(partitions)
+        if taken:
+            log.info("assigned %s", ", ".join(f"{self._unit(p)}@{p.offset}" for p in partitions))
+            consumer.resume(partitions)  # they stay paused over an assignment if they were before
+        else:
+            consumer.pause(partitions)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         log.info("revoked %s", ", ".join(str(self._unit(p)) for p in partitions))

@@ -39,6 +39,8 @@ DROP_ROWS = 10_000  # pending rows a script call counts and unlinks: a few ms, i
 READ_FIELDS = 1000  # aggregates a HMGET reads: a few MB
 
 StoreUnavailableError = redis.RedisError  # what every method raises when Redis does not answer, or refuses
+# Redis is away, loading, or a replica now: it may come back. Every other error is ours.
+UNREACHABLE = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError)
 
 
 class RedisStore:

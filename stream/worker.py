@@ -7,7 +7,8 @@ that touches the pipeline holds the lock; delivery does not, since Kafka may tak
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from sinks import Sink
@@ -17,6 +18,7 @@ from stream.kafka import Batch
 from stream.pipeline import Pipeline
 from stream.settings import Topics
 from stream.store import SUBJECTS, Store, UnitId
+from stream.store_redis import UNREACHABLE
 from stream.watermark import NO_TIME
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ class Worker:
     ) -> None:
         self._pipeline, self._store, self._sink, self._gauges, self._topics, self._clock = pipeline, store, sink, gauges, topics, clock
         self._lock = threading.Lock()
+        self._suspended = False
         self._durable: dict[UnitId, int] = {}
         self._ticked_s = -STALE_S
 
@@ -44,8 +47,8 @@ class Worker:
 
     def assign(self, units: Mapping[UnitId, tuple[int, int]], *, from_end: bool) -> dict[UnitId, tuple[int, int]]:
         """Take units over; see `kafka.Owner`."""
-        with self._lock:
-            taken = {}
+        taken: dict[UnitId, tuple[int, int]] = {}
+        with self._lock, self._store_may_fail():
             for unit_id, (first, end) in units.items():
                 unit = self._pipeline.assign(unit_id, self._clock())
                 if unit.next_offset is None:
@@ -63,10 +66,10 @@ class Worker:
                 assert unit.next_offset is not None
                 taken[unit_id] = (unit.epoch, unit.next_offset)
             self._gauges.set_units_owned(len(self._pipeline.units))
-            return taken
+        return {} if self._suspended else taken
 
     def revoke(self, units: Sequence[UnitId]) -> None:
-        with self._lock:
+        with self._lock, self._store_may_fail():
             self._pipeline.checkpoint(self._clock(), only=units)
             self._forget(units)
 
@@ -82,6 +85,32 @@ class Worker:
             self._gauges.forget_partition(self._topic(unit), unit.partition)
         self._gauges.set_units_owned(len(self._pipeline.units))
 
+    @contextmanager
+    def _store_may_fail(self) -> Iterator[None]:
+        """While the store does not answer, own nothing: what is durable is the state, and Kafka has the rest."""
+        try:
+            yield
+        except UNREACHABLE as error:
+            if not self._suspended:
+                log.error(
+                    "Redis does not answer (%s): nothing is read until it does, then everything goes on from the last checkpoint", error
+                )
+            self._suspended = True
+            self._forget(list(self._pipeline.units))
+
+    def suspended(self) -> bool:
+        return self._suspended
+
+    def resumes(self) -> bool:
+        try:
+            self._store.ping()
+        except UNREACHABLE:
+            return False
+        with self._lock:
+            log.info("Redis answers again")
+            self._suspended = False
+        return True
+
     def _topic(self, unit: UnitId) -> str:
         return self._topics.predictions if unit.side == "predictions" else self._topics.labels
 
@@ -96,7 +125,7 @@ class Worker:
 
     def process(self, batch: Batch) -> None:
         """Count a batch. An exception names the messages it was at."""
-        with self._lock:
+        with self._lock, self._store_may_fail():
             now_ms = self._clock()
             for messages in batch.messages:
                 try:
@@ -113,7 +142,9 @@ class Worker:
 
     def tick(self) -> None:
         """Checkpoint, let the clock follow, close windows."""
-        with self._lock:
+        if self._suspended:
+            return
+        with self._lock, self._store_may_fail():
             now_ms, started = self._clock(), time.perf_counter()
             lost = self._pipeline.checkpoint(now_ms)
             self._gauges.observe_checkpoint(time.perf_counter() - started)
@@ -170,8 +201,9 @@ class Worker:
             with self._lock:
                 self._pipeline.put_back(taken)
             return
-        for unit_id, messages in taken.items():
-            self._store.trim_outbox(unit_id, messages[-1][0])
+        with self._lock, self._store_may_fail():
+            for unit_id, messages in taken.items():
+                self._store.trim_outbox(unit_id, messages[-1][0])
 
     # for /ready
 
@@ -181,4 +213,4 @@ class Worker:
 
     def store_answers(self) -> bool:
         """Whether the store took everything a moment ago."""
-        return time.monotonic() - self._ticked_s < STALE_S
+        return not self._suspended and time.monotonic() - self._ticked_s < STALE_S
