@@ -194,9 +194,12 @@ def class_text(value: str | float) -> str:
 
 
 def _segment(model: Monitored, name: str, event: Event) -> str:
-    categorical = any(feature["name"] == name and feature["kind"] == "categorical" for feature in model.features)
-    value = (event.get("features" if categorical else "segments") or {}).get(name)
-    return f"{name}={'(none)' if value is None else str(value).lower() if isinstance(value, bool) else value}"
+    """The segment that an event counts for; a category of the wrong type is as good as none."""
+    feature = next((feature for feature in model.features if feature["name"] == name and feature["kind"] == "categorical"), None)
+    value = (event.get("segments" if feature is None else "features") or {}).get(name)
+    if value is None or (feature is not None and _place(feature, value)[1] == "invalid"):
+        return f"{name}=(none)"
+    return f"{name}={str(value).lower() if isinstance(value, bool) else value}"
 
 
 # features and scores
@@ -307,9 +310,20 @@ def key_of(result: Mapping[str, Any]) -> Key:
 
 
 def mismatches(
-    models: Sequence[Monitored], results: Iterable[Mapping[str, Any]], expected: Recomputed, *, most: int = 20, tolerance: float = 1e-9
+    models: Sequence[Monitored],
+    results: Iterable[Mapping[str, Any]],
+    expected: Recomputed,
+    *,
+    late_labels: bool = True,
+    most: int = 20,
+    tolerance: float = 1e-9,
 ) -> list[str]:
-    """What result messages (decoded JSON, in any order, repeated or not) say differently; final ones only. Empty when all agree."""
+    """What result messages (decoded JSON, in any order, repeated or not) say differently; final ones only. Empty when all agree.
+
+    Args:
+        late_labels: compare where late labels were noted. That is where time stood when the second of label and prediction was read, so
+            False unless every prediction was read before its label.
+    """
     by_name = {model.name: model for model in models}
     final: dict[Key, Mapping[str, Any]] = {}
     found: list[str] = []
@@ -319,12 +333,22 @@ def mismatches(
         same = final.setdefault(key_of(result), result)
         if same["result_id"] != result["result_id"]:
             found.append(f"{key_of(result)}: two final results, {same['result_id']} and {result['result_id']}")
-    found += [f"{key}: no result" for key in sorted(expected.windows.keys() - final.keys(), key=str)]
-    found += [f"{key}: a result, but nothing happened" for key in sorted(final.keys() - expected.windows.keys(), key=str)]
-    for key in sorted(final.keys() & expected.windows.keys(), key=str):
-        actual, wanted = final[key], described(by_name[key.model], key, expected.windows[key])
+    windows = expected.windows
+    if not late_labels:
+        final = {key: result for key, result in final.items() if not _only_late(key, result["counts"])}
+        windows = {key: w for key, w in windows.items() if not _only_late(key, {"predictions": w.predictions, "labels": len(w.pairs)})}
+    found += [f"{key}: no result" for key in sorted(windows.keys() - final.keys(), key=str)]
+    found += [f"{key}: a result, but nothing happened" for key in sorted(final.keys() - windows.keys(), key=str)]
+    for key in sorted(final.keys() & windows.keys(), key=str):
+        actual, wanted = final[key], described(by_name[key.model], key, windows[key])
+        if key.subject == "performance" and not late_labels:
+            del wanted["counts"]["late"]
         found += [f"{key}: {difference}" for difference in _differences("", wanted, actual, tolerance)]
     return found[:most]
+
+
+def _only_late(key: Key, counts: Mapping[str, int]) -> bool:
+    return key.subject == "performance" and not (counts["predictions"] or counts["labels"])
 
 
 def described(model: Monitored, key: Key, window: Window) -> dict[str, Any]:
