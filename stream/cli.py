@@ -119,7 +119,7 @@ def worker(config: Path, workers: int, port: int | None) -> None:
     """Consume, count, close windows, and publish results and alerts.
 
     Several processes, here or on other machines, share the work as one Kafka consumer group. Web pages: /metrics, /health, /ready;
-    process i listens on the port + i. A process that dies is started again and goes on from its last checkpoint.
+    process i listens on the port + i. With --workers 2 or more, a process that dies is started again; it goes on from its last checkpoint.
     """
     with _explained():
         settings = _settings(config)

@@ -73,6 +73,7 @@ class Pipeline:
         unit = self.units.get(messages.unit)
         if unit is None or unit.epoch != messages.epoch:
             return
+        assert unit.next_offset is None or messages.offsets[0] >= unit.next_offset  # else they would be counted twice
         if unit.watermark.idle:
             self._wake(unit, now_ms)
         unit.watermark.hear(now_ms)
