@@ -1,0 +1,140 @@
+"""Alerts of closing windows: they fire once, change severity, resolve, and have ids that a repetition repeats."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.builders import HOUR_MS, MODEL, Monitor, categorical, label, prediction, reference, settings
+
+Watch = Callable[..., Monitor]
+N = 40  # events a window
+OK, WARNING, CRITICAL = 0.5, 0.25, 0.0  # shares of category "a", which has half of the reference: psi of 0, 0.27 and 3.9
+DRIFT = {"minimum_sample": 10, "psi": {"warning": 0.1, "critical": 1.0}}
+
+
+def drifting(watch: Watch, *shares: float | None, **sections: Any) -> Monitor:
+    """A monitor that has seen a window with each of these shares of "a", then a minute of nothing; None: too few events to say."""
+    known = reference(categorical("x", ["a", "b"], [500, 500, 0]))
+    monitor = watch(
+        settings({MODEL: {"classes": ["0", "1"], "drift": DRIFT, "labels": False}}, **sections), {MODEL: known}, partitions=(1, 0)
+    )
+    for minute, share in enumerate(shares):
+        see(monitor, minute, share)
+    monitor.run(prediction("last", 60 * len(shares) + 5))
+    return monitor
+
+
+def see(monitor: Monitor, minute: int, share: float | None) -> None:
+    n, a = (3, 0) if share is None else (N, round(share * N))
+    events = [prediction(f"{minute}-{i}", 60 * minute + 50 * i / n, features={"x": "a" if i < a else "b"}) for i in range(n)]
+    monitor.now_ms += 60_000
+    monitor.run(*events)
+
+
+def transitions(monitor: Monitor) -> list[tuple[str, str, str]]:
+    """(status, severity, start of the window) of each alert, in order."""
+    return [(alert["status"], alert["severity"], alert["window"]["start"][14:19]) for alert in monitor.said("alerts")]
+
+
+def test_an_alert_fires_once_changes_its_severity_and_resolves(watch: Watch) -> None:
+    """
+    share of a    .5   .25  .25   0    0   .25   .5   .5
+    alert              warn      crit     warn   resolved
+    """
+    monitor = drifting(watch, OK, WARNING, WARNING, CRITICAL, CRITICAL, WARNING, OK, OK)
+    assert transitions(monitor) == [
+        ("firing", "warning", "15:00"),
+        ("firing", "critical", "17:00"),
+        ("firing", "warning", "19:00"),
+        ("resolved", "warning", "20:00"),
+    ]
+    said = monitor.said("alerts")
+    assert len({alert["alert_id"] for alert in said}) == 4
+    assert {alert["dedup_key"] for alert in said} == {"fraud|unversioned||data_drift|x|psi|1m"}
+    assert len({alert["first_fired_at"] for alert in said}) == 1
+
+
+def test_an_alert_says_what_moved(watch: Watch) -> None:
+    (alert,) = drifting(watch, OK, CRITICAL).said("alerts")
+    assert (alert["kind"], alert["feature"], alert["metric"], alert["threshold"]) == ("data_drift", "x", "psi", 1.0)
+    assert alert["evidence"]["n"] == N
+    assert alert["evidence"]["reference_n"] == 1000
+    assert {b["label"]: (b["reference"], b["current"]) for b in alert["evidence"]["top_bins"]} == {"a": (0.5, 0.0), "b": (0.5, 1.0)}
+    assert alert["summary"] == (
+        f"fraud unversioned: x drifted, psi {alert['value']:.3g} >= 1 in 1m to 2023-11-14T22:16:00.000Z; a: 50.0% -> 0.0%"
+    )
+
+
+def test_a_window_with_too_few_events_neither_fires_nor_resolves(watch: Watch) -> None:
+    monitor = drifting(watch, None, CRITICAL, None, CRITICAL, OK)
+    assert transitions(monitor) == [("firing", "critical", "15:00"), ("resolved", "critical", "18:00")]
+
+
+def test_a_rule_that_resolved_fires_again(watch: Watch) -> None:
+    monitor = drifting(watch, CRITICAL, OK, CRITICAL)
+    assert [status for status, *_ in transitions(monitor)] == ["firing", "resolved", "firing"]
+    first, _, second = monitor.said("alerts")
+    assert first["alert_id"] != second["alert_id"]
+    assert first["first_fired_at"] < second["first_fired_at"]
+
+
+def test_ids_do_not_depend_on_the_wall_clock_nor_on_how_many_windows_close_at_once(watch: Watch) -> None:
+    shares = (OK, WARNING, CRITICAL, OK)
+    slowly = drifting(watch, *shares)
+    at_once = watch(slowly.settings, {MODEL: slowly.models[MODEL].reference}, partitions=(1, 0))
+    at_once.now_ms += 7 * HOUR_MS
+    at_once.logs = slowly.logs
+    at_once.read()
+    at_once.tick()
+    assert [alert["alert_id"] for alert in at_once.said("alerts")] == [alert["alert_id"] for alert in slowly.said("alerts")]
+    assert [result["result_id"] for result in at_once.said("results")] == [result["result_id"] for result in slowly.said("results")]
+
+
+def test_the_state_of_an_alert_survives_a_restart(watch: Watch) -> None:
+    monitor = drifting(watch, WARNING)
+    monitor.start()
+    see(monitor, 2, WARNING)
+    see(monitor, 3, OK)
+    monitor.quiet()
+    assert [status for status, *_ in transitions(monitor)] == ["firing", "resolved"]
+
+
+def test_each_window_family_and_segment_has_a_rule_of_its_own(watch: Watch) -> None:
+    known = reference(categorical("x", ["a", "b"], [500, 500, 0]))
+    models = {MODEL: {"classes": ["0", "1"], "drift": DRIFT, "labels": False, "segments": ["plan"]}}
+    monitor = watch(settings(models, windows=[{"size": "1m"}, {"size": "2m", "slide": "1m"}]), {MODEL: known}, partitions=(1, 0))
+    monitor.run(*(prediction(str(i), i, features={"x": "a" if i % 2 else "b"}, segments={"plan": i % 2}) for i in range(40)))
+    monitor.quiet()
+    firing = {(alert["segment"], alert["window"]["name"]) for alert in monitor.said("alerts") if alert["status"] == "firing"}
+    assert firing == {(segment, window) for segment in ("plan=0", "plan=1") for window in ("1m", "2m/1m")}
+    assert all(alert["dedup_key"].split("|")[2] == alert["segment"] for alert in monitor.said("alerts"))
+
+
+def test_performance_below_its_threshold_alerts_with_baseline_and_confusion(watch: Watch) -> None:
+    known = reference(categorical("x", ["a"], [100, 0]), classes=("0", "1"), confusion=[[45, 5], [5, 45]])
+    models = {MODEL: {"classes": ["0", "1"], "performance": {"minimum_sample": 4, "accuracy": {"warning": 0.8, "critical": 0.5}}}}
+    monitor = watch(settings(models), {MODEL: known})
+    for minute, right in enumerate((4, 3, 1, 4)):
+        monitor.run(*(prediction(f"{minute}-{i}", 60 * minute + i, "1") for i in range(4)))
+        monitor.run(*(label(f"{minute}-{i}", 60 * minute + 10, "1" if i < right else "0") for i in range(4)), side="labels")
+    monitor.quiet()
+    said = [alert for alert in monitor.said("alerts") if alert["kind"] == "performance"]
+    assert [(alert["status"], alert["severity"], alert["value"]) for alert in said] == [
+        ("firing", "warning", 0.75),
+        ("firing", "critical", 0.25),
+        ("resolved", "critical", 1.0),
+    ]
+    assert said[0]["baseline"] == 0.9
+    assert "feature" not in said[0]
+    assert said[1]["evidence"] == {"n": 4, "classes": ["0", "1", "(other)"], "confusion": [[0, 3, 0], [0, 1, 0], [0, 0, 0]]}
+    assert "accuracy dropped, accuracy 0.25 < 0.5" in said[1]["summary"]
+    assert "accuracy is back" in said[2]["summary"]
+
+
+def test_a_model_without_thresholds_never_alerts(watch: Watch) -> None:
+    off = {"psi": {"warning": "off", "critical": "off"}, "minimum_sample": 1}
+    known = reference(categorical("x", ["a"], [500, 0]))
+    monitor = watch(settings({MODEL: {"classes": ["0", "1"], "drift": off}}), {MODEL: known})
+    monitor.run(*(prediction(str(i), i, features={"x": "b"}) for i in range(40)))
+    monitor.quiet()
+    assert monitor.said("alerts") == []
+    assert monitor.said("results")[0]["drift"]["x"]["psi"]["severity"] == "ok"
