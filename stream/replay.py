@@ -4,8 +4,10 @@ Each input file is one partition. The two are read side by side by event time, s
 on it.
 """
 
+import errno
 import gzip
 import os
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -46,7 +48,10 @@ class _Lines:
         self._lines = (line for line in plain if line.strip())
 
     def next_batch(self) -> Messages | None:
-        values: list[bytes | None] = [line.rstrip(b"\r\n") for line in islice(self._lines, BATCH)]
+        try:
+            values: list[bytes | None] = [line.rstrip(b"\r\n") for line in islice(self._lines, BATCH)]
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise OSError(errno.EIO, f"not a whole gzip file: {error}", str(self.path)) from error
         if not values:
             return None
         offsets = list(range(self.offset, self.offset + len(values)))
@@ -74,7 +79,8 @@ def replay(
     Raises:
         OSError: a file cannot be read or written.
     """
-    pipeline = Pipeline(settings, models, MemoryStore(settings.labels.max_delay_ms), Partitions(1, 1 if labels else 0))
+    store = MemoryStore(settings.labels.max_delay_ms)
+    pipeline = Pipeline(settings, models, store, Partitions(1, 1 if labels else 0))
     with ExitStack() as stack:
         inputs = [_Lines(predictions, UnitId("predictions", 0), stack)]
         if labels:
@@ -92,9 +98,10 @@ def replay(
                 done.alerts += len(firing.alerts)
                 observe(firing)
             pipeline.expire()
-            for messages in pipeline.take_outbox().values():
+            for unit, messages in pipeline.take_outbox().items():
                 for _, message in messages:
                     files[message.topic].write(message.value + b"\n")
+                store.trim_outbox(unit, messages[-1][0])
 
         reading = dict(zip(inputs, units, strict=True))
         while reading:
