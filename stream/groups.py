@@ -48,36 +48,49 @@ class Groups:
         """Index of each event's group, (n,); -1 where the model is not configured."""
         try:
             return np.fromiter(map(self._by_raw.__getitem__, keys), np.int64, len(keys))
-        except (KeyError, TypeError):
-            return np.array([self._of_event(key) for key in keys], np.int64)
+        except KeyError:
+            # Only text is kept as it came: 1, 1.0 and true are one key to Python, and the first to come would name the others.
+            return np.array([self._of_event(tuple(map(_keyed, key))) for key in keys], np.int64)
 
     def of_numbers(self, numbers: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
         """Index of the group that each stored number stands for, (n,); -1 where its model is no longer configured."""
         known, inverse = np.unique(numbers, return_inverse=True)
         missing = [number for number in known.tolist() if number not in self._by_number]
         for number, name in zip(missing, self._store.names("group", missing), strict=True):
-            parts = tuple(name.split("\n")) if name is not None else ()
-            self._by_number[number] = self._add(number, parts) if parts and parts[0] in self._models else -1
+            parts = None if name is None else self._configured(name)
+            self._by_number[number] = -1 if parts is None else self._add(number, parts)
         return np.array([self._by_number[number] for number in known.tolist()], np.int64)[inverse]
 
-    def _of_event(self, key: tuple[Any, ...]) -> int:
+    def _configured(self, name: str) -> tuple[str, ...] | None:
+        """The parts of a stored name with the segments that the model has now, OTHER for a new one; None without the model."""
+        model, version, *stored = name.split("\n")
+        if model not in self._models:
+            return None
+        prefixes = (f"{segment}=" for segment in self._models[model].settings.segments)
+        return (model, version, *(next((part for part in stored if part.startswith(prefix)), prefix + OTHER) for prefix in prefixes))
+
+    def _of_event(self, key: tuple[str | None, ...]) -> int:
         if (found := self._by_raw.get(key)) is not None:
             return found
-        if (model := self._models.get(key[0])) is None:
+        index = self._named(key)
+        if len(self._by_raw) >= _CACHE_MAX:
+            self._by_raw.clear()
+        self._by_raw[key] = index
+        return index
+
+    def _named(self, key: tuple[str | None, ...]) -> int:
+        if (model := self._models.get(str(key[0]))) is None:
             return -1
         values = dict(zip(self._columns, key[2:], strict=True))
         name, limit = model.settings.name, model.settings.segment_values_max
-        version = self._bounded(f"version:{name}", UNVERSIONED if key[1] is None else str(key[1]), model.settings.versions_max)
+        version = self._bounded(f"version:{name}", UNVERSIONED if key[1] is None else key[1], model.settings.versions_max)
         segments = [
-            f"{segment}={self._bounded(f'segment:{name}:{segment}', _text(values[model.segment_column(segment)]), limit)}"
+            f"{segment}={self._bounded(f'segment:{name}:{segment}', _shown(values[model.segment_column(segment)]), limit)}"
             for segment in model.settings.segments
         ]
         parts = (name, version, *segments)
         if (index := self._by_name.get(parts)) is None:
             index = self._add(self._store.intern("group", ["\n".join(parts)])[0], parts)
-        if len(self._by_raw) >= _CACHE_MAX:
-            self._by_raw.clear()
-        self._by_raw[key] = index
         return index
 
     def _add(self, number: int, parts: tuple[str, ...]) -> int:
@@ -94,7 +107,7 @@ class Groups:
             return value
         if kind in self._full or len(value) > _TEXT_MAX or not value.isprintable():
             return OTHER
-        if self._store.intern(kind, [value], limit) == [0]:
+        if not 0 < self._store.intern(kind, [value], limit)[0] <= limit:  # past it: refused now, or admitted under a higher limit
             self._full.add(kind)  # from now on no call is needed: all that are admitted are known
             admitted.update(name for name in self._store.names(kind, range(1, limit + 1)) if name is not None)
             return OTHER
@@ -102,8 +115,13 @@ class Groups:
         return value
 
 
-def _text(value: Any) -> str:
-    """A segment value as text: null and absent are "(none)", booleans as in JSON."""
-    if value is None:
-        return "(none)"
+def _keyed(value: Any) -> str | None:
+    """A value as text that no other value has the same key as; booleans as in JSON, None stays."""
+    if value is None or type(value) is str:
+        return value
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _shown(value: str | None) -> str:
+    """A segment's value; null and absent are "(none)"."""
+    return "(none)" if value is None else value
