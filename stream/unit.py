@@ -39,7 +39,7 @@ class Unit:
         self._models = models
         self._panes: dict[tuple[str, PaneGroup], Aggregate] = {}
         self._dirty: set[tuple[str, PaneGroup]] = set()
-        self._outbox: list[tuple[int, OutboundMessage]] = []
+        self._outbox: list[OutboundMessage] = []
         self._changed = False
         for model, groups in state.panes.items():
             for group, blob in groups.items():
@@ -78,8 +78,8 @@ class Unit:
         return numbered
 
     def enqueue(self, messages: Iterable[OutboundMessage]) -> None:
-        """Messages for the next checkpoint's outbox."""
-        self._outbox += self.send(messages)
+        """Messages for the next checkpoint's outbox, numbered then: what is written first must have the lower number."""
+        self._outbox += messages
 
     def raise_floors(self, clock: Clock) -> None:
         """What is behind the clock is late from now on: windows closed there while the partition was idle. No change if it was not."""
@@ -95,6 +95,7 @@ class Unit:
         for model, group in self._dirty:
             panes.setdefault(model, {})[group] = self._panes[model, group].encode()
         self._sequence += 1
+        outbox = self.send(self._outbox)
         step = Checkpoint(
             unit=self.id,
             epoch=self.epoch,
@@ -104,9 +105,9 @@ class Unit:
             floors_ms=dict(self.floors_ms),
             counters=dict(self.counters),
             panes=panes,
-            outbox=self._outbox,
+            outbox=outbox,
         )
-        self.undelivered += self._outbox
+        self.undelivered += outbox
         self._dirty, self._outbox, self._changed = set(), [], False
         return step
 
