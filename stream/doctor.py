@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 import redis
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -30,6 +30,9 @@ from stream.worker import wall_clock_ms
 TIMEOUT_S: Final = 5.0  # of each question: who takes longer is as good as down
 OLDEST_REDIS: Final = (6, 2)
 OUTBOX_MAX: Final = 1_000  # as in the rule DriftstreamOutboxGrowing
+# A broker that never had a group makes the place to keep them when it is first asked for one.
+_COORDINATOR_COMES: Final = (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR)
+POLL_S: Final = 0.2
 SETTLE_TRIES, SETTLE_S = 3, 1.0  # for a balance that is read between the checkpoints of two workers
 
 
@@ -87,25 +90,25 @@ def _references(settings: Settings) -> Iterator[Finding]:
 def _kafka(settings: Settings) -> tuple[list[Finding], _Group | None]:
     kafka = settings.kafka
     labels = any(settings.model(name).labels for name in settings.models)
+    admin = AdminClient({**client_options(kafka), "log_level": 0})  # what is wrong is said here
+    findings: list[Finding] = []
     try:
-        admin = AdminClient({**client_options(kafka), "log_level": 0})  # what is wrong is said here
         metadata = admin.list_topics(timeout=TIMEOUT_S)
-        findings = [Finding(True, "Kafka", f"{len(metadata.brokers)} broker(s) of cluster {metadata.cluster_id} at {kafka.brokers}")]
-        for name, topic in kafka.topics:
-            if name == "labels" and not labels:
-                continue
-            partitions = len(metadata.topics[topic].partitions) if topic in metadata.topics else 0
-            said = f"{partitions} partition(s)" if partitions else "does not exist; create it with `driftstream topics create`"
-            findings.append(Finding(partitions > 0, f"topic {topic}", said))
-        sides = {"predictions": kafka.topics.predictions, **({"labels": kafka.topics.labels} if labels else {})}
-        if not all(topic in metadata.topics for topic in sides.values()):
+        findings.append(Finding(True, "Kafka", f"{len(metadata.brokers)} broker(s) of cluster {metadata.cluster_id} at {kafka.brokers}"))
+        counts = {
+            name: len(metadata.topics[topic].partitions) if topic in metadata.topics else 0
+            for name, topic in kafka.topics
+            if labels or name != "labels"
+        }
+        for name, n in counts.items():
+            said = f"{n} partition(s)" if n else "does not exist; create it with `driftstream topics create`"
+            findings.append(Finding(n > 0, f"topic {getattr(kafka.topics, name)}", said))
+        if not counts["predictions"] or not counts.get("labels", 1):
             return findings, None
-        counts = {side: len(metadata.topics[topic].partitions) for side, topic in sides.items()}
         return findings, _group(admin, kafka, Partitions(counts["predictions"], counts.get("labels", 0)))
     except KafkaException as error:
-        return [
-            Finding(False, "Kafka", f"{error.args[0].str()} at {kafka.brokers}; check that it runs, kafka.brokers and kafka.options")
-        ], None
+        said = f"{error.args[0].str()} at {kafka.brokers}; check that it runs, kafka.brokers and kafka.options"
+        return [*findings, Finding(False, "Kafka", said)], None
 
 
 def _group(admin: AdminClient, kafka: KafkaSettings, partitions: Partitions) -> _Group:
@@ -113,6 +116,7 @@ def _group(admin: AdminClient, kafka: KafkaSettings, partitions: Partitions) -> 
         unit: TopicPartition(kafka.topics.predictions if unit.side == "predictions" else kafka.topics.labels, unit.partition)
         for unit in partitions.units()
     }
+    owned = _owned(admin, kafka.group)
     # A consumer that joins nothing: AdminClient.list_consumer_group_offsets crashes the process when the group does not exist (2.16).
     consumer = Consumer({**client_options(kafka), "group.id": kafka.group, "log_level": 0})
     try:
@@ -120,13 +124,23 @@ def _group(admin: AdminClient, kafka: KafkaSettings, partitions: Partitions) -> 
         held = {(at.topic, at.partition): at.offset for at in consumer.committed(list(places.values()), timeout=TIMEOUT_S)}
     finally:
         consumer.close()
-    try:
-        found = admin.describe_consumer_groups([kafka.group], request_timeout=TIMEOUT_S)[kafka.group].result()
-        owned = [len(member.assignment.topic_partitions) for member in found.members]
-    except KafkaException:  # there is no such group yet
-        owned = []
     committed = {unit: held[at.topic, at.partition] for unit, at in places.items() if held[at.topic, at.partition] >= 0}
     return _Group(partitions, ranges, committed, len(owned), sum(owned))
+
+
+def _owned(admin: AdminClient, group: str) -> list[int]:
+    """How many partitions each member of the group reads."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            found = admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group].result()
+            return [len(member.assignment.topic_partitions) for member in found.members]
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return []
+            if error.args[0].code() not in _COORDINATOR_COMES or time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_S)
 
 
 # Redis
