@@ -8,12 +8,13 @@ import gc
 import logging
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -183,18 +184,17 @@ class KafkaSource:
         """Leave the group; the units are revoked first."""
         self._consumer.close()
 
-    def _batch(self, messages: Sequence[Message]) -> Batch:
-        by_partition: dict[tuple[str, int], list[Any]] = {}
+    def _batch(self, messages: Sequence[Any]) -> Batch:
+        by_partition: defaultdict[tuple[str, int], list[Any]] = defaultdict(list)
         batch = Batch()
         for message in messages:
             error = message.error()
-            at = cast(tuple[str, int], (message.topic(), message.partition()))
             if error is None:
-                by_partition.setdefault(at, []).append(message)
+                by_partition[message.topic(), message.partition()].append(message)
             elif error.code() == KafkaError._PARTITION_EOF:
-                batch.ends.append(UnitId(self._sides[at[0]], at[1]))
+                batch.ends.append(UnitId(self._sides[message.topic()], message.partition()))
             elif not error.retriable():
-                raise KafkaUnavailableError(f"cannot consume {at[0]}/{at[1]}@{message.offset()}: {error.str()}")
+                raise KafkaUnavailableError(f"cannot consume {message.topic()}/{message.partition()}@{message.offset()}: {error.str()}")
         batch.messages = [self._messages(topic, partition, found) for (topic, partition), found in by_partition.items()]
         return batch
 
