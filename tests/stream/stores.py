@@ -66,7 +66,7 @@ class RedisBackend:
         """All keys of the namespace."""
         return sorted(self.redis.scan_iter(f"{self.namespace}:*", count=10_000))
 
-    def dump(self) -> dict[bytes, bytes]:
+    def dump(self) -> dict[bytes, bytes | None]:
         return {key: self.redis.dump(key) for key in self.all_keys()}
 
     def clear(self) -> None:
