@@ -207,7 +207,7 @@ class EventDecoder:
             times_ms=times,
             hashes=id_hashes(_texts(column["prediction_id"])),
             classes=self._classes.numbers(column["label"], len(index)),
-            values=np.array([x if _is(x, float) else np.nan for x in column["label"]], np.float64),
+            values=_numbers(column["label"]),
         )
         if fields.bad:
             kept = fields.kept()
@@ -289,6 +289,13 @@ def _inexact_times(values: Sequence[float] | Sequence[datetime]) -> Times:
         x = np.array(values, np.float64)
         us = np.rint(np.select([x < 1e11, x < 1e14, x < 1e17], [x * 1e6, np.floor(x) * 1e3, x], x / 1e3))
     return np.where(us >= 0, np.minimum(np.floor(us / 1e3), _LATEST_MS), -1).astype(np.int64)  # NaN, which a header can say, is -1
+
+
+def _numbers(values: Sequence[Any]) -> npt.NDArray[np.float64]:
+    """Each value as a double, NaN where it is not a number."""
+    if set(map(type, values)).isdisjoint((int, float)):  # classes are mostly texts
+        return np.full(len(values), np.nan)
+    return np.array([x if _is(x, float) else np.nan for x in values], np.float64)
 
 
 def _texts(ids: Sequence[str | int]) -> list[str]:
