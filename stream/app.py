@@ -73,9 +73,8 @@ def run_worker(settings: Settings, models: Mapping[str, Model], *, port: int) ->
     store.ping()
     partitions = count_partitions(settings.kafka, labels=labels)
     gauges = Gauges(dead_letter_reasons=REASONS)
-    pipeline = Pipeline(settings, models, store, partitions)
     sink = KafkaSink(client_options(settings.kafka))
-    worker = Worker(pipeline, store, sink, gauges, settings.kafka.topics)
+    worker = Worker(lambda: Pipeline(settings, models, store, partitions), store, sink, gauges, settings.kafka.topics)
     source = KafkaSource(settings.kafka, worker, batch_size=settings.worker.batch_size, labels=labels, headers=_reads_headers(settings))
     with tempfile.TemporaryDirectory(prefix="driftstream-") as folder:
         app = build_app(settings, worker, source, gauges, port=port, folder=folder)

@@ -12,6 +12,7 @@ import numpy as np
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.commands.core import Script
+from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
 from sinks import OutboundMessage
@@ -39,8 +40,8 @@ DROP_ROWS = 10_000  # pending rows a script call counts and unlinks: a few ms, i
 READ_FIELDS = 1000  # aggregates a HMGET reads: a few MB
 
 StoreUnavailableError = redis.RedisError  # what every method raises when Redis does not answer, or refuses
-# Redis is away, loading, or a replica now: it may come back. Every other error is ours.
-UNREACHABLE = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError)
+# Redis is away, loading, a replica now, or was restarted between loading a script and calling it. Every other error is ours.
+UNREACHABLE = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, NoScriptError)
 
 
 class RedisStore:

@@ -35,9 +35,17 @@ class Worker:
     """What the composition root drives."""
 
     def __init__(
-        self, pipeline: Pipeline, store: Store, sink: Sink, gauges: Gauges, topics: Topics, clock: Callable[[], int] = wall_clock_ms
+        self,
+        build: Callable[[], Pipeline],
+        store: Store,
+        sink: Sink,
+        gauges: Gauges,
+        topics: Topics,
+        clock: Callable[[], int] = wall_clock_ms,
     ) -> None:
-        self._pipeline, self._store, self._sink, self._gauges, self._topics, self._clock = pipeline, store, sink, gauges, topics, clock
+        """`build` makes the pipeline, and makes it anew after the store was away: one that came back older may number names anew."""
+        self._build, self._store, self._sink, self._gauges, self._topics, self._clock = build, store, sink, gauges, topics, clock
+        self._pipeline = build()
         self._lock = threading.Lock()
         self._suspended = False
         self._durable: dict[UnitId, int] = {}
@@ -102,13 +110,13 @@ class Worker:
         return self._suspended
 
     def resumes(self) -> bool:
-        try:
-            self._store.ping()
-        except UNREACHABLE:
-            return False
         with self._lock:
-            log.info("Redis answers again")
+            try:
+                self._pipeline = self._build()
+            except UNREACHABLE:
+                return False
             self._suspended = False
+        log.info("Redis answers again")
         return True
 
     def _topic(self, unit: UnitId) -> str:
