@@ -239,7 +239,7 @@ def test_two_workers_share_the_work_and_one_takes_over_when_the_other_dies(load:
 
 
 def test_worker_that_is_stopped_in_the_middle_leaves_the_rest_to_the_next(load: FraudLoad) -> None:
-    load.send(40, rate=400)
+    load.send(20, rate=400)
     load.close()
     sent = all_sent(load)
     with WorkerProcess(load.config) as worker:
