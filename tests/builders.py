@@ -1,6 +1,6 @@
 """What the tests of the pipeline are made of: settings, a small reference, events, and a monitor that runs without any service."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,7 @@ class Monitor:
         *,
         partitions: tuple[int, int] = (1, 1),
         store: MemoryStore | None = None,
+        owned: Collection[UnitId] | None = None,
     ) -> None:
         self.settings, self.partitions = configured, Partitions(*partitions)
         found = references or {}
@@ -151,13 +152,27 @@ class Monitor:
         self.now_ms = BASE_MS + 24 * HOUR_MS
         self.logs: dict[UnitId, list[bytes | None]] = {UnitId("predictions", p): [] for p in range(partitions[0])}
         self.logs |= {UnitId("labels", p): [] for p in range(partitions[1])}
+        self.owned = set(self.logs if owned is None else owned)
         self.firings: list[Firing] = []
         self.start()
 
     def start(self) -> None:
         """A new worker, which knows only what the store has; the old one is gone, with all that it had not written."""
         self.pipeline = Pipeline(self.settings, self.models, self.store, self.partitions)
-        self.read_to = {unit: self.pipeline.assign(unit, self.now_ms).next_offset or 0 for unit in self.logs}
+        self.read_to: dict[UnitId, int] = {}
+        for unit in sorted(self.owned):
+            self.take(unit)
+
+    def take(self, unit: UnitId) -> None:
+        """Own a partition, whoever had it before."""
+        self.owned.add(unit)
+        self.read_to[unit] = self.pipeline.assign(unit, self.now_ms).next_offset or 0
+
+    def lose(self, unit: UnitId) -> None:
+        """Somebody else owns the partition."""
+        self.pipeline.drop(unit)
+        self.owned.discard(unit)
+        self.read_to.pop(unit, None)
 
     def log(self, *events: Mapping[str, Any] | bytes | None, side: Side = "predictions", partition: int = 0) -> None:
         """Events that arrive in a partition; bytes and None as they are."""
@@ -177,9 +192,11 @@ class Monitor:
 
     def tick(self) -> list[Firing]:
         """Checkpoint, close windows, deliver; what fired."""
-        self.pipeline.checkpoint(self.now_ms)
-        firings, _ = self.pipeline.close(self.now_ms)
+        lost = self.pipeline.checkpoint(self.now_ms)
+        firings, lost_closing = self.pipeline.close(self.now_ms)
         self.firings += firings
+        for unit in {*lost, *lost_closing}:
+            self.lose(unit)
         self.pipeline.expire()
         self.deliver()
         self.check_balance()
@@ -212,7 +229,7 @@ class Monitor:
 
     def quiet(self, *units: UnitId) -> list[Firing]:
         """Nothing comes any more from these partitions (all by default), long enough that they count as idle."""
-        for unit in units or self.logs:
+        for unit in units or self.owned:
             self.pipeline.units[unit].watermark.at_end = True
         self.now_ms += self.settings.time.idle_after_ms
         return self.tick()

@@ -4,12 +4,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from stream.settings import Settings, load_settings
 from stream.settings_file import ConfigError
 from tests.builders import Monitor
 from tests.stream.stores import Backend, MemoryBackend, RedisBackend, in_redis
+
+hypothesis.settings.register_profile("driftstream", deadline=None)  # a busy machine is no failure
+hypothesis.settings.load_profile("driftstream")
 
 
 @pytest.fixture

@@ -162,7 +162,7 @@ LATENESS = st.sampled_from(["0s", "20s", "1m"])
 
 
 @given(traffics(), PORTIONS, LATENESS)
-@limits(max_examples=60, deadline=None)
+@limits(max_examples=60)
 def test_every_run_agrees_with_the_oracle(
     oracle_models: Callable[[Settings], list[Monitored]], traffic: Traffic, portions: list[tuple[UnitId, int, bool]], lateness: str
 ) -> None:
@@ -187,7 +187,7 @@ def test_every_run_agrees_with_the_oracle(
 
 
 @given(traffics(), LATENESS)
-@limits(max_examples=30, deadline=None)
+@limits(max_examples=30)
 def test_read_predictions_first_even_the_notes_of_late_labels_agree_with_the_oracle(
     oracle_models: Callable[[Settings], list[Monitored]], traffic: Traffic, lateness: str
 ) -> None:
@@ -200,7 +200,7 @@ def test_read_predictions_first_even_the_notes_of_late_labels_agree_with_the_ora
 
 
 @given(traffics(), PORTIONS)
-@limits(max_examples=40, deadline=None)
+@limits(max_examples=40)
 def test_batch_cuts_never_change_anything(traffic: Traffic, portions: list[tuple[UnitId, int, bool]]) -> None:
     whole, cut = start(configured(), traffic), start(configured(), traffic)
     for unit, n, tick in portions:
@@ -216,7 +216,7 @@ def test_batch_cuts_never_change_anything(traffic: Traffic, portions: list[tuple
 
 
 @given(traffics(most_disorder=5), st.randoms(use_true_random=False))
-@limits(max_examples=40, deadline=None)
+@limits(max_examples=40)
 def test_arrival_order_within_the_bound_never_changes_a_final_window(traffic: Traffic, random: Any) -> None:
     """Each event is moved by up to out_of_orderness: sorted by its time plus less than 5 s."""
 
@@ -233,6 +233,48 @@ def test_arrival_order_within_the_bound_never_changes_a_final_window(traffic: Tr
     assert other.said("late") == []
     assert results(other) == results(one)
     assert alerts(other) == alerts(one)
+
+
+# several workers
+
+
+HANDOVERS = st.lists(st.tuples(st.sampled_from(UNITS), st.integers(0, 1), st.integers(1, 20), st.booleans()), max_size=12)
+
+
+@given(traffics(), HANDOVERS)
+@limits(max_examples=25)
+def test_partitions_that_change_hands_change_no_result(traffic: Traffic, handovers: list[tuple[UnitId, int, int, bool]]) -> None:
+    """Two workers on one store. One takes a partition away from the other, which may not know, and reads on until a tick says no."""
+    alone = start(configured(), traffic)
+    finish(alone)
+    first = start(configured(), traffic)
+    second = Monitor(configured(), REFERENCES, partitions=(2, 2), store=first.store, owned=())
+    second.logs = first.logs
+    workers = (first, second)
+    for unit, taker, n, tick in handovers:
+        workers[taker].lose(unit)  # what it had not written, if it had the partition, is read again
+        workers[taker].take(unit)
+        for worker in workers:
+            if unit in worker.owned:
+                worker.read(unit.side, unit.partition, n)
+            if tick:
+                worker.tick()
+    for worker in workers:
+        worker.tick()
+    owner = dict.fromkeys(UNITS, first) | {unit: workers[taker] for unit, taker, *_ in handovers}
+    for unit, worker in owner.items():
+        (second if worker is first else first).lose(unit)  # a worker that had nothing to write has not been told
+    assert {unit for unit, worker in owner.items() if unit not in worker.owned} == set()
+    for _ in range(2):  # each worker's clock has to see what the other reported
+        for worker in workers:
+            for unit in worker.owned:
+                worker.read(unit.side, unit.partition)
+            worker.tick()
+    for worker in (*workers, *workers):
+        worker.quiet()
+    first.sink.deliver(second.sink.delivered)
+    assert without_late_labels(results(first)) == without_late_labels(results(alone))
+    assert alerts(first) == alerts(alone)
 
 
 # crashes
