@@ -79,8 +79,11 @@ def test_the_fast_path_accepts_what_the_slow_one_finds_nothing_wrong_with(docume
     except Exception:
         fast = None
     slow = slowly(value)
-    assert (fast is not None) == (slow is not None and not slow[1])
-    if fast is not None and slow is not None:
+    if document.get("features", {}) is not None:  # null for an object is missing, which only the slow path knows
+        assert (fast is not None) == (slow is not None and not slow[1])
+    if fast is not None:
+        assert slow is not None
+        assert slow[1] == []
         assert repr(fast) == repr(slow[0])  # repr tells 1, 1.0 and True apart
 
 
