@@ -35,6 +35,9 @@ NOT_TAKEN: Final = -1  # the epoch of messages that no unit of this worker takes
 # New objects between two runs of Python's cycle collector, for the whole process. At the default of 700 it runs 14 times in every batch of
 # 10 000 messages, all of them alive: a fifth of a worker's CPU. Nothing makes cycles at event rate, so what waits longer is little.
 COLLECT_EVERY: Final = 200_000
+# For so long nobody reads the partitions of a worker that was killed. librdkafka's 45 s are long for alerts within seconds; it heartbeats
+# in a thread of its own, so a busy worker stays a member. `kafka.options` may change it.
+_DEFAULTS: Final[dict[str, Any]] = {"session.timeout.ms": 10_000}
 # What exactly-once counting stands on; the rest bounds memory: 32 MB are some 80 000 events of 400 bytes.
 _OPTIONS: Final[dict[str, Any]] = {
     "enable.auto.commit": False,
@@ -154,7 +157,9 @@ class KafkaSource:
         self._epochs: dict[UnitId, int] = {}
         self._stop = threading.Event()
         self._hinted_s = self._lagged_s = time.monotonic()
-        self._consumer = Consumer({**client_options(kafka), "group.id": kafka.group, **_OPTIONS, "error_cb": self._on_error}, logger=log)
+        self._consumer = Consumer(
+            {**_DEFAULTS, **client_options(kafka), "group.id": kafka.group, **_OPTIONS, "error_cb": self._on_error}, logger=log
+        )
         self.connected = True
 
     def run(self, dispatch: Callable[[Batch], Future[None]]) -> None:
