@@ -61,9 +61,19 @@ def build_store(settings: Settings) -> RedisStore:
     return RedisStore(settings.redis.url.get_secret_value(), settings.redis.namespace, max_delay_ms=settings.labels.max_delay_ms)
 
 
-def _reads_headers(settings: Settings) -> bool:
-    sections = (settings.events.predictions, settings.events.labels)
-    return any(isinstance(source, Source) and source.kind == "header" for section in sections for _, source in section)
+def _mapped(settings: Settings) -> Iterator[tuple[str, Source]]:
+    """Every field that is mapped by itself, and where it stands."""
+    for side, section in (("predictions", settings.events.predictions), ("labels", settings.events.labels)):
+        for name, source in section:
+            if isinstance(source, Source):
+                yield f"events.{side}.{name}", source
+
+
+def reads_kafka(settings: Settings) -> str:
+    """The first key that takes something from Kafka beside the JSON, or an empty string."""
+    if settings.labels.clock == "arrival":
+        return "labels.clock"
+    return next((key for key, source in _mapped(settings) if source.kind in ("key", "header", "timestamp")), "")
 
 
 def run_worker(settings: Settings, models: Mapping[str, Model], *, port: int) -> int:
@@ -75,7 +85,13 @@ def run_worker(settings: Settings, models: Mapping[str, Model], *, port: int) ->
     gauges = Gauges(dead_letter_reasons=REASONS)
     sink = KafkaSink(client_options(settings.kafka))
     worker = Worker(lambda: Pipeline(settings, models, store, partitions), store, sink, gauges, settings.kafka.topics)
-    source = KafkaSource(settings.kafka, worker, batch_size=settings.worker.batch_size, labels=labels, headers=_reads_headers(settings))
+    source = KafkaSource(
+        settings.kafka,
+        worker,
+        batch_size=settings.worker.batch_size,
+        labels=labels,
+        headers=any(source.kind == "header" for _, source in _mapped(settings)),
+    )
     with tempfile.TemporaryDirectory(prefix="driftstream-") as folder:
         app = build_app(settings, worker, source, gauges, port=port, folder=folder)
         shell = faust.Worker(app, quiet=True, loglevel=logging.getLogger().level, override_logging=False, redirect_stdouts=False)

@@ -60,12 +60,13 @@ def _explained() -> Iterator[None]:
     """Turn the errors that a user can act on into a message and exit code 2."""
     from stream.kafka import KafkaUnavailableError
     from stream.reference import InvalidReferenceError
+    from stream.schema import FieldMappingError
     from stream.settings_file import ConfigError
     from stream.store_redis import StoreUnavailableError
 
     try:
         yield
-    except (ConfigError, InvalidReferenceError, KafkaUnavailableError) as error:
+    except (ConfigError, InvalidReferenceError, FieldMappingError, KafkaUnavailableError) as error:
         raise _unusable(str(error)) from None
     except StoreUnavailableError as error:
         raise _unusable(f"cannot reach Redis: {error}; check redis.url") from None
@@ -143,11 +144,16 @@ def validate(config: Path) -> None:
     """Check the configuration and the references it names, without connecting to anything."""
     with _explained():
         from stream.app import build_models
+        from stream.pipeline import Pipeline
         from stream.settings import settings_summary
+        from stream.store import Partitions
+        from stream.store_memory import MemoryStore
 
         settings = _settings(config)
-        for model in build_models(settings).values():
+        models = build_models(settings)
+        for model in models.values():
             _check_fit(config, model)
+        Pipeline(settings, models, MemoryStore(settings.labels.max_delay_ms), Partitions(1, 1))
         click.echo(settings_summary(settings))
         click.echo(f"{config} is valid")
 
@@ -319,11 +325,13 @@ def replay(config: Path, predictions: Path, labels: Path | None, out: Path) -> N
     Writes results.jsonl, alerts.jsonl, dead-letter.jsonl and late.jsonl.
     """
     with _explained():
-        from stream.app import build_models
+        from stream.app import build_models, reads_kafka
         from stream.replay import replay as run
         from stream.worker import wall_clock_ms
 
         settings = _settings(config)
+        if needs := reads_kafka(settings):
+            raise _unusable(f"{config}: {needs}: files have no Kafka keys, headers or timestamps, expected fields of the JSON for a replay")
         done = run(settings, build_models(settings), predictions, labels, out, now_ms=wall_clock_ms())
         read = done.predictions
         click.echo(

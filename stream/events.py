@@ -177,7 +177,7 @@ class EventDecoder:
         fields = _Fields(messages, index, records, self._settings.predictions)
         column = {name: fields.column(name, *kind) for name, kind in _PREDICTION.items()}
         times = fields.times(column["timestamp"], latest_ms)
-        groups = self.groups.of_events(list(zip(column["model"], column["version"], *records.columns(self._segment_names), strict=True)))
+        groups = self._groups_of(list(zip(column["model"], column["version"], *records.columns(self._segment_names), strict=True)), fields)
         fields.refuse(groups < 0, "unknown_model", lambda i: f"model={column['model'][i]!r}, expected one that is configured")
         decoded = Predictions(
             index=index,
@@ -193,6 +193,15 @@ class EventDecoder:
             columns = {name: getattr(decoded, name)[kept] for name in ("index", "times_ms", "hashes", "groups", "classes", "scores")}
             decoded = Predictions(**columns, records=records.subset(kept))
         return decoded, [*rejected, *fields.bad.values()]
+
+    def _groups_of(self, keys: list[tuple[Any, ...]], fields: _Fields) -> npt.NDArray[np.int64]:
+        """The group of each event; -1 for unusable ones, whose versions and segments must not use up the limits."""
+        if not fields.bad:
+            return self.groups.of_events(keys)
+        kept = fields.kept()
+        groups = np.full(len(keys), -1, np.int64)
+        groups[kept] = self.groups.of_events([keys[i] for i in kept.tolist()])
+        return groups
 
     def labels(self, messages: Messages, latest_ms: int, *, by_arrival: bool) -> tuple[Labels, list[Rejected]]:
         """The usable labels of a batch, and the rest. `by_arrival`: their clock is Kafka's timestamp, not their own."""

@@ -24,6 +24,10 @@ DETAIL_MAX: Final = 300  # characters of a rejection's detail
 _NUMBER_SHOWN: Final = 30  # digits of a number in it
 
 
+class FieldMappingError(ValueError):
+    """Two fields of an event are mapped to places that cannot both be there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """A message that cannot be counted: its index in the batch, and why."""
@@ -104,7 +108,7 @@ class Schema:
             rename[attribute] = key
             ends = [leaf for _, leaf in below if len(leaf.path) == depth + 1]
             if ends and len(ends) < len(below):
-                raise ValueError(
+                raise FieldMappingError(
                     f"cannot map event fields: {'.'.join((*at, key))!r} is read both as a value and as an object; map one of them"
                 )
             if not ends:
