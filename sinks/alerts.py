@@ -1,11 +1,14 @@
 """Delivers the outbox to Kafka with an idempotent producer. No outbox bookkeeping here: the caller trims what was delivered."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from sinks import OutboundMessage
+
+log = logging.getLogger(__name__)
 
 _TUNING: dict[str, Any] = {
     "linger.ms": 5,
@@ -26,7 +29,7 @@ class KafkaSink:
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         """Connect in the background; `options` are librdkafka's (`bootstrap.servers`, security, `message.timeout.ms`, ...)."""
-        self._producer = Producer({**_TUNING, **options, **_GUARANTEES})
+        self._producer = Producer({**_TUNING, **options, **_GUARANTEES}, logger=log)
 
     def deliver(self, messages: Sequence[OutboundMessage]) -> None:
         """Block until every message is acknowledged; call it in a thread. Waits at most `message.timeout.ms` (librdkafka: 300 s).

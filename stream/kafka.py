@@ -252,10 +252,10 @@ class KafkaSource:
         consumer.incremental_unassign(partitions)
 
     def _on_error(self, error: KafkaError) -> None:
-        """librdkafka reconnects by itself; what it says is for the log and `/ready`."""
+        """librdkafka reconnects by itself, and logs each broker that is away; that all are is for `/ready`."""
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self.connected = False
-        log.warning("Kafka: %s", error.str())
+            log.warning("Kafka: %s", error.str())
 
     def _hint(self) -> None:
         now = time.monotonic()
