@@ -38,7 +38,8 @@ PARTITIONS: Final = 4
 RATE: Final = 1_000  # predictions a second
 SEED: Final = 7
 STEP_MS: Final = 5_000  # a window ends so often
-TRAFFIC_MS: Final = 7 * STEP_MS  # of event time, from the window that is open at the start on
+WINDOWS: Final = (4, 6)  # of traffic, from the one that is open at the start on; fewer if the machine is so busy that starting took long
+TRAFFIC_UNTIL_S: Final = 43.0  # after the start; what comes then takes about 5 s, and the whole should end within a minute
 FOREVER_CYCLE_MS: Final = 60_000  # from steady traffic to steady traffic
 LABEL_DELAY_MS: Final = 2_000
 SETTLE_S: Final = 15.0  # for the last windows to close and the last events to be counted; on an idle machine 3 are enough
@@ -77,10 +78,11 @@ def run_demo(*, forever: bool) -> int:
         0 if alerts came and every event is accounted for, else 1; 128 + the signal's number if it was stopped before its end. With
         `forever` the end is when it is stopped by SIGINT.
     """
+    started_s = time.monotonic()
     console, board = Console(highlight=False), Board()
     try:
         with stop_signals() as stop, open_view(console, board) as view:
-            evidence = _perform(stop, board, view, forever=forever)
+            evidence = _perform(stop, board, view, None if forever else started_s)
     except DemoError as error:
         console.print(Text(f"demo: {error}", "red"), soft_wrap=True)
         return 1
@@ -98,8 +100,9 @@ def report(console: Console, view: View, evidence: Evidence) -> int:
         console.print(Text("\none of these alerts, as it stands on the alert topic:"))
         console.print(Text(json.format(json.encode(alert), indent=2).decode(), "dim"), soft_wrap=True)
     console.print()
-    for topic, sheet in (("predictions", evidence.balance.predictions), ("labels", evidence.balance.labels)):
-        console.print(Text(f"{topic}: {sheet}"), soft_wrap=True)
+    sent, balance = evidence.sent, evidence.balance
+    for topic, count, sheet in (("predictions", sent.predictions, balance.predictions), ("labels", sent.labels, balance.labels)):
+        console.print(Text(f"{topic}: {count.messages} published, {sheet}"), soft_wrap=True)
     problems = evidence.problems()
     for problem in problems:
         console.print(Text(f"demo: {problem}", "red"), soft_wrap=True)
@@ -107,37 +110,60 @@ def report(console: Console, view: View, evidence: Evidence) -> int:
     return 1 if problems else 0
 
 
-def _perform(stop: Stop, board: Board, view: View, *, forever: bool) -> Evidence | None:
-    """Start the parts, watch them until the scenario is over, and end them. None if it was stopped on the way."""
+def traffic_ms(elapsed_s: float) -> int:
+    """For how long there is time to publish, if it took so long to get ready.
+
+    >>> traffic_ms(4.0), traffic_ms(20.0), traffic_ms(60.0)
+    (30000, 20000, 20000)
+    """
+    fewest, most = WINDOWS
+    return min(max(int(TRAFFIC_UNTIL_S - elapsed_s) * 1000 // STEP_MS, fewest), most) * STEP_MS
+
+
+def _perform(stop: Stop, board: Board, view: View, started_s: float | None) -> Evidence | None:
+    """Start the parts, watch them until the scenario is over, and end them. None if it was stopped on the way.
+
+    The scenario goes on until it is stopped if `started_s` is None.
+    """
     with ExitStack() as running:
         folder = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="driftstream-demo-", ignore_cleanup_errors=True)))
         view.say("Starting a broker that speaks the Kafka protocol, and redis-server ...")
-        broker, redis = running.enter_context(MockBroker()), running.enter_context(RedisServer(_subfolder(folder, "redis")))
+        broker, redis = running.enter_context(MockBroker()), RedisServer(_subfolder(folder, "redis"))
+        _start(redis, running)
         settings = _configure(folder, broker.bootstrap, redis.url)
         for _, topic in settings.kafka.topics:
             broker.create_topic(topic, PARTITIONS)
         view.say("Training a fraud model, and building the reference from its training data ...")
         FraudScenario(0, seed=SEED).reference().save(folder / "fraud.json")
         view.say("Starting a worker ...")
-        worker = running.enter_context(WorkerProcess(_subfolder(folder, "worker"), folder / "driftstream.yaml", settings.worker.web_port))
+        worker = WorkerProcess(_subfolder(folder, "worker"), folder / "driftstream.yaml", settings.worker.web_port)
+        _start(worker, running)
         # The scenario begins with the window that is open now, so that the first window is as full as the others.
-        start_ms, length_ms = wall_clock_ms() // STEP_MS * STEP_MS, None if forever else TRAFFIC_MS
+        start_ms = wall_clock_ms() // STEP_MS * STEP_MS
+        length_ms = None if started_s is None else traffic_ms(time.monotonic() - started_s)
         cycle_ms = length_ms or FOREVER_CYCLE_MS
         scenario = FraudScenario(start_ms, seed=SEED, cycle_ms=cycle_ms, label_delay_ms=LABEL_DELAY_MS)
         reader = running.enter_context(Reader(settings, board, view))
-        publisher = running.enter_context(Publisher(scenario, settings, math.inf if forever else TRAFFIC_MS / 1000))
+        publisher = running.enter_context(Publisher(scenario, settings, length_ms))
         addresses = (f"Kafka {broker.bootstrap}", redis.url, f"{worker.url}/metrics")
         view.begin(Run(start_ms, length_ms, STEP_MS, lambda time_ms: scenario.phase_at(time_ms).name, addresses))
         watch = Watch(publisher, worker, reader, view)
         while not publisher.quiet:
             watch.look()
             if stop.signal is not None:
-                if not forever or stop.signal != signal.SIGINT:
+                if length_ms is not None or stop.signal != signal.SIGINT:
                     view.say("Stopping ...")
                     return None
                 publisher.quieten()
         view.say("The traffic has ended; the last windows close.")
         return _settle(watch, board, redis.url, settings)
+
+
+def _start(server: ServerProcess, running: ExitStack) -> None:
+    try:
+        running.enter_context(server)
+    except RuntimeError as error:  # it carries the end of the server's log
+        raise DemoError(str(error)) from error
 
 
 def _subfolder(folder: Path, name: str) -> Path:
@@ -164,8 +190,8 @@ def _settle(watch: "Watch", board: Board, redis: str, settings: Settings) -> Evi
         while True:
             watch.look()
             balance = read_balance(store, Partitions(PARTITIONS, PARTITIONS))
-            evidence = Evidence(watch.publisher.scenario.tally, balance, watch.scrape(), board)
-            if not evidence.problems() or time.monotonic() > deadline_s:
+            evidence = Evidence(watch.publisher.scenario.tally, balance, watch.exported, board)
+            if not evidence.discrepancies() or time.monotonic() > deadline_s:
                 break
     finally:
         store.close_connections()
@@ -190,18 +216,19 @@ class Watch:
         self.publisher.check()
         if time.monotonic() - self._scrapes[-1][0] >= SCRAPE_EVERY_S:
             with suppress(OSError):  # a worker that is busy answers the next time
-                self.scrape()
-        (before_s, before), (now_s, now) = self._scrapes[0], self._scrapes[-1]
-        rate = (now.consumed - before.consumed) / max(now_s - before_s, SCRAPE_EVERY_S)
-        self.view.update(Status(wall_clock_ms(), now, rate))
-
-    def scrape(self) -> Exported:
-        """What /metrics says now. Raises OSError if it does not answer."""
-        exported = Exported.parse(self.worker.metrics())
-        self._scrapes.append((time.monotonic(), exported))
+                self._scrapes.append((time.monotonic(), Exported.parse(self.worker.metrics())))
         while self._scrapes[-1][0] - self._scrapes[0][0] > RATE_OVER_S:
             self._scrapes.popleft()
-        return exported
+        self.view.update(Status(wall_clock_ms(), self.exported, self._events_per_s()))
+
+    @property
+    def exported(self) -> Exported:
+        """What /metrics said a moment ago."""
+        return self._scrapes[-1][1]
+
+    def _events_per_s(self) -> float:
+        (before_s, before), (now_s, now) = self._scrapes[0], self._scrapes[-1]
+        return (now.consumed - before.consumed) / max(now_s - before_s, SCRAPE_EVERY_S)
 
 
 class WorkerProcess(ServerProcess):
@@ -251,8 +278,8 @@ class WorkerProcess(ServerProcess):
 class Publisher:
     """The scenario on its way to Kafka, in a thread: traffic with its labels, then only the labels that are still due."""
 
-    def __init__(self, scenario: FraudScenario, settings: Settings, seconds: float) -> None:
-        self.scenario, self._seconds = scenario, seconds
+    def __init__(self, scenario: FraudScenario, settings: Settings, traffic_ms: int | None) -> None:
+        self.scenario, self._seconds = scenario, math.inf if traffic_ms is None else traffic_ms / 1000
         self._topics = Topics(settings.kafka.topics.predictions, settings.kafka.topics.labels)
         self._producer = confluent_kafka.Producer(_client(settings) | {"linger.ms": 10, "enable.idempotence": True})
         self._quiet, self._end = threading.Event(), threading.Event()

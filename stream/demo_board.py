@@ -147,13 +147,20 @@ class Evidence:
 
     def problems(self) -> list[str]:
         """What the demo did not prove, as sentences; none when all is well."""
-        found = [f"{what}: {value}, expected {expected}" for what, value, expected in self._equations() if value != expected]
-        for topic, sheet in (("predictions", self.balance.predictions), ("labels", self.balance.labels)):
-            if not sheet.adds_up:
-                found.append(f"the balance of the {topic} does not add up: {sheet}")
-        if self.board.closed == 0:
-            found.append("no window closed")
-        return found + [f"no alert of kind {kind} arrived" for kind in ("data_drift", "performance") if not self.board.fired[kind]]
+        kinds = [kind for kind in ("data_drift", "performance") if not self.board.fired[kind]]
+        return [
+            *self.discrepancies(),
+            *(["no window closed"] if self.board.closed == 0 else []),
+            *(f"no alert of kind {kind} arrived" for kind in kinds),
+        ]
+
+    def discrepancies(self) -> list[str]:
+        """Where the sides do not agree, or not yet."""
+        sheets = (("predictions", self.balance.predictions), ("labels", self.balance.labels))
+        return [
+            *(f"{what}: {value}, expected {expected}" for what, value, expected in self._equations() if value != expected),
+            *(f"the balance of the {topic} does not add up: {sheet}" for topic, sheet in sheets if not sheet.adds_up),
+        ]
 
     def _equations(self) -> Iterator[tuple[str, int, int]]:
         """What is compared, its value, and the value it must have."""

@@ -32,6 +32,7 @@ DRIFTING: Final = ("amount", "merchant_category", "distance_km")  # what the sce
 TITLE: Final = Text("driftstream demo", "bold")
 LABEL_WIDTH, CELL_WIDTH = 22, 8
 ALERTS_MIN: Final = 6  # lines of alerts that a second table leaves room for
+RECAP_ALERTS: Final = 30
 SETTLING_S: Final = 3  # what the last windows need after the traffic has ended, for the bar
 FRAME_S: Final = 0.25  # between two pictures: calm, and cheap over a slow connection
 LINE_S: Final = 5.0  # between two lines of progress
@@ -200,8 +201,9 @@ class LiveView:
         if self._run is None or self._status is None:
             return None
         width = self._live.console.width
-        blocks = [block(self._board, self._run, self._status, name, width, brief=False) for name in families(self._board)]
-        return Group(*(part for table in blocks for part in (table, "")), alerts_table(list(self._board.alerts.values())))
+        blocks = [block(self._board, self._run, self._status, name, width, brief=i > 0) for i, name in enumerate(families(self._board))]
+        alerts = list(self._board.alerts.values())[-RECAP_ALERTS:]
+        return Group(*(part for table in blocks for part in (table, "")), *([alerts_table(alerts)] if alerts else []))
 
     def _draw(self) -> None:
         self._drawn_s = time.monotonic()
@@ -318,7 +320,8 @@ def _alert_cells(alert: Alert) -> list[Text]:
     """What, how much, in which window, and why."""
     drift = alert.feature is not UNSET
     what = str(alert.feature) if drift else alert.metric
-    value = f"{alert.metric + ' ' if drift else ''}{alert.value:.3f} {'>=' if drift else '<'} {alert.threshold:g}"
+    relation = ">=" if drift == (alert.status == "firing") else "<"
+    value = f"{alert.metric + ' ' if drift else ''}{alert.value:.3f} {relation} {alert.threshold:g}"
     why = "" if alert.baseline is UNSET else f"baseline {alert.baseline:.3f}"
     if alert.evidence.top_bins is not UNSET and alert.evidence.top_bins:
         top = alert.evidence.top_bins[0]
