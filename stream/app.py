@@ -6,6 +6,7 @@ Kafka does not.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -22,7 +23,7 @@ from faust.web import Request, Response, View
 
 from sinks.alerts import KafkaSink
 from sinks.gauges import Gauges
-from stream.kafka import Batch, KafkaSource, client_options, count_partitions
+from stream.kafka import COLLECT_EVERY, Batch, KafkaSource, client_options, count_partitions
 from stream.model import Model
 from stream.pipeline import Pipeline
 from stream.reference import Reference
@@ -85,13 +86,17 @@ def run_worker(settings: Settings, models: Mapping[str, Model], *, port: int) ->
     gauges = Gauges(dead_letter_reasons=REASONS)
     sink = KafkaSink(client_options(settings.kafka))
     worker = Worker(lambda: Pipeline(settings, models, store, partitions), store, sink, gauges, settings.kafka.topics)
+    kinds = {source.kind for _, source in _mapped(settings)}
+    by_arrival = settings.labels.clock == "arrival"
     source = KafkaSource(
         settings.kafka,
         worker,
         batch_size=settings.worker.batch_size,
         labels=labels,
-        headers=any(source.kind == "header" for _, source in _mapped(settings)),
+        headers="header" in kinds,
+        timestamps=by_arrival or "timestamp" in kinds,
     )
+    gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
     with tempfile.TemporaryDirectory(prefix="driftstream-") as folder:
         app = build_app(settings, worker, source, gauges, port=port, folder=folder)
         shell = faust.Worker(app, quiet=True, loglevel=logging.getLogger().level, override_logging=False, redirect_stdouts=False)

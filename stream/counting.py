@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from stream.aggregates import Codes, Counts, Floats, grouped_counts, grouped_moments, zero_moments
+from stream.aggregates import Codes, Counts, Floats, distinct, grouped_counts, grouped_moments, zero_moments
 from stream.events import EventDecoder, Predictions
 from stream.groups import Groups
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, PREDICTIONS, ClassCodes, Model
@@ -89,7 +89,7 @@ class Counting:
 
     def panes(self, groups: Indices, times_ms: Times) -> tuple[Times, Times]:
         """Start and end of each event's pane."""
-        used, inverse = np.unique(groups, return_inverse=True)
+        used, inverse = distinct(groups)
         lengths = np.array([self._groups[index].model.settings.pane_ms for index in used.tolist()], np.int64)[inverse]
         starts = pane_starts(times_ms, lengths)
         return starts, starts + lengths
@@ -112,8 +112,8 @@ class Counting:
                 self._add(unit, model, "performance", events.groups[kept], timing.panes[kept], np.full((1, kept.size), PREDICTIONS))
             add(self.tally.late, (model.settings.name, "traffic"), int(late[where].sum()))
             add(self.tally.duplicates, model.settings.name, int(duplicate[where].sum()))
-        for index, n in zip(*np.unique(events.groups[counted], return_counts=True), strict=True):
-            group = self._groups[int(index)]
+        for index, n in enumerate(np.bincount(events.groups[counted]).tolist()):
+            group = self._groups[index]
             add(self.tally.predictions, (group.model.settings.name, group.version), int(n))
         for name, mask in (("duplicate", duplicate), ("late", late), ("counted", counted)):
             unit.counters[name] += int(mask.sum())
@@ -134,7 +134,7 @@ class Counting:
 
     def _by_model(self, groups: Indices) -> Iterator[tuple[Model, Indices]]:
         """Each model among the events, and where they are."""
-        used, inverse = np.unique(groups, return_inverse=True)
+        used, inverse = distinct(groups)
         models = [self._groups[index].model for index in used.tolist()]
         names = [model.settings.name for model in models]
         by_name = dict(zip(names, models, strict=True))
@@ -153,18 +153,18 @@ class Counting:
         if groups.size == 0:
             return
         layout = model.traffic if subject == "traffic" else model.outcomes
-        used, inverse = np.unique(groups, return_inverse=True)
-        starts, pane = np.unique(panes, return_inverse=True)
+        used, inverse = distinct(groups)
+        starts, pane = distinct(panes // model.settings.pane_ms)
         members = [self._groups[index] for index in used.tolist()]
         for position in range(1 + len(model.settings.segments)):
             keys = [(group.version, group.segments[position]) for group in members]
-            distinct = list(dict.fromkeys(keys))
-            place = {key: i for i, key in enumerate(distinct)}
+            named = list(dict.fromkeys(keys))
+            place = {key: i for i, key in enumerate(named)}
             target = np.array([place[key] for key in keys], np.int64)[inverse] * len(starts) + pane
-            n = len(distinct) * len(starts)
+            n = len(named) * len(starts)
             counts: Counts = grouped_counts(target, n, codes, layout.width)
             moments = grouped_moments(target, n, values) if values is not None else np.stack([zero_moments(layout.moments)] * n)
-            for slot in np.unique(target).tolist():
-                version, segment = distinct[slot // len(starts)]
-                group = PaneGroup(subject, int(starts[slot % len(starts)]), version, segment)
+            for slot in distinct(target)[0].tolist():
+                version, segment = named[slot // len(starts)]
+                group = PaneGroup(subject, int(starts[slot % len(starts)]) * model.settings.pane_ms, version, segment)
                 unit.aggregate(model.settings.name, group).add(counts[slot], moments[slot])

@@ -42,7 +42,7 @@ _LABEL: Final[dict[str, tuple[Any, bool]]] = {"prediction_id": (str | int, True)
 
 @dataclass(slots=True)
 class Messages:
-    """Consecutive messages of one topic-partition, consumed under its owner's `epoch`. `headers`: only if a field is mapped from them."""
+    """Consecutive messages of one topic-partition, consumed under its owner's `epoch`. `headers` and `timestamps`: only if mapped."""
 
     topic: str
     unit: UnitId

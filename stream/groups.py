@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from stream.aggregates import distinct
 from stream.model import OTHER, UNVERSIONED, Model
 from stream.store import NameStore
 
@@ -54,7 +55,7 @@ class Groups:
 
     def of_numbers(self, numbers: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
         """Index of the group that each stored number stands for, (n,); -1 where its model is no longer configured."""
-        known, inverse = np.unique(numbers, return_inverse=True)
+        known, inverse = distinct(numbers.astype(np.int64))
         missing = [number for number in known.tolist() if number not in self._by_number]
         for number, name in zip(missing, self._store.names("group", missing), strict=True):
             parts = None if name is None else self._configured(name)

@@ -4,7 +4,6 @@ Offsets come from the store; those committed to Kafka are a hint for lag tools. 
 rebalance is handled between two batches.
 """
 
-import gc
 import logging
 import threading
 import time
@@ -147,9 +146,10 @@ def create_topics(kafka: KafkaSettings, *, partitions: int, replication: int) ->
 class KafkaSource:
     """Consumes both topics and hands batches on, one at a time ahead of the one that is being counted."""
 
-    def __init__(self, kafka: KafkaSettings, owner: Owner, *, batch_size: int, labels: bool, headers: bool) -> None:
-        """`headers`: whether a field is mapped from Kafka's headers, which cost time to read."""
-        self._owner, self._batch_size, self._headers, self._start = owner, batch_size, headers, kafka.start
+    def __init__(self, kafka: KafkaSettings, owner: Owner, *, batch_size: int, labels: bool, headers: bool, timestamps: bool) -> None:
+        """`headers`, `timestamps`: whether anything is read from Kafka's own, which costs time at event rate."""
+        self._owner, self._batch_size, self._start = owner, batch_size, kafka.start
+        self._headers, self._timestamps = headers, timestamps
         self._topics: dict[Side, str] = {"predictions": kafka.topics.predictions}
         if labels:
             self._topics["labels"] = kafka.topics.labels
@@ -164,7 +164,6 @@ class KafkaSource:
 
     def run(self, dispatch: Callable[[Batch], Future[None]]) -> None:
         """Consume until `stop`; `dispatch` takes a batch, and its future is waited for before the next but one is consumed."""
-        gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
         self._consumer.subscribe(list(self._sides), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         pending: Future[None] | None = None
         while not self._stop.is_set():
@@ -211,7 +210,7 @@ class KafkaSource:
             epoch=self._epochs.get(unit, NOT_TAKEN),
             offsets=[message.offset() for message in messages],
             values=[message.value() for message in messages],
-            timestamps=[message.timestamp()[1] for message in messages],
+            timestamps=[message.timestamp()[1] for message in messages] if self._timestamps else [],
             keys=[message.key() for message in messages],
             headers=[dict(message.headers() or ()) for message in messages] if self._headers else [],
         )

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sinks import OutboundMessage
+from stream.aggregates import distinct
 from stream.closing import Closer, Firing
 from stream.counting import Counting, LabelOutcome, Outcomes, Tally, Timing, add
 from stream.events import EventDecoder, Messages, Predictions
@@ -106,7 +107,7 @@ class Pipeline:
         rows = np.zeros(events.index.size, PREDICTION)
         rows["source"] = sources(unit.id.partition, np.array(messages.offsets)[events.index])
         rows["time"], rows["cls"], rows["score"] = events.times_ms, events.classes, events.scores
-        used, inverse = np.unique(events.groups, return_inverse=True)
+        used, inverse = distinct(events.groups)
         groups = [self._decoder.groups[index] for index in used.tolist()]
         rows["group"] = np.array([group.number for group in groups], np.uint32)[inverse]
         batch = JoinBatch("predictions", events.hashes, timing.late, rows)

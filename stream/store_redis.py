@@ -5,7 +5,7 @@ The table of keys stands in `store.py`. Values are bytes; a pane's name and its 
 
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
-from typing import cast
+from typing import Any, cast
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -16,6 +16,7 @@ from redis.exceptions import NoScriptError
 from redis.retry import Retry
 
 from sinks import OutboundMessage
+from stream.aggregates import distinct
 from stream.join import BUCKETS, GENERATIONS, SHARDS, TRAIL, JoinBatch, Matches
 from stream.results import timestamp
 from stream.store import (
@@ -43,6 +44,8 @@ StoreUnavailableError = redis.RedisError  # what every method raises when Redis 
 # Redis is away, loading, a replica now, or was restarted between loading a script and calling it. Every other error is ours.
 UNREACHABLE = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, NoScriptError)
 
+Call = tuple[list[str], list[Any]]  # keys and arguments of one run of a script
+
 
 class RedisStore:
     """`Store` over one Redis. `max_delay_ms` sets the length of the join's generations."""
@@ -63,6 +66,20 @@ class RedisStore:
 
     def _script(self, name: str) -> Script:
         return self._redis.register_script(files("stream").joinpath(f"lua/{name}.lua").read_text())
+
+    def _run(self, name: str, calls: Sequence[Call]) -> list[Any]:
+        """What a script answers to each call, in one round trip; redis-py's own way asks first whether Redis knows the script."""
+        try:
+            return self._evaluate(self._scripts[name].sha, calls)
+        except NoScriptError:
+            self._redis.script_load(self._scripts[name].script)
+            return self._evaluate(self._scripts[name].sha, calls)  # all of it once more: every script may be repeated
+
+    def _evaluate(self, digest: str, calls: Sequence[Call]) -> list[Any]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for keys, args in calls:
+            pipeline.evalsha(digest, len(keys), *keys, *args)
+        return pipeline.execute()
 
     def _key(self, *parts: str) -> str:
         return ":".join((self._namespace, *parts))
@@ -101,7 +118,7 @@ class RedisStore:
         )
 
     def checkpoint(self, checkpoints: Sequence[Checkpoint]) -> list[UnitId]:
-        pipeline = self._redis.pipeline(transaction=False)
+        calls: list[Call] = []
         for step in checkpoints:
             fields = {f"count:{name}": str(value) for name, value in step.counters.items()}
             fields |= {"newest_ms": str(step.newest_ms)} | {f"floor:{subject}": str(ms) for subject, ms in step.floors_ms.items()}
@@ -110,17 +127,15 @@ class RedisStore:
             if step.outbox:
                 fields["outbox"] = str(step.outbox[-1][0])
             panes = [(quote(model), _field(group), blob) for model, groups in step.panes.items() for group, blob in groups.items()]
-            self._scripts["checkpoint"](
-                keys=[self._unit(step.unit, "unit"), self._unit(step.unit, "outbox")],
-                args=[
-                    *(step.epoch, step.sequence, self._unit(step.unit, "panes", ""), len(fields), len(panes)),
-                    *(x for field in fields.items() for x in field),
-                    *(x for pane in panes for x in pane),
-                    *_entries(step.outbox),
-                ],
-                client=pipeline,
-            )
-        return [step.unit for step, written in zip(checkpoints, pipeline.execute(), strict=True) if not written]
+            keys = [self._unit(step.unit, "unit"), self._unit(step.unit, "outbox")]
+            args = [
+                *(step.epoch, step.sequence, self._unit(step.unit, "panes", ""), len(fields), len(panes)),
+                *(x for field in fields.items() for x in field),
+                *(x for pane in panes for x in pane),
+                *_entries(step.outbox),
+            ]
+            calls.append((keys, args))
+        return [step.unit for step, written in zip(checkpoints, self._run("checkpoint", calls), strict=True) if not written]
 
     def trim_outbox(self, unit: UnitId, delivered: int) -> None:
         self._redis.xtrim(self._unit(unit, "outbox"), minid=f"{delivered + 1}-0", approximate=False)
@@ -140,22 +155,19 @@ class RedisStore:
     # join
 
     def match(self, batch: JoinBatch) -> Matches:
-        starts = batch.rows["time"] // self._generation_ms * self._generation_ms
-        shards, generations = batch.shards(), np.unique(starts)
-        packed = batch.packed(np.searchsorted(generations, starts))
-        names: list[str | int] = [x for start in generations.tolist() for x in (timestamp(start), start + self._generation_ms)]
+        generations, places = distinct(batch.rows["time"] // self._generation_ms)
+        starts = [generation * self._generation_ms for generation in generations.tolist()]
+        names = [x for start in starts for x in (timestamp(start), start + self._generation_ms)]
         side = "P" if batch.side == "predictions" else "L"
-        pipeline = self._redis.pipeline(transaction=False)
+        shards, packed = batch.shards(), batch.packed(places)
+        calls: list[Call] = []
         order = [np.flatnonzero(shards == shard) for shard in np.unique(shards)]
         for rows in order:
             tag = f"{{join/{shards[rows[0]]}}}"
-            self._scripts["match"](
-                keys=[self._key(tag, "generations")],
-                args=[side, self._key(tag, "pending", ""), packed[rows].tobytes(), self._generation_ms, TRAIL, *names],
-                client=pipeline,
-            )
+            args = [side, self._key(tag, "pending", ""), packed[rows].tobytes(), self._generation_ms, TRAIL, *names]
+            calls.append(([self._key(tag, "generations")], args))
         matches = Matches.none(batch)
-        for rows, (statuses, others) in zip(order, pipeline.execute(), strict=True):
+        for rows, (statuses, others) in zip(order, self._run("match", calls), strict=True):
             matches.fill(rows, statuses, others)
         return matches
 
@@ -228,7 +240,7 @@ class RedisStore:
         return [(group, blob) for (_, groups), blobs in found for group, blob in zip(groups, blobs, strict=True) if blob is not None]
 
     def close(self, closings: Sequence[Closing]) -> list[UnitId]:
-        pipeline = self._redis.pipeline(transaction=False)
+        calls: list[Call] = []
         for step in closings:
             fields: dict[str, str | bytes] = {f"{step.subject}:closed": str(step.closed_ms), f"{step.subject}:fired": str(step.fired_ms)}
             fields |= {f"alert:{key}": value for key, value in step.alerts.items() if value is not None}
@@ -236,19 +248,16 @@ class RedisStore:
             merged = [(_field(group), blob) for group, blob in step.merged.items()]
             expired = [_field(group) for group in step.expired]
             keys = (("unit",), ("closing", quote(step.model)), ("merged", quote(step.model)), ("outbox",))
-            self._scripts["close"](
-                keys=[self._unit(step.unit, *key) for key in keys],
-                args=[
-                    *(step.epoch, step.subject, step.sequence, len(fields), len(forgotten), len(merged), len(expired)),
-                    *(x for field in fields.items() for x in field),
-                    *forgotten,
-                    *(x for pane in merged for x in pane),
-                    *expired,
-                    *_entries(step.outbox),
-                ],
-                client=pipeline,
-            )
-        return [step.unit for step, written in zip(closings, pipeline.execute(), strict=True) if not written]
+            args = [
+                *(step.epoch, step.subject, step.sequence, len(fields), len(forgotten), len(merged), len(expired)),
+                *(x for field in fields.items() for x in field),
+                *forgotten,
+                *(x for pane in merged for x in pane),
+                *expired,
+                *_entries(step.outbox),
+            ]
+            calls.append(([self._unit(step.unit, *key) for key in keys], args))
+        return [step.unit for step, written in zip(closings, self._run("close", calls), strict=True) if not written]
 
     def discard_panes(self, model: str, merged: dict[UnitId, list[PaneGroup]]) -> None:
         pipeline = self._redis.pipeline(transaction=False)
