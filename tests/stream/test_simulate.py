@@ -1,5 +1,8 @@
 """The simulated scenario: what it sends is what it says it sends, and each phase does to the model what its name promises."""
 
+import os
+import signal
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,8 +19,26 @@ from msgspec import Meta
 from scipy import stats
 from sklearn.metrics import accuracy_score, recall_score, roc_auc_score  # type: ignore[import-untyped]
 
+from stream.app import build_models
+from stream.embedded import MockBroker
 from stream.fraud import NUMERIC
-from stream.simulate import Batch, Count, DeliveryError, Faults, FraudScenario, Message, Producer, Tally, Topics, publish
+from stream.reference import Reference
+from stream.replay import replay
+from stream.settings import KafkaSettings, load_settings
+from stream.simulate import (
+    Batch,
+    Count,
+    DeliveryError,
+    Faults,
+    FraudScenario,
+    Message,
+    Producer,
+    Tally,
+    Topics,
+    publish,
+    run_simulation,
+    write_reference,
+)
 
 START_MS = 1_767_225_600_000
 CLEAN = Faults(disordered=0, straggling=0, predictions_resent=0, labels_resent=0, malformed=0, unlabelled=0)
@@ -402,6 +423,21 @@ def test_endless_publishing_ends_when_sleep_raises_with_all_messages_flushed() -
     assert producer.queue == []
 
 
+def test_endless_publishing_ends_when_sleep_says_so_with_all_messages_flushed() -> None:
+    producer, clock, scenario = FakeProducer(), FakeClock(), FraudScenario(START_MS)
+    naps = iter(range(30))
+
+    def sleep(seconds: float) -> bool:
+        clock.sleep(seconds)
+        return next(naps, None) is None
+
+    tally = publish(scenario, producer, TOPICS, rate=500, clock=clock, sleep=sleep)
+    assert tally == scenario.tally
+    assert scenario.now_ms == START_MS + 3_000
+    assert len(producer.sent) == tally.predictions.messages + tally.labels.messages
+    assert producer.queue == []
+
+
 @pytest.mark.parametrize(
     ("producer", "reason"),
     [(FakeProducer(refused=("predictions",)), "unknown topic"), (FakeProducer(stuck=True), "unconfirmed=[1-9]")],
@@ -430,3 +466,74 @@ def test_broker_receives_what_the_tally_says() -> None:
         consumer.close()
         assert len(keys) == count.messages
         assert len(set(keys)) == count.distinct
+
+
+# what `driftstream simulate` does
+
+
+@pytest.fixture
+def kafka_settings() -> Iterator[KafkaSettings]:
+    """A broker for one test, with the topics of the shipped configuration."""
+    with MockBroker() as broker:
+        settings = KafkaSettings(brokers=broker.bootstrap)
+        for topic in (settings.topics.predictions, settings.topics.labels):
+            broker.create_topic(topic, 3)
+        yield settings
+
+
+def messages_in(kafka: KafkaSettings, topic: str) -> int:
+    consumer = Consumer({"bootstrap.servers": kafka.brokers, "group.id": "test", "enable.partition.eof": True})
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in range(3)])
+    ends = found = 0
+    while ends < 3:
+        for message in consumer.consume(10_000, timeout=1):
+            ends, found = (ends, found + 1) if message.error() is None else (ends + 1, found)
+    consumer.close()
+    return found
+
+
+def test_simulation_publishes_what_it_says_for_as_long_as_it_should(kafka_settings: KafkaSettings) -> None:
+    tally = run_simulation(kafka_settings, rate=500, seconds=1.5, cycle_ms=60_000, label_delay_ms=100, seed=7)
+    assert tally.predictions.distinct == 750
+    assert tally.labels.distinct > 0
+    assert messages_in(kafka_settings, kafka_settings.topics.predictions) == tally.predictions.messages
+    assert messages_in(kafka_settings, kafka_settings.topics.labels) == tally.labels.messages
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_endless_simulation_that_is_asked_to_stop_has_delivered_all_that_it_counted(
+    kafka_settings: KafkaSettings, number: signal.Signals
+) -> None:
+    ask = threading.Timer(1.0, os.kill, (os.getpid(), number))
+    ask.start()
+    tally = run_simulation(kafka_settings, rate=500, seconds=None, cycle_ms=60_000, label_delay_ms=100, seed=7)
+    ask.join()
+    assert messages_in(kafka_settings, kafka_settings.topics.predictions) == tally.predictions.messages > 0
+    assert messages_in(kafka_settings, kafka_settings.topics.labels) == tally.labels.messages
+
+
+def test_reference_of_the_simulation_depends_on_the_seed_alone(tmp_path: Path) -> None:
+    paths = [tmp_path / "new folder" / name for name in ("one.json", "two.json", "three.json")]
+    ids = [write_reference(path, seed=seed) for path, seed in zip(paths, (7, 7, 8), strict=True)]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert ids[0] == ids[1] != ids[2]
+    assert [Reference.load(path).reference_id for path in paths] == ids
+
+
+def test_shipped_configuration_understands_the_simulation(tmp_path: Path) -> None:
+    """Everything but what is sent broken on purpose is counted, in every segment, and steady traffic raises no alert."""
+    write_reference(tmp_path / "fraud.json", seed=7)
+    settings = load_settings(Path("config/driftstream.yaml"), {"DRIFTSTREAM_REFERENCES": str(tmp_path)})
+    scenario = FraudScenario(START_MS, cycle_ms=3_600_000)
+    batch = run(scenario, 65, 200, tick_ms=1000)
+    predictions, labels = tmp_path / "predictions.jsonl", tmp_path / "labels.jsonl"
+    for path, messages in zip((predictions, labels), batch, strict=True):
+        path.write_bytes(b"".join(message.value + b"\n" for message in messages))
+    done = replay(settings, build_models(settings), predictions, labels, tmp_path / "out", now_ms=scenario.now_ms)
+    sent = scenario.tally
+    assert done.predictions["counted"] + done.predictions["late"] == sent.predictions.distinct
+    assert done.predictions["duplicate"] == sent.predictions.duplicates
+    assert done.labels["matched"] + done.predictions["completed"] == sent.labels.distinct
+    results = [orjson.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_bytes().splitlines()]
+    assert {result["segment"] for result in results} == {None, "country=DE", "country=FR", "country=US"}
+    assert done.alerts == 0
