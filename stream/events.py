@@ -47,11 +47,17 @@ class Messages:
     topic: str
     unit: UnitId
     epoch: int
-    offsets: list[int]
+    offsets: Sequence[int]
     values: list[bytes | None]
     timestamps: list[int]
-    keys: list[bytes | None]
+    keys: Sequence[bytes | None]
     headers: list[Mapping[str, bytes | None]] = field(default_factory=list)
+
+    def offsets_at(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The offsets of these messages."""
+        if isinstance(self.offsets, range):
+            return index + self.offsets.start
+        return np.array(self.offsets, np.int64)[index]
 
 
 @dataclass(slots=True)

@@ -143,6 +143,27 @@ def create_topics(kafka: KafkaSettings, *, partitions: int, replication: int) ->
     return done
 
 
+class _Keys(Sequence[bytes | None]):
+    """The keys of messages, read when they are asked for: of a rejected or a late event, or by a field that is mapped from them."""
+
+    def __init__(self, messages: list[Any]) -> None:
+        self._messages = messages
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._messages[index].key()
+
+
+def _offsets(messages: list[Any]) -> Sequence[int]:
+    """The offset of each message: a range, unless some are missing, as after compaction or in a transaction."""
+    first, last = messages[0].offset(), messages[-1].offset()
+    if last - first + 1 == len(messages):
+        return range(first, last + 1)
+    return [message.offset() for message in messages]
+
+
 class KafkaSource:
     """Consumes both topics and hands batches on, one at a time ahead of the one that is being counted."""
 
@@ -208,10 +229,10 @@ class KafkaSource:
             topic=topic,
             unit=unit,
             epoch=self._epochs.get(unit, NOT_TAKEN),
-            offsets=[message.offset() for message in messages],
+            offsets=_offsets(messages),
             values=[message.value() for message in messages],
             timestamps=[message.timestamp()[1] for message in messages] if self._timestamps else [],
-            keys=[message.key() for message in messages],
+            keys=_Keys(messages),
             headers=[dict(message.headers() or ()) for message in messages] if self._headers else [],
         )
 

@@ -105,7 +105,7 @@ class Pipeline:
     def _join_predictions(self, unit: Unit, messages: Messages, events: Predictions, timing: Timing) -> Matches:
         """Join the predictions of models that have labels; the others count as stored."""
         rows = np.zeros(events.index.size, PREDICTION)
-        rows["source"] = sources(unit.id.partition, np.array(messages.offsets)[events.index])
+        rows["source"] = sources(unit.id.partition, messages.offsets_at(events.index))
         rows["time"], rows["cls"], rows["score"] = events.times_ms, events.classes, events.scores
         used, inverse = distinct(events.groups)
         groups = [self._decoder.groups[index] for index in used.tolist()]
@@ -141,7 +141,7 @@ class Pipeline:
             return
         watermark = unit.watermark.advance(events.times_ms)
         rows = np.zeros(events.index.size, LABEL)
-        rows["source"] = sources(unit.id.partition, np.array(messages.offsets)[events.index])
+        rows["source"] = sources(unit.id.partition, messages.offsets_at(events.index))
         rows["time"], rows["cls"], rows["value"] = events.times_ms, events.classes, events.values
         behind = np.maximum(watermark, unit.floors_ms["performance"]) - events.times_ms
         rows["behind"] = np.clip(behind, 0, np.iinfo(np.uint32).max)

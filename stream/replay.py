@@ -54,7 +54,7 @@ class _Lines:
             raise OSError(errno.EIO, f"not a whole gzip file: {error}", str(self.path)) from error
         if not values:
             return None
-        offsets = list(range(self.offset, self.offset + len(values)))
+        offsets = range(self.offset, self.offset + len(values))
         self.offset += len(values)
         nothing = [None] * len(values)
         return Messages(self.path.name, self.unit, 1, offsets, values, [0] * len(values), list(nothing), [{}] * len(values))
