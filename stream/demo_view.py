@@ -312,7 +312,8 @@ def _title(run: Run, status: Status) -> RenderableType:
         grid.add_row(TITLE, rate, "", Text(f"{seconds:,.0f} s, ends by Ctrl-C"))
     else:
         total = run.length_ms / 1000 + SETTLING_S
-        grid.add_row(TITLE, rate, ProgressBar(total, min(seconds, total)), Text(f"{min(seconds, total):.0f} of {total:.0f} s"))
+        bar = ProgressBar(total, min(seconds, total), complete_style="cyan", finished_style="cyan")
+        grid.add_row(TITLE, rate, bar, Text(f"{min(seconds, total):.0f} of {total:.0f} s"))
     return grid
 
 
