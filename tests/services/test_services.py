@@ -107,6 +107,43 @@ def test_server_that_ends_at_once_is_reported_with_the_end_of_its_log() -> None:
         pass
 
 
+class SignalledServer(ServerProcess):
+    """Ready once it handles SIGTERM, in its own way."""
+
+    def __init__(self, handler: str) -> None:
+        super().__init__()
+        self._handler = handler
+
+    def command(self) -> list[str]:
+        code = "import signal, sys, time; signal.signal(signal.SIGTERM, {}); print('ready', flush=True); time.sleep(60)"
+        return [sys.executable, "-S", "-c", code.format(self._handler)]
+
+    def is_ready(self) -> bool:
+        return "ready" in (self.folder / "server.log").read_text()
+
+
+def test_server_tells_how_it_ended() -> None:
+    with SignalledServer("lambda *_: sys.exit(3)") as server:
+        assert server.exit_code() is None
+        assert server.stop() == 3
+        assert server.stop() is None
+
+
+def test_server_that_does_not_stop_is_killed_even_if_the_waiting_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    with SignalledServer("signal.SIG_IGN") as server:
+        process = server._process
+        assert process is not None
+
+        def interrupted(_: float) -> int:
+            monkeypatch.undo()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(process, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            server.stop()
+        assert process.returncode == -9
+
+
 @pytest.mark.parametrize(("ci", "outcome"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)])
 def test_missing_service_skips_a_test_but_fails_it_in_ci(ci: str, outcome: type[BaseException], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CI", ci)
