@@ -35,7 +35,7 @@ class _JsonLines(logging.Formatter):
     """One JSON object a line: time, level, logger, message, and the error if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        entry = {"level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        entry = {"level": record.levelname.lower(), "process": record.process, "logger": record.name, "message": record.getMessage()}
         if record.exc_info:
             entry["error"] = self.formatException(record.exc_info)
         return json.dumps({"time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"), **entry})

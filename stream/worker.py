@@ -73,6 +73,7 @@ class Worker:
                     unit.advance_to(first)
                 assert unit.next_offset is not None
                 taken[unit_id] = (unit.epoch, unit.next_offset)
+                self._gauges.set_consumer_lag(self._topic(unit_id), unit_id.partition, end - unit.next_offset)
             self._gauges.set_units_owned(len(self._pipeline.units))
         return {} if self._suspended else taken
 
