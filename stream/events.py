@@ -314,12 +314,14 @@ def _numbers(values: Sequence[Any]) -> npt.NDArray[np.float64]:
 
 
 def _texts(ids: Sequence[str | int]) -> list[str]:
-    return [x if type(x) is str else str(x) for x in ids]
+    return list(ids) if set(map(type, ids)) <= {str} else list(map(str, ids))  # type: ignore[arg-type]
 
 
 def _scores(scores: Sequence[Any], predictions: Sequence[Any]) -> npt.NDArray[np.float64]:
     """The score of each event, NaN without one; of a score per class, that of the predicted class."""
-    return np.array([_score(s, p) if type(s) is dict else s for s, p in zip(scores, predictions, strict=True)], np.float64)
+    if dict in set(map(type, scores)):
+        scores = [_score(s, p) if type(s) is dict else s for s, p in zip(scores, predictions, strict=True)]
+    return np.array(scores, np.float64)
 
 
 def _score(by_class: Mapping[str, float], predicted: Any) -> float:

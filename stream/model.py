@@ -115,11 +115,18 @@ class Model:
         return codes, values
 
 
+class _Numbers(dict[Any, int]):
+    """Number by class; 0 for every other value."""
+
+    def __missing__(self, value: Any) -> int:
+        return 0
+
+
 class ClassCodes:
     """Classes as small numbers: those of pending rows, shared by all models, and each model's own codes for its confusion matrix."""
 
     def __init__(self, models: Iterable[Model], numbers: Mapping[str, int]) -> None:
-        self._numbers: dict[Any, int] = {}
+        self._numbers = _Numbers()
         for text, number in numbers.items():
             self._numbers[text] = number
             if text in ("true", "false"):
@@ -130,7 +137,7 @@ class ClassCodes:
 
     def numbers(self, values: Iterable[Any], n: int) -> npt.NDArray[np.uint16]:
         """The stored number of each class, (n,); 0 if no model has it. A class may come as text, whole number or boolean."""
-        return np.fromiter((self._numbers.get(value, 0) for value in values), np.uint16, n)
+        return np.fromiter(map(self._numbers.__getitem__, values), np.uint16, n)
 
     def codes(self, model: Model, numbers: npt.NDArray[np.uint16]) -> Codes:
         """The model's own codes, (n,); the number of its classes for every other class."""
