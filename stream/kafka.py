@@ -31,7 +31,7 @@ METADATA_TIMEOUT_S: Final = 10.0
 REACH_S: Final = 5.0  # for the first answer of a broker, when a command starts
 RETRY_S: Final = 0.5  # between two looks whether the store answers again
 NOT_TAKEN: Final = -1  # the epoch of messages that no unit of this worker takes
-# New objects between two runs of Python's cycle collector, for the whole process. At the default of 700 it runs 14 times in every batch of
+# New objects between two runs of Python's cycle collector, for the whole process. At the default of 700 it runs 14 times for every
 # 10 000 messages, all of them alive: a fifth of a worker's CPU. Nothing makes cycles at event rate, so what waits longer is little.
 COLLECT_EVERY: Final = 200_000
 # For so long nobody reads the partitions of a worker that was killed. librdkafka's 45 s are long for alerts within seconds; it heartbeats

@@ -203,7 +203,7 @@ class ModelSection(Section):
 class WorkerSettings(Section):
     web_host: Host = "127.0.0.1"
     web_port: Annotated[int, whole(1, 65_535)] = 8080
-    batch_size: Annotated[int, whole(1, 1_000_000)] = 10_000
+    batch_size: Annotated[int, whole(1, 1_000_000)] = 30_000
     checkpoint_every_ms: Annotated[int, duration("10ms", "1m")] = Field(default=1_000, alias="checkpoint_every")
 
 
