@@ -82,16 +82,17 @@ class Closer:
 
     def own(self, unit: Unit) -> None:
         """Take over the models whose home is the unit."""
-        for name, model in self._models.items():
-            if home_unit(name, self._partitions) == unit.id:
-                self._homes[name] = self._load(unit, model, self._store.home(unit.id, name))
+        for name in self.at_home(unit.id):
+            self._homes[name] = self._load(unit, self._models[name], self._store.home(unit.id, name))
 
-    def disown(self, unit_id: UnitId) -> list[str]:
-        """Let go of the models whose home is the unit; their names."""
-        gone = [name for name, home in self._homes.items() if home.unit.id == unit_id]
-        for name in gone:
-            del self._homes[name]
-        return gone
+    def disown(self, unit_id: UnitId) -> None:
+        """Let go of the models whose home is the unit."""
+        for name in self.at_home(unit_id):
+            self._homes.pop(name, None)
+
+    def at_home(self, unit_id: UnitId) -> list[str]:
+        """The models whose home the unit is, whoever owns it."""
+        return [name for name in self._models if home_unit(name, self._partitions) == unit_id]
 
     def _load(self, unit: Unit, model: Model, state: HomeState) -> _Home:
         merged: dict[Subject, Panes] = {subject: {} for subject in SUBJECTS}
@@ -150,6 +151,7 @@ class Closer:
         if not (final or early or any(complete.values()) or expired):
             home.closed_ms[subject], home.fired_ms[subject] = closed, fired  # nothing was there: nothing to write
             return None
+        kept = {group: pane for group, pane in merged.items() if group.start_ms not in expired}
         step = _Step(
             closing=Closing(
                 unit=home.unit.id,
@@ -159,12 +161,12 @@ class Closer:
                 sequence=home.sequence[subject] + 1,
                 closed_ms=closed,
                 fired_ms=fired,
-                merged={group: pane.encode() for group, pane in merged.items() if group.start_ms not in expired},
+                merged={group: pane.encode() for group, pane in kept.items()},
                 expired=[group for group in home.merged[subject] if group.start_ms in expired],
                 alerts={},
                 outbox=[],
             ),
-            merged={group: pane for group, pane in merged.items() if group.start_ms not in expired},
+            merged=kept,
             parts=complete,
             alerts={},
         )
@@ -266,7 +268,8 @@ class Closer:
         """The step was written: it is the state now."""
         closing = step.closing
         home.sequence[subject], home.closed_ms[subject], home.fired_ms[subject] = closing.sequence, closing.closed_ms, closing.fired_ms
-        kept = {group: pane for group, pane in home.merged[subject].items() if group not in set(closing.expired)}
+        gone = set(closing.expired)
+        kept = {group: pane for group, pane in home.merged[subject].items() if group not in gone}
         home.merged[subject] = kept | step.merged
         home.alerts |= step.alerts
         home.unit.undelivered += closing.outbox

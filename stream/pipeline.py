@@ -57,10 +57,14 @@ class Pipeline:
         self._closer.own(unit)
         return unit
 
-    def drop(self, unit_id: UnitId) -> list[str]:
-        """Let go of a unit without writing anything; the models whose home it was."""
+    def drop(self, unit_id: UnitId) -> None:
+        """Let go of a unit without writing anything."""
         self.units.pop(unit_id, None)
-        return self._closer.disown(unit_id)
+        self._closer.disown(unit_id)
+
+    def at_home(self, unit_id: UnitId) -> list[str]:
+        """The models whose home the unit is, whoever owns it."""
+        return self._closer.at_home(unit_id)
 
     def _wake(self, unit: Unit, now_ms: int) -> None:
         """The unit holds the clock again, and counts what is behind the clock as late."""

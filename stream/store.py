@@ -54,10 +54,6 @@ class PaneGroup(NamedTuple):
     segment: str
 
 
-class StaleOwner(Exception):
-    """Another worker has taken the unit over: drop it, write nothing more."""
-
-
 @dataclass(slots=True)
 class UnitState:
     """What `acquire` found of a unit. `next_offset` is None when the unit has no state yet."""

@@ -89,7 +89,8 @@ class Worker:
     def _forget(self, units: Iterable[UnitId]) -> None:
         for unit in units:
             self._durable.pop(unit, None)
-            for model in self._pipeline.drop(unit):
+            self._pipeline.drop(unit)  # if it was lost to another worker, the pipeline has done so already
+            for model in self._pipeline.at_home(unit):
                 self._gauges.forget_model(model)
             self._gauges.forget_partition(self._topic(unit), unit.partition)
         self._gauges.set_units_owned(len(self._pipeline.units))
