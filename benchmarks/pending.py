@@ -10,6 +10,7 @@ from benchmarks.data import RATE, START_MS
 from benchmarks.measure import Measured, peak_rss_bytes
 from stream.join import PREDICTION, JoinBatch, id_hashes
 from stream.settings import Settings
+from stream.store import Partitions, Source
 from stream.store_redis import RedisStore
 
 BATCH = 10_000
@@ -21,7 +22,7 @@ def measure(config: Settings, client: redis.Redis, predictions: int) -> Measured
     ids = [f"20260101T000000000-7-{number:07d}" for number in range(predictions)]
     rows = np.zeros(predictions, PREDICTION)
     rows["source"], rows["time"] = np.arange(predictions), START_MS + np.arange(predictions) * 1000 // RATE
-    store.ping()
+    store.begin(Source("", "", "", Partitions(1, 1)))
     before, wall, cpu = _info(client), time.perf_counter(), time.process_time()
     for start in range(0, predictions, BATCH):
         batch = rows[start : start + BATCH]

@@ -94,6 +94,7 @@ class Gauges:
         self._duplicates = counter("duplicates_total", "Predictions whose id had been seen before.", "model")
         self._dead_letters = counter("dead_letter_total", "Messages that could not be counted, by reason.", "reason")
         self._lost = counter("lost_total", "Messages that Kafka deleted before they were counted.", "topic")
+        self._rebuilds = counter("rebuilds_total", "Partitions counted anew from Kafka because Redis had lost their state.")
         self._expired = counter("expired_total", "Events that waited for their counterpart in vain.", "side")
         self._alerts = counter("alerts_total", "Alert transitions emitted.", "model", "kind", "severity", "status")
         self._watermark = gauge("watermark_seconds", "Watermark over all units, event time in seconds since the epoch.", "subject")
@@ -151,6 +152,9 @@ class Gauges:
 
     def add_lost(self, topic: str, n: int) -> None:
         self._lost.labels(topic).inc(n)
+
+    def add_rebuild(self) -> None:
+        self._rebuilds.inc()
 
     def add_expired(self, side: Side, n: int) -> None:
         """Count predictions without a label, or labels without a prediction, that were given up after `labels.max_delay`."""

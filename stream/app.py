@@ -23,7 +23,7 @@ from faust.web import Request, Response, View
 
 from sinks.alerts import KafkaSink
 from sinks.gauges import Gauges
-from stream.kafka import COLLECT_EVERY, Batch, KafkaSource, client_options, count_partitions
+from stream.kafka import COLLECT_EVERY, Batch, KafkaSource, client_options, find_source
 from stream.model import Model
 from stream.pipeline import Pipeline
 from stream.reference import Reference
@@ -81,11 +81,14 @@ def run_worker(settings: Settings, models: Mapping[str, Model], *, port: int) ->
     """Run one worker until SIGTERM or SIGINT; its exit code. Raises KafkaUnavailableError or redis.RedisError if it cannot start."""
     labels = any(model.settings.labels for model in models.values())
     store = build_store(settings)
-    store.ping()
-    partitions = count_partitions(settings.kafka, labels=labels)
+    store.ping()  # before Kafka is asked: what is wrong is said soon
     gauges = Gauges(dead_letter_reasons=REASONS)
     sink = KafkaSink(client_options(settings.kafka))
-    worker = Worker(lambda: Pipeline(settings, models, store, partitions), store, sink, gauges, settings.kafka.topics)
+
+    def begin() -> Pipeline:
+        return Pipeline(settings, models, store, store.begin(find_source(settings.kafka, labels=labels)))
+
+    worker = Worker(begin, store, sink, gauges, settings.kafka.topics, settings.redis.namespace)
     kinds = {source.kind for _, source in _mapped(settings)}
     by_arrival = settings.labels.clock == "arrival"
     source = KafkaSource(

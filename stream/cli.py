@@ -62,11 +62,12 @@ def _explained() -> Iterator[None]:
     from stream.reference import InvalidReferenceError
     from stream.schema import FieldMappingError
     from stream.settings_file import ConfigError
+    from stream.store import WrongSourceError
     from stream.store_redis import StoreUnavailableError
 
     try:
         yield
-    except (ConfigError, InvalidReferenceError, FieldMappingError, KafkaUnavailableError) as error:
+    except (ConfigError, InvalidReferenceError, FieldMappingError, KafkaUnavailableError, WrongSourceError) as error:
         raise _unusable(str(error)) from None
     except StoreUnavailableError as error:
         raise _unusable(f"cannot reach Redis: {error}; check redis.url") from None

@@ -19,6 +19,7 @@ from detectors.judge import AlertState, transition
 from sinks import OutboundMessage
 from stream.aggregates import Aggregate, LayoutMismatch
 from stream.model import Model
+from stream.rebuild import Reach
 from stream.results import Alert, FeatureDrift, FeatureQuality, Performance, Result, Window, encode, timestamp
 from stream.scoring import Judged, Scorer
 from stream.settings import Settings
@@ -32,7 +33,7 @@ Panes = dict[PaneGroup, Aggregate]
 
 def home_unit(model: str, partitions: Partitions) -> UnitId:
     """The prediction partition whose owner closes the model's windows: a hash of the name, the same in every worker and for ever."""
-    return UnitId("predictions", crc32(model.encode()) % partitions.predictions)
+    return UnitId("predictions", crc32(model.encode()) % (partitions.homes or partitions.predictions))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,8 @@ class _Step:
 class Closer:
     """Closes the windows of the models at home in this worker."""
 
-    def __init__(self, models: Mapping[str, Model], store: HomeStore, partitions: Partitions, settings: Settings) -> None:
-        self._models, self._store, self._partitions = models, store, partitions
+    def __init__(self, models: Mapping[str, Model], store: HomeStore, partitions: Partitions, settings: Settings, reach: Reach) -> None:
+        self._models, self._store, self._partitions, self._reach = models, store, partitions, reach
         self._lateness_ms, self._topics = settings.time.allowed_lateness_ms, settings.kafka.topics
         self._homes: dict[str, _Home] = {}
 
@@ -181,8 +182,14 @@ class Closer:
     def _fire(
         self, home: _Home, step: _Step, panes: Panes, end: int, spec: WindowSpec, revision: int, *, final: bool, clock_ms: int, now_ms: int
     ) -> None:
-        """Add the results and alerts of one window, for each version and segment in it."""
-        start = end - spec.size_ms
+        """Add the results and alerts of one window, for each version and segment in it.
+
+        After a rebuild a window that was fired and delivered before is judged again, for the states of its alerts, and not sent again.
+        """
+        start, quiet = end - spec.size_ms, home.unit.quiet_ms[step.closing.subject]
+        said = end <= quiet - (self._lateness_ms if final else 0)
+        if said and start < self._reach.whole_from(home.model.settings.name, quiet):
+            return
         groups: dict[tuple[str, str], Aggregate] = {}
         for group, pane in panes.items():
             if start <= group.start_ms < end:
@@ -217,7 +224,8 @@ class Closer:
                 performance=performance,
             )
             alerts = [alert for one in judged if (alert := self._alert(home, step, result, one, now_ms)) is not None]
-            step.fired.append((result, tuple(alerts)))
+            if not said:
+                step.fired.append((result, tuple(alerts)))
 
     def _alert(self, home: _Home, step: _Step, result: Result, judged: Judged, now_ms: int) -> Alert | None:
         """The alert that the verdict makes of the rule's state, if any; the new state goes with the step."""

@@ -6,7 +6,7 @@ with a reason; nothing behind this module validates again.
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -52,6 +52,17 @@ class Messages:
     timestamps: list[int]
     keys: Sequence[bytes | None]
     headers: list[Mapping[str, bytes | None]] = field(default_factory=list)
+
+    def part(self, start: int, stop: int) -> "Messages":
+        """The messages from the one at `start` up to, not with, the one at `stop`."""
+        return replace(
+            self,
+            offsets=self.offsets[start:stop],
+            values=self.values[start:stop],
+            timestamps=self.timestamps[start:stop],
+            keys=[self.keys[i] for i in range(start, min(stop, len(self.keys)))],
+            headers=self.headers[start:stop],
+        )
 
     def offsets_at(self, index: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The offsets of these messages."""

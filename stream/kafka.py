@@ -8,19 +8,19 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from stream.events import Messages
 from stream.join import Side
 from stream.settings import KafkaSettings
-from stream.store import Partitions, UnitId
+from stream.store import Partitions, Source, UnitId
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +62,13 @@ class Batch:
 class Owner(Protocol):
     """Who keeps the units: the worker."""
 
-    def assign(self, units: Mapping[UnitId, tuple[int, int]], *, from_end: bool) -> dict[UnitId, tuple[int, int]]:
+    def assign(
+        self, units: Mapping[UnitId, tuple[int, int]], *, from_end: bool, committed: Callable[[Sequence[UnitId]], Mapping[UnitId, str]]
+    ) -> dict[UnitId, tuple[int, int]]:
         """Take units over, given the first and the end offset of each in Kafka; the epoch and the offset to read from.
 
-        A unit without state begins at the end if `from_end`, else at the first message. Nothing is taken while the store does not answer.
+        A unit without state begins where the texts that are `committed` beside the offsets say, else at the end if `from_end`, else at
+        the first message. Nothing is taken while the store does not answer.
         """
         ...
 
@@ -85,8 +88,16 @@ class Owner(Protocol):
         """The units are somebody else's already: let go, write nothing."""
         ...
 
-    def offsets(self) -> dict[UnitId, int]:
-        """The durable offset of each unit."""
+    def reclaims(self) -> Sequence[UnitId]:
+        """Units to be assigned again, if the group has given them to nobody else."""
+        ...
+
+    def held_back(self) -> Set[UnitId]:
+        """Units that are not to be read for now."""
+        ...
+
+    def offsets(self) -> dict[UnitId, tuple[int, str]]:
+        """The durable offset of each unit, and a text to commit beside it."""
         ...
 
     def lag(self, lags: Mapping[UnitId, int]) -> None:
@@ -101,19 +112,36 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
 
 def count_partitions(kafka: KafkaSettings, *, labels: bool) -> Partitions:
     """How many partitions the input topics have. Raises KafkaUnavailableError if no broker answers or a topic is missing."""
+    return find_source(kafka, labels=labels).partitions
+
+
+def find_source(kafka: KafkaSettings, *, labels: bool) -> Source:
+    """Which cluster and topics the events come from. Raises KafkaUnavailableError if no broker answers or a topic is missing."""
     admin = AdminClient(client_options(kafka))
-    counts = [_count(admin, topic) for topic in (kafka.topics.predictions, *([kafka.topics.labels] if labels else []))]
-    return Partitions(counts[0], counts[1] if labels else 0)
-
-
-def _count(admin: AdminClient, topic: str) -> int:
+    topics = [kafka.topics.predictions, *([kafka.topics.labels] if labels else [])]
     try:
-        found = admin.list_topics(topic, timeout=REACH_S).topics[topic]
+        found = [admin.list_topics(topic, timeout=REACH_S) for topic in topics]
+        # The mock broker names a controller that is not there, and has no ids.
+        ids = [_topic_id(admin, topic) if found[0].controller_id in found[0].brokers else "" for topic in topics]
     except KafkaException as error:
         raise _unreachable(error) from None
-    if found.error is not None or not found.partitions:
-        raise KafkaUnavailableError(f"no topic {topic!r}, expected it to exist; create it with `driftstream topics create`")
-    return len(found.partitions)
+    counts = []
+    for topic, metadata in zip(topics, found, strict=True):
+        if metadata.topics[topic].error is not None or not metadata.topics[topic].partitions:
+            raise KafkaUnavailableError(f"no topic {topic!r}, expected it to exist; create it with `driftstream topics create`")
+        counts.append(len(metadata.topics[topic].partitions))
+    return Source(found[0].cluster_id or "", ids[0], ids[1] if labels else "", Partitions(counts[0], counts[1] if labels else 0))
+
+
+def _topic_id(admin: AdminClient, topic: str) -> str:
+    """The id that a topic keeps until it is deleted; empty if the broker gives it none, or there is no such topic."""
+    try:
+        id_ = admin.describe_topics(TopicCollection([topic]), request_timeout=REACH_S)[topic].result().topic_id
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            return ""
+        raise
+    return "" if id_ == Uuid(0, 0) else str(id_)
 
 
 def _unreachable(error: KafkaException) -> KafkaUnavailableError:
@@ -176,6 +204,7 @@ class KafkaSource:
             self._topics["labels"] = kafka.topics.labels
         self._sides: dict[str, Side] = {topic: side for side, topic in self._topics.items()}
         self._epochs: dict[UnitId, int] = {}
+        self._paused: Set[UnitId] = frozenset()
         self._stop = threading.Event()
         self._hinted_s = self._lagged_s = time.monotonic()
         self._consumer = Consumer(
@@ -197,6 +226,8 @@ class KafkaSource:
                 continue
             if batch.messages or batch.ends:
                 pending = dispatch(batch)
+            self._hold_back()
+            self._reclaim()
             self._hint()
         if pending is not None:
             pending.result()
@@ -249,9 +280,34 @@ class KafkaSource:
         if not self._stop.is_set():
             self._on_assign(self._consumer, held)
 
+    def _hold_back(self) -> None:
+        """Pause what the owner wants no more of for now, and resume what it wants again."""
+        wanted = self._owner.held_back()
+        if wanted == self._paused:
+            return
+        held = self._consumer.assignment()
+        self._consumer.pause([p for p in held if self._unit(p) in wanted - self._paused])
+        self._consumer.resume([p for p in held if self._unit(p) in self._paused - wanted])
+        self._paused = frozenset(wanted)
+
+    def _reclaim(self) -> None:
+        again = self._owner.reclaims()
+        held = [p for p in self._consumer.assignment() if self._unit(p) in again] if again else []
+        if held:
+            log.warning("takes back %s", ", ".join(str(self._unit(p)) for p in held))
+            self._consumer.incremental_unassign(held)
+            self._on_assign(self._consumer, held)
+
+    def _committed(self, units: Sequence[UnitId]) -> dict[UnitId, str]:
+        """The texts that are committed beside the group's offsets."""
+        places = [TopicPartition(self._topics[unit.side], unit.partition) for unit in units]
+        found = self._consumer.committed(places, timeout=METADATA_TIMEOUT_S)
+        return {self._unit(at): at.metadata for at in found if at.metadata}
+
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._paused -= {self._unit(p) for p in partitions}
         ranges = {self._unit(p): consumer.get_watermark_offsets(p, timeout=METADATA_TIMEOUT_S) for p in partitions}
-        taken = self._owner.assign(ranges, from_end=self._start == "latest")
+        taken = self._owner.assign(ranges, from_end=self._start == "latest", committed=self._committed)
         for p in partitions:
             self._epochs[self._unit(p)], p.offset = taken.get(self._unit(p), (NOT_TAKEN, OFFSET_END))
         consumer.incremental_assign(partitions)
@@ -286,7 +342,10 @@ class KafkaSource:
             self._owner.lag(self._lags())
         if now - self._hinted_s >= HINT_EVERY_S:
             self._hinted_s = now
-            offsets = [TopicPartition(self._topics[unit.side], unit.partition, offset) for unit, offset in self._owner.offsets().items()]
+            offsets = [
+                TopicPartition(self._topics[unit.side], unit.partition, offset, text)
+                for unit, (offset, text) in self._owner.offsets().items()
+            ]
             if offsets:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
 

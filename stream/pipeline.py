@@ -7,6 +7,7 @@ thread-safe; its driver calls it from one thread at a time.
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -21,13 +22,16 @@ from stream.events import EventDecoder, Messages, Predictions
 from stream.groups import Groups
 from stream.join import DUPLICATE, EXPIRED, GENERATIONS, LABEL, LATE_PREDICTION, MATCHED, PREDICTION, STORED, JoinBatch, Matches, sources
 from stream.model import ClassCodes, Model
+from stream.rebuild import Bookmark, Reach
 from stream.results import DeadLetter, LateEvent, Origin, encode, timestamp
 from stream.schema import Rejected
 from stream.settings import Settings
 from stream.store import SUBJECTS, Clock, Partitions, Store, Subject, UnitId
+from stream.store_memory import MemoryStore
 from stream.unit import Unit
 from stream.watermark import NO_TIME
 
+POISON_KILLS: Final = 2  # a message over which so many workers ended becomes a dead letter
 DEAD_LETTER_BYTES: Final = 700_000  # raw bytes that are kept: in base64 and its envelope they fit Kafka's default message of 1 MB
 
 
@@ -36,22 +40,30 @@ class Pipeline:
 
     def __init__(self, settings: Settings, models: Mapping[str, Model], store: Store, partitions: Partitions) -> None:
         """`models` and `partitions` (how many each topic has) are the same in every worker."""
-        self._time, self._labels, self._topics = settings.time, settings.labels, settings.kafka.topics
-        self._models, self._store, self._partitions = models, store, partitions
+        self._settings, self._time, self._labels, self._topics = settings, settings.time, settings.labels, settings.kafka.topics
+        self._models, self._store, self.partitions = models, store, partitions
         texts = sorted({text for model in models.values() for text in model.settings.classes})
         classes = ClassCodes(models.values(), dict(zip(texts, store.intern("class", texts), strict=True)))
         self._decoder = EventDecoder(settings.events, models, lambda columns: Groups(models, columns, store), classes)
         self._counting = Counting(self._decoder, classes, self._time.allowed_lateness_ms)
-        self._closer = Closer(models, store, partitions, settings)
+        self._reach = Reach(models.values(), self._time.allowed_lateness_ms, self._labels.max_delay_ms)
+        self._closer = Closer(models, store, partitions, settings, self._reach)
         self.units: dict[UnitId, Unit] = {}
         self.clock = Clock()
+        self._delivered = Clock()
         self._expired_ms = NO_TIME
 
     # who owns what
 
     def assign(self, unit_id: UnitId, now_ms: int) -> Unit:
         """Take a unit over; its `next_offset` says where to read on (None: it has no state yet)."""
-        unit = Unit(unit_id, self._store.acquire(unit_id, list(self._models)), self._models, self._time.out_of_orderness_ms)
+        unit = Unit(
+            unit_id,
+            self._store.acquire(unit_id, list(self._models)),
+            self._models,
+            out_of_orderness_ms=self._time.out_of_orderness_ms,
+            mark_every_ms=self._reach.spacing_ms,
+        )
         self._wake(unit, now_ms)
         self.units[unit_id] = unit
         self._closer.own(unit)
@@ -79,6 +91,18 @@ class Pipeline:
         if unit is None or unit.epoch != messages.epoch:
             return
         assert unit.next_offset is None or messages.offsets[0] >= unit.next_offset  # else they would be counted twice
+        poison = unit.suspect.offset if unit.suspect is not None and unit.suspect.kills >= POISON_KILLS else -1
+        if poison in messages.offsets:
+            at = messages.offsets.index(poison)
+            self._count(unit, messages.part(0, at), now_ms)
+            self._reject(unit, messages, [Rejected(at, "poison", f"{POISON_KILLS} workers ended while they counted it")], now_ms)
+            self._consumed(unit, messages.part(at, at + 1))
+            messages = messages.part(at + 1, len(messages.offsets))
+        self._count(unit, messages, now_ms)
+
+    def _count(self, unit: Unit, messages: Messages, now_ms: int) -> None:
+        if not messages.offsets:
+            return
         if unit.watermark.idle:
             self._wake(unit, now_ms)
         unit.watermark.hear(now_ms)
@@ -86,9 +110,32 @@ class Pipeline:
             self._process_predictions(unit, messages, now_ms)
         else:
             self._process_labels(unit, messages, now_ms)
+        self._consumed(unit, messages)
+
+    def _consumed(self, unit: Unit, messages: Messages) -> None:
         unit.counters["consumed"] += len(messages.offsets)
         add(self._counting.tally.consumed, messages.topic, len(messages.offsets))
         unit.advance_to(messages.offsets[-1] + 1)
+
+    def find_poison(self, messages: Messages, now_ms: int) -> int | None:
+        """The offset of the first message that raises when it is counted, tried on a store in memory; None if none does by itself."""
+        if not self._raises(messages, now_ms):
+            return None
+        good, bad = 0, len(messages.offsets)  # the first `good` messages can be counted, the first `bad` cannot
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            good, bad = (good, middle) if self._raises(messages.part(0, middle), now_ms) else (middle, bad)
+        return messages.offsets[good]
+
+    def _raises(self, messages: Messages, now_ms: int) -> bool:
+        trial = Pipeline(self._settings, self._models, MemoryStore(self._labels.max_delay_ms), self.partitions)
+        unit = trial.assign(messages.unit, now_ms)
+        try:
+            trial.process(replace(messages, epoch=unit.epoch), now_ms)
+            trial.checkpoint(now_ms)
+        except Exception:
+            return True
+        return False
 
     def _process_predictions(self, unit: Unit, messages: Messages, now_ms: int) -> None:
         events, rejected = self._decoder.predictions(messages, now_ms + self._time.max_future_skew_ms)
@@ -241,7 +288,7 @@ class Pipeline:
         reports = [unit.report() for unit in units if unit.id not in lost]
         idle_ms = now_ms - self._time.idle_after_ms if self._time.when_idle == "wall_clock" else NO_TIME
         if reports:
-            self.clock = self._store.report(reports, self._partitions, now_ms, idle_ms)
+            self.clock, self._delivered = self._store.report(reports, self.partitions, now_ms, idle_ms)
         closed = {subject: self.clock.of(subject) - self._time.allowed_lateness_ms for subject in SUBJECTS}
         for unit in self.units.values():
             unit.forget_before(closed)
@@ -252,7 +299,14 @@ class Pipeline:
         firings, lost = self._closer.close(self.clock, now_ms)
         for unit_id in lost:
             self.drop(unit_id)
+        for unit in self.units.values():
+            unit.settled(self.clock)
         return firings, lost
+
+    def bookmark(self, unit: Unit) -> Bookmark | None:
+        """What to commit to Kafka beside the unit's offset, for the day when the state is gone from Redis; None if too little is known."""
+        delivered = Clock(*(max(self._delivered.of(subject), unit.quiet_ms[subject]) for subject in SUBJECTS))
+        return unit.bookmark(self._settings.redis.namespace, delivered, self._reach.needed_from(delivered))
 
     def expire(self) -> tuple[int, int]:
         """Drop the pending predictions and labels that waited longer than `labels.max_delay`; how many there were."""
@@ -271,11 +325,11 @@ class Pipeline:
         """The durable messages that wait for delivery, now the caller's: `put_back` what could not be delivered."""
         taken = {unit.id: unit.undelivered for unit in self.units.values() if unit.undelivered}
         for unit_id in taken:
-            self.units[unit_id].undelivered = []
+            self.units[unit_id].undelivered, self.units[unit_id].in_delivery = [], True
         return taken
 
     def put_back(self, taken: Mapping[UnitId, list[tuple[int, OutboundMessage]]]) -> None:
-        """These messages wait again, before all others; a unit that left meanwhile has them in its durable outbox."""
+        """What of them was not delivered waits again, before all others; a unit that left meanwhile has it in its durable outbox."""
         for unit_id, messages in taken.items():
             if unit_id in self.units:
-                self.units[unit_id].undelivered[:0] = messages
+                self.units[unit_id].undelivered[:0], self.units[unit_id].in_delivery = messages, False

@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-Reason = Literal["malformed_json", "not_finite", "missing_field", "wrong_type", "unknown_model", "bad_time", "future_time", "too_large"]
+Reason = Literal[
+    "malformed_json", "not_finite", "missing_field", "wrong_type", "unknown_model", "bad_time", "future_time", "too_large", "poison"
+]
 
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 DETAIL_MAX: Final = 300  # characters of a rejection's detail

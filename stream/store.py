@@ -6,19 +6,22 @@ nothing when its writer no longer owns the unit. `<ns>` is `redis.namespace`, br
 
 | key | type | fields | written by |
 |---|---|---|---|
+| `<ns>:era` | hash | id, cluster, topic:<side>, partitions:<side>, homes | begin |
 | `<ns>:{<unit>}:unit` | hash | epoch, sequence, next_offset, newest_ms, floor:<subject>, outbox, count:<name> | acquire, checkpoint |
+| same | | quiet:<subject>, marks (newest ms and offset), lost (first and last offset), suspect | checkpoint, suspect |
 | `<ns>:{<unit>}:panes:<model>` | hash | <pane group> -> aggregate of this partition | checkpoint, discard_panes |
 | `<ns>:{<unit>}:outbox` | stream | `<number>-0` -> topic, key, value | checkpoint, close, trim_outbox |
 | `<ns>:{<home>}:closing:<model>` | hash | <subject>:sequence, :closed, :fired; alert:<dedup key> -> state | close |
 | `<ns>:{<home>}:merged:<model>` | hash | <pane group> -> aggregate of all partitions | close |
-| `<ns>:clock` | hash | <unit> -> epoch, watermark, idle, when; traffic, performance -> ms | report, wake |
+| `<ns>:clock` | hash | <unit> -> epoch, watermark, idle, when, delivered; <subject>, delivered:<subject> -> ms | report, wake |
 | `<ns>:{join/<shard>}:pending:<generation>:<bucket>` | hash | 8 bytes of a hashed id -> packed row (`join.py`) | match, drop |
 | `<ns>:{join/<shard>}:generations` | hash | <generation> -> its end ms; dropped -> ms up to which they are gone | match, drop |
 | `<ns>:{join/<shard>}:counts` | hash | predictions, labels: dropped without a match | drop |
 | `<ns>:names:<kind>`, `<ns>:numbers:<kind>` | hash | name -> number, number -> name, for packed rows | intern |
 
 A pane group reads `traffic|2026-11-20T16:00:00.000Z|<version>|<segment>`, a unit `predictions/3`; the home of a model is one of the
-prediction units. A unit is written by its owner, a home by its owner, the rest by every worker.
+prediction units. A unit is written by its owner, a home by its owner, the rest by every worker, and all only in the era in which the
+worker began: an empty Redis, or topics that grow, begin a new one.
 
 No key has a TTL: state leaves by watermark, so that an outage of any length costs nothing.
 """
@@ -54,6 +57,30 @@ class PaneGroup(NamedTuple):
     segment: str
 
 
+class Mark(NamedTuple):
+    """A place in a partition: all events before `offset` have a time of at most `newest_ms`."""
+
+    newest_ms: int
+    offset: int
+
+
+class OffsetRange(NamedTuple):
+    """Offsets `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return f"{self.first} to {self.last}"
+
+
+class Suspect(NamedTuple):
+    """The message that workers could not count, and how many of them ended over it."""
+
+    offset: int
+    kills: int
+
+
 @dataclass(slots=True)
 class UnitState:
     """What `acquire` found of a unit. `next_offset` is None when the unit has no state yet."""
@@ -64,6 +91,10 @@ class UnitState:
     newest_ms: int = NO_TIME
     outbox_end: int = 0
     floors_ms: dict[Subject, int] = field(default_factory=dict)
+    quiet_ms: dict[Subject, int] = field(default_factory=dict)
+    marks: tuple[Mark, ...] = ()
+    lost: tuple[OffsetRange, ...] = ()
+    suspect: Suspect | None = None
     counters: dict[str, int] = field(default_factory=dict)
     panes: dict[str, dict[PaneGroup, bytes]] = field(default_factory=dict)
     outbox: list[tuple[int, OutboundMessage]] = field(default_factory=list)
@@ -82,6 +113,9 @@ class Checkpoint:
     counters: dict[str, int]
     panes: dict[str, dict[PaneGroup, bytes]]
     outbox: list[tuple[int, OutboundMessage]]
+    quiet_ms: dict[Subject, int] = field(default_factory=dict)
+    marks: tuple[Mark, ...] | None = None  # None: as they were
+    lost: tuple[OffsetRange, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -112,15 +146,6 @@ class Closing:
     outbox: list[tuple[int, OutboundMessage]]
 
 
-class UnitReport(NamedTuple):
-    """A checkpointed unit's watermark, as its owner reports it."""
-
-    unit: UnitId
-    epoch: int
-    watermark_ms: int
-    idle: bool
-
-
 class Clock(NamedTuple):
     """The watermark over all units, by kind of window; never goes back."""
 
@@ -132,15 +157,49 @@ class Clock(NamedTuple):
         return self.traffic if subject == "traffic" else self.performance
 
 
+class Clocks(NamedTuple):
+    """The clock, and how far all units have delivered what it made them fire; neither goes back."""
+
+    now: Clock
+    delivered: Clock
+
+
+class UnitReport(NamedTuple):
+    """A checkpointed unit's watermark, as its owner reports it."""
+
+    unit: UnitId
+    epoch: int
+    watermark_ms: int
+    idle: bool
+    delivered: Clock = Clock()  # every firing up to it, and every message before it, has left the unit's outbox
+
+
 class Partitions(NamedTuple):
-    """How many partitions each topic has; 0 labels when no model has labels."""
+    """How many partitions each topic has; 0 labels when no model has labels.
+
+    `homes`: over how many prediction partitions the models' homes are spread, for ever, however many come later; 0: over all.
+    """
 
     predictions: int
     labels: int
+    homes: int = 0
 
     def units(self) -> list[UnitId]:
         """All units, the predictions first."""
         return [UnitId("predictions", p) for p in range(self.predictions)] + [UnitId("labels", p) for p in range(self.labels)]
+
+
+class Source(NamedTuple):
+    """Where the events come from. An id is empty where it is not known."""
+
+    cluster: str
+    predictions_topic: str
+    labels_topic: str
+    partitions: Partitions
+
+
+class WrongSourceError(RuntimeError):
+    """The state belongs to another Kafka cluster, or to a topic that was deleted and created again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +212,7 @@ class UnitView:
     next_offset: int | None = None
     counters: dict[str, int] = field(default_factory=dict)
     outbox: int = 0
+    lost: tuple[OffsetRange, ...] = ()
     watermark_ms: int = NO_TIME
     idle: bool = False
     reported_ms: int = NO_TIME
@@ -173,12 +233,16 @@ class UnitStore(Protocol):
         """Forget the unit's outbox up to and with the message number `delivered`."""
         ...
 
+    def suspect(self, unit: UnitId, epoch: int, offset: int) -> int:
+        """Note that a worker ends over the message at `offset`; how many have by now, 0 if somebody else owns the unit."""
+        ...
+
 
 class ClockStore(Protocol):
     """The watermark over all units."""
 
-    def report(self, reports: Sequence[UnitReport], partitions: Partitions, now_ms: int, idle_ms: int) -> Clock:
-        """Take the reports and return the clock.
+    def report(self, reports: Sequence[UnitReport], partitions: Partitions, now_ms: int, idle_ms: int) -> Clocks:
+        """Take the reports and return the clocks.
 
         A unit that never reported holds it; an idle one leaves the minimum while its reports are fresh. `idle_ms` is the watermark when
         every unit is idle (NO_TIME: hold).
@@ -264,6 +328,12 @@ class ViewStore(Protocol):
 class Store(UnitStore, ClockStore, JoinStore, NameStore, HomeStore, ViewStore, Protocol):
     """All of it, as the composition root builds it."""
 
-    def ping(self) -> None:
-        """Raise unless the store answers."""
+    def begin(self, source: Source) -> Partitions:
+        """Tie the caller to the state as it is now, made new if there is none; the partitions, with the homes that were settled first.
+
+        From here on every write raises if the state is another by then.
+
+        Raises:
+            WrongSourceError: the state was made from another source.
+        """
         ...

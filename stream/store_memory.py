@@ -20,7 +20,21 @@ from stream.join import (
     JoinBatch,
     Matches,
 )
-from stream.store import Checkpoint, Clock, Closing, HomeState, PaneGroup, Partitions, UnitId, UnitReport, UnitState, UnitView
+from stream.store import (
+    Checkpoint,
+    Clock,
+    Clocks,
+    Closing,
+    HomeState,
+    PaneGroup,
+    Partitions,
+    Source,
+    Suspect,
+    UnitId,
+    UnitReport,
+    UnitState,
+    UnitView,
+)
 from stream.watermark import NO_TIME
 
 _SOURCE = 8  # bytes: partition and offset, the start of every row
@@ -42,6 +56,7 @@ class _Report:
     watermark_ms: int
     idle: bool
     reported_ms: int
+    delivered: Clock
 
 
 @dataclass(slots=True)
@@ -52,14 +67,14 @@ class MemoryStore:
     _units: dict[UnitId, UnitState] = field(default_factory=dict)
     _homes: dict[tuple[UnitId, str], HomeState] = field(default_factory=dict)
     _reports: dict[UnitId, _Report] = field(default_factory=dict)
-    _clock: Clock = field(default_factory=Clock)
+    _clocks: Clocks = field(default_factory=lambda: Clocks(Clock(), Clock()))
     _pending: dict[tuple[bytes, int], _Pending] = field(default_factory=dict)
     _dropped_ms: int = NO_TIME
     _expired: tuple[int, int] = (0, 0)
     _names: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    def ping(self) -> None:
-        """Always there."""
+    def begin(self, source: Source) -> Partitions:
+        return source.partitions
 
     # units
 
@@ -78,7 +93,9 @@ class MemoryStore:
             return False
         if held.sequence == step.sequence:
             return True
-        held.sequence, held.newest_ms, held.floors_ms = step.sequence, step.newest_ms, step.floors_ms
+        held.sequence, held.newest_ms, held.floors_ms, held.quiet_ms = step.sequence, step.newest_ms, step.floors_ms, step.quiet_ms
+        held.marks = held.marks if step.marks is None else step.marks
+        held.lost = held.lost if step.lost is None else step.lost
         held.next_offset = held.next_offset if step.next_offset is None else step.next_offset
         held.counters = held.counters | step.counters
         for model, groups in step.panes.items():
@@ -95,27 +112,43 @@ class MemoryStore:
         if (held := self._units.get(unit)) is not None:
             held.outbox = [entry for entry in held.outbox if entry[0] > delivered]
 
+    def suspect(self, unit: UnitId, epoch: int, offset: int) -> int:
+        held = self._units.get(unit)
+        if held is None or held.epoch != epoch:
+            return 0
+        again = held.suspect is not None and held.suspect.offset == offset
+        held.suspect = Suspect(offset, 1 + (held.suspect.kills if held.suspect is not None and again else 0))
+        return held.suspect.kills
+
     # clock
 
-    def report(self, reports: Sequence[UnitReport], partitions: Partitions, now_ms: int, idle_ms: int) -> Clock:
+    def report(self, reports: Sequence[UnitReport], partitions: Partitions, now_ms: int, idle_ms: int) -> Clocks:
         for report in reports:
             if (held := self._reports.get(report.unit)) is None or report.epoch >= held.epoch:
-                self._reports[report.unit] = _Report(report.epoch, report.watermark_ms, report.idle, now_ms)
+                self._reports[report.unit] = _Report(report.epoch, report.watermark_ms, report.idle, now_ms, report.delivered)
         predictions = self._active([UnitId("predictions", p) for p in range(partitions.predictions)])
         labels = self._active([UnitId("labels", p) for p in range(partitions.labels)])
-        self._clock = Clock(
-            max(self._clock.traffic, min(predictions, default=idle_ms)),
-            max(self._clock.performance, min(predictions + labels, default=idle_ms)),
+        now, delivered = self._clocks
+        told = [self._reports[unit].delivered if unit in self._reports else Clock() for unit in partitions.units()]
+        self._clocks = Clocks(
+            Clock(
+                max(now.traffic, min(predictions, default=idle_ms)),
+                max(now.performance, min(predictions + labels, default=idle_ms)),
+            ),
+            Clock(
+                max(delivered.traffic, min((clock.traffic for clock in told), default=NO_TIME)),
+                max(delivered.performance, min((clock.performance for clock in told), default=NO_TIME)),
+            ),
         )
-        return self._clock
+        return self._clocks
 
     def _active(self, units: list[UnitId]) -> list[int]:
         """Watermarks of the units that are not idle; NO_TIME for one that never reported."""
-        held = [self._reports.get(unit, _Report(0, NO_TIME, idle=False, reported_ms=NO_TIME)) for unit in units]
+        held = [self._reports.get(unit, _Report(0, NO_TIME, False, NO_TIME, Clock())) for unit in units]
         return [report.watermark_ms for report in held if not report.idle]
 
     def wake(self, report: UnitReport, now_ms: int) -> Clock:
-        return self.report([report], Partitions(0, 0), now_ms, NO_TIME)
+        return self.report([report], Partitions(0, 0), now_ms, NO_TIME).now
 
     # join
 
@@ -235,10 +268,10 @@ class MemoryStore:
         return {unit: self._view(self._units.get(unit, UnitState(epoch=0)), self._reports.get(unit)) for unit in units}
 
     def _view(self, held: UnitState, report: _Report | None) -> UnitView:
-        seen = UnitView(held.next_offset, dict(held.counters), len(held.outbox))
+        seen = UnitView(held.next_offset, dict(held.counters), len(held.outbox), held.lost)
         if report is None:
             return seen
         return replace(seen, watermark_ms=report.watermark_ms, idle=report.idle, reported_ms=report.reported_ms)
 
     def clock(self) -> Clock:
-        return self._clock
+        return self._clocks.now

@@ -3,16 +3,17 @@
 The table of keys stands in `store.py`. Values are bytes; a pane's name and its place in time are readable in `redis-cli`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote, unquote
 
 import numpy as np
 import redis
 from redis.backoff import ExponentialBackoff
-from redis.commands.core import Script
-from redis.exceptions import NoScriptError
+from redis.connection import AbstractConnection
+from redis.exceptions import NoScriptError, OutOfMemoryError
 from redis.retry import Retry
 
 from sinks import OutboundMessage
@@ -23,15 +24,21 @@ from stream.store import (
     SUBJECTS,
     Checkpoint,
     Clock,
+    Clocks,
     Closing,
     HomeState,
+    Mark,
+    OffsetRange,
     PaneGroup,
     Partitions,
+    Source,
     Subject,
+    Suspect,
     UnitId,
     UnitReport,
     UnitState,
     UnitView,
+    WrongSourceError,
 )
 from stream.watermark import NO_TIME
 
@@ -41,9 +48,30 @@ DROP_ROWS = 10_000  # pending rows a script call counts and unlinks: a few ms, i
 READ_FIELDS = 1000  # aggregates a HMGET reads: a few MB
 
 StoreUnavailableError = redis.RedisError  # what every method raises when Redis does not answer, or refuses
-# Redis is away, loading, a replica now, or was restarted between loading a script and calling it. Every other error is ours.
-UNREACHABLE = (redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, NoScriptError)
 
+
+class StateChangedError(redis.RedisError):
+    """The state is not the one that this store began with: Redis was restarted and may be older, or emptied, or topics have grown."""
+
+
+class CannotWriteError(redis.RedisError):
+    """Redis answers but takes nothing: its disk is full, or it misses its replicas."""
+
+
+# Redis is away, loading, a replica now, full, or not the one we knew: begin again when it takes writes. Every other error is ours.
+UNREACHABLE = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.ReadOnlyError,
+    NoScriptError,
+    OutOfMemoryError,
+    StateChangedError,
+    CannotWriteError,
+)
+_REFUSALS: Final = {"ANOTHERERA": StateChangedError, "MISCONF": CannotWriteError, "NOREPLICAS": CannotWriteError}
+_SCRIPTS: Final = ("acquire", "checkpoint", "suspect", "trim", "close", "discard", "clock", "match", "ended", "drop", "intern")
+
+T = TypeVar("T")
 Call = tuple[list[str], list[Any]]  # keys and arguments of one run of a script
 
 
@@ -57,18 +85,42 @@ class RedisStore:
             socket_connect_timeout=timeout_s,
             health_check_interval=15,
             retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 3),  # every script may be repeated
+            redis_connect_func=self._on_connect,
         )
         self._namespace = namespace
         self._generation_ms = -(-max_delay_ms // GENERATIONS)
-        self._scripts = {
-            name: self._script(name) for name in ("acquire", "checkpoint", "close", "clock", "match", "ended", "drop", "intern")
-        }
+        self._begin = self._redis.register_script(_lua("begin"))
+        self._scripts = {name: self._redis.register_script(_lua("in_era") + _lua(name)) for name in _SCRIPTS}
+        self._era: list[str] = []  # its key and id
+        self._run_id = ""
 
-    def _script(self, name: str) -> Script:
-        return self._redis.register_script(files("stream").joinpath(f"lua/{name}.lua").read_text())
+    def _on_connect(self, connection: AbstractConnection) -> None:
+        """A connection to another run of Redis is refused: its state may be older than what this worker has in its memory."""
+        connection.on_connect()  # type: ignore[no-untyped-call]
+        if self._run_id and self._run_id != (run_id := _run_id(connection)):
+            raise StateChangedError(f"Redis was restarted: its run_id is {run_id}, expected {self._run_id}")
+
+    def begin(self, source: Source) -> Partitions:
+        self._run_id = ""
+        self._redis.connection_pool.disconnect()
+        self._run_id = str(self._redis.info("server")["run_id"])
+        key, partitions = self._key("era"), source.partitions
+        args = (uuid.uuid4().hex, source.cluster, source.predictions_topic, partitions.predictions, source.labels_topic, partitions.labels)
+        pairs = cast(list[bytes], self._begin(keys=[key], args=args))
+        era = {name.decode(): value.decode() for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
+        known = {"cluster": source.cluster, "topic:predictions": source.predictions_topic, "topic:labels": source.labels_topic}
+        for name, value in known.items():
+            if value and value != era[name]:
+                raise WrongSourceError(
+                    f"cannot go on with the state in redis.namespace={self._namespace!r}: it was made from {name}={era[name]!r}, this is "
+                    f"{value!r}; point kafka.brokers to the cluster it was made from, or start anew with another redis.namespace"
+                )
+        self._era = [key, era["id"]]
+        return Partitions(partitions.predictions, partitions.labels, int(era["homes"]))
 
     def _run(self, name: str, calls: Sequence[Call]) -> list[Any]:
         """What a script answers to each call, in one round trip; redis-py's own way asks first whether Redis knows the script."""
+        assert self._era, "begin() comes first"
         try:
             return self._evaluate(self._scripts[name].sha, calls)
         except NoScriptError:
@@ -76,10 +128,17 @@ class RedisStore:
             return self._evaluate(self._scripts[name].sha, calls)  # all of it once more: every script may be repeated
 
     def _evaluate(self, digest: str, calls: Sequence[Call]) -> list[Any]:
+        key, era = self._era
         pipeline = self._redis.pipeline(transaction=False)
         for keys, args in calls:
-            pipeline.evalsha(digest, len(keys), *keys, *args)
-        return pipeline.execute()
+            pipeline.evalsha(digest, len(keys) + 1, *keys, key, *args, era)
+        try:
+            return pipeline.execute()
+        except redis.ResponseError as error:
+            for code, meaning in _REFUSALS.items():
+                if code in str(error):
+                    raise meaning(str(error)) from None
+            raise
 
     def _key(self, *parts: str) -> str:
         return ":".join((self._namespace, *parts))
@@ -98,7 +157,7 @@ class RedisStore:
     # units
 
     def acquire(self, unit: UnitId, models: Sequence[str]) -> UnitState:
-        epoch, pairs = cast(tuple[int, list[bytes]], self._scripts["acquire"](keys=[self._unit(unit, "unit")]))
+        ((epoch, pairs),) = self._run("acquire", [([self._unit(unit, "unit")], [])])
         fields = {name.decode(): value for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
         pipeline = self._redis.pipeline(transaction=False)
         for model in models:
@@ -111,7 +170,11 @@ class RedisStore:
             next_offset=int(fields["next_offset"]) if "next_offset" in fields else None,
             newest_ms=int(fields.get("newest_ms", NO_TIME)),
             outbox_end=int(fields.get("outbox", 0)),
-            floors_ms={subject: int(fields[f"floor:{subject}"]) for subject in SUBJECTS if f"floor:{subject}" in fields},
+            floors_ms=_times(fields, "floor"),
+            quiet_ms=_times(fields, "quiet"),
+            marks=_numbers(fields, "marks", Mark),
+            lost=_numbers(fields, "lost", OffsetRange),
+            suspect=next(iter(_numbers(fields, "suspect", Suspect)), None),
             counters=_counters(fields),
             panes=panes,
             outbox=[(int(number.split(b"-")[0]), _message(entry)) for number, entry in entries],
@@ -122,6 +185,8 @@ class RedisStore:
         for step in checkpoints:
             fields = {f"count:{name}": str(value) for name, value in step.counters.items()}
             fields |= {"newest_ms": str(step.newest_ms)} | {f"floor:{subject}": str(ms) for subject, ms in step.floors_ms.items()}
+            fields |= {f"quiet:{subject}": str(ms) for subject, ms in step.quiet_ms.items()}
+            fields |= {name: _listed(pairs) for name, pairs in (("marks", step.marks), ("lost", step.lost)) if pairs is not None}
             if step.next_offset is not None:
                 fields["next_offset"] = str(step.next_offset)
             if step.outbox:
@@ -138,19 +203,22 @@ class RedisStore:
         return [step.unit for step, written in zip(checkpoints, self._run("checkpoint", calls), strict=True) if not written]
 
     def trim_outbox(self, unit: UnitId, delivered: int) -> None:
-        self._redis.xtrim(self._unit(unit, "outbox"), minid=f"{delivered + 1}-0", approximate=False)
+        self._run("trim", [([self._unit(unit, "outbox")], [delivered + 1])])
+
+    def suspect(self, unit: UnitId, epoch: int, offset: int) -> int:
+        return int(self._run("suspect", [([self._unit(unit, "unit")], [epoch, offset])])[0])
 
     # clock
 
-    def report(self, reports: Sequence[UnitReport], partitions: Partitions, now_ms: int, idle_ms: int) -> Clock:
-        rows = [str(x) for r in reports for x in (r.unit, r.epoch, r.watermark_ms, int(r.idle))]
-        idle = "" if idle_ms == NO_TIME else str(idle_ms)
-        args = [str(now_ms), str(IDLE_LEASE_MS), idle, str(partitions.predictions), str(partitions.labels), *rows]
-        return Clock(*(_ms(value) for value in cast(list[bytes], self._scripts["clock"](keys=[self._key("clock")], args=args))))
+    def report(self, reports: Sequence[UnitReport], partitions: Partitions, now_ms: int, idle_ms: int) -> Clocks:
+        rows = [x for r in reports for x in (str(r.unit), r.epoch, r.watermark_ms, int(r.idle), *r.delivered)]
+        args = [now_ms, IDLE_LEASE_MS, "" if idle_ms == NO_TIME else idle_ms, partitions.predictions, partitions.labels, *rows]
+        traffic, performance, *delivered = map(_ms, self._run("clock", [([self._key("clock")], args)])[0])
+        return Clocks(Clock(traffic, performance), Clock(*delivered))
 
     def wake(self, report: UnitReport, now_ms: int) -> Clock:
         # With no partitions to look at, the script only takes the report; '' keeps the clock where it is.
-        return self.report([report], Partitions(0, 0), now_ms, NO_TIME)
+        return self.report([report], Partitions(0, 0), now_ms, NO_TIME).now
 
     # join
 
@@ -176,16 +244,16 @@ class RedisStore:
         for shard in range(SHARDS):
             tag = f"{{join/{shard}}}"
             generations = self._key(tag, "generations")
-            ended = cast(list[bytes], self._scripts["ended"](keys=[generations], args=[before_ms]))
+            ended = cast(list[bytes], self._run("ended", [([generations], [before_ms])])[0])
             for name in ended:
                 prefix = self._key(tag, "pending", name.decode())
                 bucket = 0
                 while bucket < BUCKETS:
-                    keys, args = [self._key(tag, "counts")], (prefix, bucket, BUCKETS, DROP_ROWS)
-                    *counted, bucket = cast(list[int], self._scripts["drop"](keys=keys, args=args))
+                    call: Call = ([self._key(tag, "counts")], [prefix, bucket, BUCKETS, DROP_ROWS])
+                    *counted, bucket = cast(list[int], self._run("drop", [call])[0])
                     totals += np.array(counted)
             if ended:
-                self._redis.hdel(generations, *ended)
+                self._run("discard", [([generations], [len(ended), *ended])])
         return int(totals[0]), int(totals[1])
 
     def expired(self) -> tuple[int, int]:
@@ -201,7 +269,7 @@ class RedisStore:
         if not names:
             return []
         keys = [self._key("names", quote(kind)), self._key("numbers", quote(kind))]
-        return cast(list[int], self._scripts["intern"](keys=keys, args=[limit, *names]))
+        return cast(list[int], self._run("intern", [(keys, [limit, *names])])[0])
 
     def names(self, kind: str, numbers: Sequence[int]) -> list[str | None]:
         if not numbers:
@@ -260,11 +328,10 @@ class RedisStore:
         return [step.unit for step, written in zip(closings, self._run("close", calls), strict=True) if not written]
 
     def discard_panes(self, model: str, merged: dict[UnitId, list[PaneGroup]]) -> None:
-        pipeline = self._redis.pipeline(transaction=False)
-        for unit, groups in merged.items():
-            if groups:
-                pipeline.hdel(self._unit(unit, "panes", quote(model)), *(_field(group) for group in groups))
-        pipeline.execute()
+        held = {unit: [_field(group) for group in groups] for unit, groups in merged.items() if groups}
+        keys = [self._unit(unit, "panes", quote(model)) for unit in held]
+        if keys:
+            self._run("discard", [(keys, [x for fields in held.values() for x in (len(fields), *fields)])])
 
     # for reports
 
@@ -283,15 +350,41 @@ class RedisStore:
 
 def _view(held: Mapping[bytes, bytes], outbox: int, report: bytes | None) -> UnitView:
     fields = {name.decode(): value for name, value in held.items()}
-    _, watermark, idle, reported = (report or b"0 %d 0 %d" % (NO_TIME, NO_TIME)).split()
+    _, watermark, idle, reported, *_ = (report or b"0 %d 0 %d" % (NO_TIME, NO_TIME)).split()
     return UnitView(
         next_offset=int(fields["next_offset"]) if "next_offset" in fields else None,
         counters=_counters(fields),
         outbox=outbox,
+        lost=_numbers(fields, "lost", OffsetRange),
         watermark_ms=int(watermark),
         idle=idle == b"1",
         reported_ms=int(reported),
     )
+
+
+def _lua(name: str) -> str:
+    return files("stream").joinpath(f"lua/{name}.lua").read_text()
+
+
+def _run_id(connection: AbstractConnection) -> str:
+    connection.send_command("INFO", "server")  # type: ignore[no-untyped-call]
+    info = bytes(connection.read_response()).decode()
+    return next(line.removeprefix("run_id:") for line in info.splitlines() if line.startswith("run_id:"))
+
+
+def _times(fields: Mapping[str, bytes], name: str) -> dict[Subject, int]:
+    return {subject: int(fields[f"{name}:{subject}"]) for subject in SUBJECTS if f"{name}:{subject}" in fields}
+
+
+def _listed(pairs: Iterable[tuple[int, int]]) -> str:
+    """`1 2, 3 4`, readable in redis-cli."""
+    return ", ".join(f"{a} {b}" for a, b in pairs)
+
+
+def _numbers(fields: Mapping[str, bytes], name: str, kind: Callable[[int, int], T]) -> tuple[T, ...]:
+    """The pairs that `_listed` wrote."""
+    held = fields.get(name, b"").decode()
+    return tuple(kind(*map(int, pair.split())) for pair in held.split(", ") if pair)
 
 
 def _counters(fields: Mapping[str, bytes]) -> dict[str, int]:

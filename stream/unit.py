@@ -12,7 +12,8 @@ from typing import Final
 from sinks import OutboundMessage
 from stream.aggregates import Aggregate, Layout, LayoutMismatch
 from stream.model import Model
-from stream.store import SUBJECTS, Checkpoint, Clock, PaneGroup, Subject, UnitId, UnitReport, UnitState
+from stream.rebuild import Bookmark, needed, passed
+from stream.store import SUBJECTS, Checkpoint, Clock, Mark, OffsetRange, PaneGroup, Subject, UnitId, UnitReport, UnitState
 from stream.watermark import NO_TIME, Watermark
 
 log = logging.getLogger(__name__)
@@ -21,20 +22,30 @@ log = logging.getLogger(__name__)
 # Labels: consumed = matched + waiting + expired + duplicate + malformed; a waiting label is later matched by its prediction (`completed`).
 PREDICTION_COUNTERS: Final = ("consumed", "counted", "late", "duplicate", "malformed", "completed")
 LABEL_COUNTERS: Final = ("consumed", "matched", "waiting", "expired", "duplicate", "malformed")
+_LOST_RANGES: Final = 100  # the newest that are remembered; the counter knows all
 
 
 class Unit:
     """One owned topic-partition."""
 
-    def __init__(self, unit: UnitId, state: UnitState, models: Mapping[str, Model], out_of_orderness_ms: int) -> None:
+    def __init__(
+        self, unit: UnitId, state: UnitState, models: Mapping[str, Model], *, out_of_orderness_ms: int, mark_every_ms: int
+    ) -> None:
         self.id = unit
         self.epoch = state.epoch
         self.next_offset = state.next_offset
         self.watermark = Watermark(out_of_orderness_ms, state.newest_ms)
         self.floors_ms: dict[Subject, int] = dict.fromkeys(SUBJECTS, NO_TIME) | state.floors_ms
         self.counters = Counter(dict.fromkeys(PREDICTION_COUNTERS if unit.side == "predictions" else LABEL_COUNTERS, 0) | state.counters)
+        self.quiet_ms: dict[Subject, int] = dict.fromkeys(SUBJECTS, NO_TIME) | state.quiet_ms  # rebuilt: up to here all was said before
+        self.suspect = state.suspect
         self.outbox_end = state.outbox_end
         self.undelivered = list(state.outbox)
+        self.in_delivery = False
+        self.delivered = Clock()
+        self.marks, self._lost = state.marks, state.lost
+        self._mark_every_ms = mark_every_ms
+        self._marks_changed = self._lost_changed = False
         self._sequence = state.sequence
         self._models = models
         self._panes: dict[tuple[str, PaneGroup], Aggregate] = {}
@@ -67,6 +78,19 @@ class Unit:
             held = self._panes[key] = Aggregate.zero(self._layout(model, group.subject))
         return held
 
+    def begin(self, mark: Mark, said: Clock) -> None:
+        """There is no state: count from the mark on. `said`: what fires up to this clock had been fired and delivered before."""
+        self.advance_to(mark.offset)
+        self.watermark.newest_ms = mark.newest_ms
+        self.marks, self._marks_changed = (mark,), True
+        self.quiet_ms = {subject: said.of(subject) for subject in SUBJECTS}
+
+    def lose(self, gone: OffsetRange) -> None:
+        """These messages are gone from Kafka before they were counted."""
+        self.counters["lost"] += gone.last + 1 - gone.first
+        self._lost, self._lost_changed = (*self._lost, gone)[-_LOST_RANGES:], True
+        self.advance_to(gone.last + 1)
+
     def advance_to(self, next_offset: int) -> None:
         """Everything before `next_offset` has been counted."""
         self.next_offset, self._changed = next_offset, True
@@ -87,10 +111,28 @@ class Unit:
             if clock.of(subject) > max(self.floors_ms[subject], self.watermark.value_ms):
                 self.floors_ms[subject], self._changed = clock.of(subject), True
 
+    def settled(self, clock: Clock) -> None:
+        """What the clock made fire is in the outbox; note it as delivered if nothing is left there."""
+        if not (self.undelivered or self.in_delivery):
+            self.delivered = clock
+
+    def bookmark(self, namespace: str, delivered: Clock, needed_from: int) -> Bookmark | None:
+        """What to commit to Kafka when everything fired by `delivered` has left; None if no place is known that is early enough."""
+        kept = needed(self.marks, needed_from)
+        self._marks_changed |= kept != self.marks
+        self.marks = kept
+        if not kept or NO_TIME < kept[0].newest_ms >= needed_from:
+            return None
+        return Bookmark(namespace, delivered, kept[0])
+
     def checkpoint(self) -> Checkpoint | None:
         """The step that makes everything counted so far durable; None if there is nothing new."""
         if not (self._changed or self._dirty or self._outbox):
             return None
+        if self.next_offset is not None:
+            marks = passed(self.marks, Mark(self.watermark.newest_ms, self.next_offset), self._mark_every_ms)
+            self._marks_changed |= marks is not self.marks
+            self.marks = marks
         panes: dict[str, dict[PaneGroup, bytes]] = {}
         for model, group in self._dirty:
             panes.setdefault(model, {})[group] = self._panes[model, group].encode()
@@ -106,14 +148,18 @@ class Unit:
             counters=dict(self.counters),
             panes=panes,
             outbox=outbox,
+            quiet_ms={subject: ms for subject, ms in self.quiet_ms.items() if ms > NO_TIME},
+            marks=self.marks if self._marks_changed else None,
+            lost=self._lost if self._lost_changed else None,
         )
         self.undelivered += outbox
         self._dirty, self._outbox, self._changed = set(), [], False
+        self._marks_changed = self._lost_changed = False
         return step
 
     def report(self) -> UnitReport:
         """What the last checkpoint says about time. Only right after a checkpoint: the clock must not run ahead of the panes."""
-        return UnitReport(self.id, self.epoch, self.watermark.value_ms, self.watermark.idle)
+        return UnitReport(self.id, self.epoch, self.watermark.value_ms, self.watermark.idle, self.delivered)
 
     def forget_before(self, closed_ms: Mapping[Subject, int]) -> None:
         """Let go of the panes that end at or before the watermark of their kind: nothing may be counted into them any more."""

@@ -14,16 +14,22 @@ from typing import Final
 from sinks import Sink
 from sinks.alerts import DeliveryError
 from sinks.gauges import Gauges
-from stream.kafka import Batch
-from stream.pipeline import Pipeline
+from stream.events import Messages
+from stream.kafka import Batch, KafkaUnavailableError
+from stream.pipeline import POISON_KILLS, Pipeline
+from stream.rebuild import Bookmark
 from stream.settings import Topics
-from stream.store import SUBJECTS, Store, UnitId
-from stream.store_redis import UNREACHABLE
+from stream.store import SUBJECTS, Clock, Mark, OffsetRange, Store, UnitId
+from stream.store_redis import UNREACHABLE, StateChangedError
+from stream.unit import Unit
 from stream.watermark import NO_TIME
 
 log = logging.getLogger(__name__)
 
 STALE_S: Final = 10.0  # without a checkpoint for so long, a worker is not ready; ten times the default interval
+# A unit that another worker took is taken back after so long, if the group still says that it is ours: then the other was a zombie that
+# woke up in an assignment of the past. Longer than the default session timeout, so that the group has noticed.
+RECLAIM_S: Final = 15.0
 
 
 def wall_clock_ms() -> int:
@@ -41,41 +47,78 @@ class Worker:
         sink: Sink,
         gauges: Gauges,
         topics: Topics,
+        namespace: str,
         clock: Callable[[], int] = wall_clock_ms,
     ) -> None:
         """`build` makes the pipeline, and makes it anew after the store was away: one that came back older may number names anew."""
-        self._build, self._store, self._sink, self._gauges, self._topics, self._clock = build, store, sink, gauges, topics, clock
+        self._build, self._store, self._sink, self._gauges, self._clock = build, store, sink, gauges, clock
+        self._topics, self._namespace = topics, namespace
         self._pipeline = build()
         self._lock = threading.Lock()
         self._suspended = False
-        self._durable: dict[UnitId, int] = {}
+        self._durable: dict[UnitId, tuple[int, str]] = {}
+        self._fenced_s: dict[UnitId, float] = {}
+        self._held_back: frozenset[UnitId] = frozenset()
         self._ticked_s = -STALE_S
 
     # the consumer's thread
 
-    def assign(self, units: Mapping[UnitId, tuple[int, int]], *, from_end: bool) -> dict[UnitId, tuple[int, int]]:
+    def assign(
+        self, units: Mapping[UnitId, tuple[int, int]], *, from_end: bool, committed: Callable[[Sequence[UnitId]], Mapping[UnitId, str]]
+    ) -> dict[UnitId, tuple[int, int]]:
         """Take units over; see `kafka.Owner`."""
         taken: dict[UnitId, tuple[int, int]] = {}
         with self._lock, self._store_may_fail():
-            for unit_id, (first, end) in units.items():
-                unit = self._pipeline.assign(unit_id, self._clock())
-                if unit.next_offset is None:
-                    unit.advance_to(end if from_end else first)
-                elif unit.next_offset > end:
-                    raise RuntimeError(
-                        f"cannot go on with {unit_id}: next_offset={unit.next_offset}, expected at most {end}, the end of the partition; "
-                        "the topic was created anew or lost data: use another redis.namespace, or restore the topic"
-                    )
-                elif unit.next_offset < first:
-                    log.error("%s: %d messages are gone from Kafka before they were counted", unit_id, first - unit.next_offset)
-                    unit.counters["lost"] += first - unit.next_offset
-                    self._gauges.add_lost(self._topic(unit_id), first - unit.next_offset)
-                    unit.advance_to(first)
-                assert unit.next_offset is not None
-                taken[unit_id] = (unit.epoch, unit.next_offset)
-                self._gauges.set_consumer_lag(self._topic(unit_id), unit_id.partition, end - unit.next_offset)
+            everywhere = self._pipeline.partitions.units()
+            if unknown := [unit for unit in units if unit not in everywhere]:
+                raise StateChangedError(f"{unknown[0]} is new: its topic has more partitions than it had")
+            owned = {unit_id: self._pipeline.assign(unit_id, self._clock()) for unit_id in units}
+            if fresh := [unit for unit in owned.values() if unit.next_offset is None]:
+                self._begin(fresh, units, from_end, self._bookmarks(committed(everywhere)))
+            for unit_id, unit in owned.items():
+                taken[unit_id] = (unit.epoch, self._place(unit, *units[unit_id]))
+                self._gauges.set_consumer_lag(self._topic(unit_id), unit_id.partition, units[unit_id][1] - taken[unit_id][1])
+                self._fenced_s.pop(unit_id, None)
             self._gauges.set_units_owned(len(self._pipeline.units))
         return {} if self._suspended else taken
+
+    def _bookmarks(self, committed: Mapping[UnitId, str]) -> dict[UnitId, Bookmark]:
+        found = {unit: Bookmark.decode(text, self._namespace) for unit, text in committed.items()}
+        return {unit: bookmark for unit, bookmark in found.items() if bookmark is not None}
+
+    def _begin(
+        self, units: Sequence[Unit], ranges: Mapping[UnitId, tuple[int, int]], from_end: bool, bookmarks: Mapping[UnitId, Bookmark]
+    ) -> None:
+        """Where units without state begin: at the group's bookmarks, for there had been state; else where the configuration says."""
+        said = Clock(*(max((b.delivered.of(subject) for b in bookmarks.values()), default=NO_TIME) for subject in SUBJECTS))
+        known = {unit.side for unit, view in self._store.view(self._pipeline.partitions.units()).items() if view.next_offset is not None}
+        for unit in units:
+            first, end = ranges[unit.id]
+            if (bookmark := bookmarks.get(unit.id)) is not None:
+                log.critical(
+                    "%s: Redis has lost its state; what is still open is counted anew from Kafka, from offset %d on",
+                    unit.id,
+                    bookmark.mark.offset,
+                )
+                self._gauges.add_rebuild()
+                unit.begin(bookmark.mark, said)
+            else:  # a partition that its topic gained later is read from its first message
+                unit.begin(Mark(NO_TIME, end if from_end and unit.id.side not in known else first), said)
+
+    def _place(self, unit: Unit, first: int, end: int) -> int:
+        """Where to read on, given what Kafka has: what it no longer has is lost."""
+        assert unit.next_offset is not None
+        if unit.next_offset > end:
+            raise RuntimeError(
+                f"cannot go on with {unit.id}: next_offset={unit.next_offset}, expected at most {end}, the end of the partition; "
+                "the topic was created anew or lost data: use another redis.namespace, or restore the topic"
+            )
+        if unit.next_offset < first:
+            gone = OffsetRange(unit.next_offset, first - 1)
+            log.error("%s: offsets %s are gone from Kafka before they were counted: %d messages lost", unit.id, gone, first - gone.first)
+            self._gauges.add_lost(self._topic(unit.id), first - gone.first)
+            unit.lose(gone)
+        return unit.next_offset
 
     def revoke(self, units: Sequence[UnitId]) -> None:
         with self._lock, self._store_may_fail():
@@ -86,9 +129,21 @@ class Worker:
         with self._lock:
             self._forget(units)
 
+    def reclaims(self) -> list[UnitId]:
+        """Units that another worker took a while ago, to be assigned again if the group still says that they are ours."""
+        due = [unit for unit, since_s in self._fenced_s.items() if time.monotonic() - since_s >= RECLAIM_S]
+        for unit in due:
+            del self._fenced_s[unit]
+        return due
+
+    def held_back(self) -> frozenset[UnitId]:
+        """Units that are not to be read for now."""
+        return self._held_back
+
     def _forget(self, units: Iterable[UnitId]) -> None:
         for unit in units:
             self._durable.pop(unit, None)
+            self._fenced_s.pop(unit, None)
             self._pipeline.drop(unit)  # if it was lost to another worker, the pipeline has done so already
             for model in self._pipeline.at_home(unit):
                 self._gauges.forget_model(model)
@@ -102,9 +157,7 @@ class Worker:
             yield
         except UNREACHABLE as error:
             if not self._suspended:
-                log.error(
-                    "Redis does not answer (%s): nothing is read until it does, then everything goes on from the last checkpoint", error
-                )
+                log.error("cannot go on with Redis (%s): nothing is read until it takes writes, then from the last checkpoint on", error)
             self._suspended = True
             self._forget(list(self._pipeline.units))
 
@@ -115,16 +168,17 @@ class Worker:
         with self._lock:
             try:
                 self._pipeline = self._build()
-            except UNREACHABLE:
+            except (*UNREACHABLE, KafkaUnavailableError) as error:
+                log.debug("not yet: %s", error)
                 return False
             self._suspended = False
-        log.info("Redis answers again")
+        log.info("Redis takes writes again")
         return True
 
     def _topic(self, unit: UnitId) -> str:
         return self._topics.predictions if unit.side == "predictions" else self._topics.labels
 
-    def offsets(self) -> dict[UnitId, int]:
+    def offsets(self) -> dict[UnitId, tuple[int, str]]:
         return dict(self._durable)
 
     def lag(self, lags: Mapping[UnitId, int]) -> None:
@@ -140,15 +194,25 @@ class Worker:
             for messages in batch.messages:
                 try:
                     self._pipeline.process(messages, now_ms)
+                except UNREACHABLE:
+                    raise
                 except Exception as error:
-                    error.add_note(
-                        f"while counting {messages.topic}/{messages.unit.partition}@{messages.offsets[0]} to {messages.offsets[-1]}"
-                    )
+                    error.add_note(self._blame(messages, now_ms))
                     raise
             for unit_id in batch.ends:
                 if unit_id in self._pipeline.units:
                     self._pipeline.units[unit_id].watermark.at_end = True
             self._count()
+
+    def _blame(self, messages: Messages, now_ms: int) -> str:
+        """Which message the worker ends over, as far as it can be told; the store remembers it."""
+        where = f"{messages.topic}/{messages.unit.partition}"
+        offset = self._pipeline.find_poison(messages, now_ms)
+        if offset is None:
+            return f"while counting {where}@{messages.offsets[0]} to {messages.offsets[-1]}, of which none fails by itself"
+        kills = self._store.suspect(messages.unit, messages.epoch, offset)
+        goes = "the next worker sends it to the dead letters" if kills >= POISON_KILLS else "if another does, it goes to the dead letters"
+        return f"while counting {where}@{offset}, over which {kills} worker(s) ended; {goes}"
 
     def tick(self) -> None:
         """Checkpoint, let the clock follow, close windows."""
@@ -173,12 +237,18 @@ class Worker:
             if lost or lost_closing:
                 log.warning("another worker owns %s by now", ", ".join(map(str, [*lost, *lost_closing])))
                 self._forget([*lost, *lost_closing])
-            self._durable = {unit.id: unit.next_offset for unit in self._pipeline.units.values() if unit.next_offset is not None}
+                self._fenced_s |= dict.fromkeys([*lost, *lost_closing], time.monotonic())
+            self._durable = {unit.id: self._hint(unit) for unit in self._pipeline.units.values() if unit.next_offset is not None}
             for subject in SUBJECTS:
                 ms = self._pipeline.clock.of(subject)
                 self._gauges.set_watermark(subject, None if ms == NO_TIME else ms)
             self._gauges.set_outbox_length(sum(len(unit.undelivered) for unit in self._pipeline.units.values()))
             self._ticked_s = time.monotonic()
+
+    def _hint(self, unit: Unit) -> tuple[int, str]:
+        bookmark = self._pipeline.bookmark(unit)
+        assert unit.next_offset is not None
+        return unit.next_offset, "" if bookmark is None else bookmark.encode()
 
     def _count(self) -> None:
         """Move what was tallied to the counters."""
@@ -201,7 +271,8 @@ class Worker:
     def deliver(self) -> None:
         """Deliver what is durable and trim it; what Kafka does not take now waits for the next time."""
         with self._lock:
-            taken = self._pipeline.take_outbox()
+            pipeline = self._pipeline
+            taken = pipeline.take_outbox()
         if not taken:
             return
         try:
@@ -209,11 +280,13 @@ class Worker:
         except DeliveryError as error:
             log.warning("%s; the outbox keeps them", error)
             with self._lock:
-                self._pipeline.put_back(taken)
+                pipeline.put_back(taken)
             return
         with self._lock, self._store_may_fail():
-            for unit_id, messages in taken.items():
-                self._store.trim_outbox(unit_id, messages[-1][0])
+            pipeline.put_back({unit_id: [] for unit_id in taken})
+            if pipeline is self._pipeline:  # else the state began anew meanwhile, and the outbox counts from 1
+                for unit_id, messages in taken.items():
+                    self._store.trim_outbox(unit_id, messages[-1][0])
 
     # for /ready
 

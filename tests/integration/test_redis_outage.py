@@ -29,7 +29,7 @@ def test_worker_sits_out_a_redis_that_is_killed_and_goes_on_where_it_stood(kafka
             wait_until(lambda: load.consumed() >= everything, otherwise=lambda: worker.log[-3000:])
             wait_until(lambda: not any(view.outbox for view in load.view().values()), otherwise=lambda: worker.log[-3000:])
             assert worker.end() == 0
-            assert worker.log.count("Redis answers again") == 1
+            assert worker.log.count("Redis takes writes again") == 1
         assert load.mismatches(load.expected()) == []
         balance = load.balance()
         assert balance.adds_up

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from sinks import OutboundMessage
 from stream.join import Side
-from stream.store import Checkpoint, Clock, Closing, PaneGroup, Partitions, Store, UnitId, UnitReport, UnitState
+from stream.store import SUBJECTS, Checkpoint, Clock, Closing, PaneGroup, Partitions, Store, UnitId, UnitReport, UnitState
 from tests.stream.stores import (
     GENERATION_MS,
     L0,
@@ -165,13 +165,19 @@ class TwoStores(RuleBasedStateMachine):
     def trim(self, unit: UnitId, number: int) -> None:
         self.both(lambda store: store.trim_outbox(unit, number))
 
+    @rule(worker=workers, unit=units, offset=st.integers(0, 2))
+    def suspect(self, worker: str, unit: UnitId, offset: int) -> None:
+        own = self.own(worker, unit)
+        self.both(lambda store: store.suspect(unit, own.epoch, offset))
+
     @rule(worker=workers, unit=units, ms=st.integers(0, 500), idle=st.booleans(), stale=st.booleans(), wall_ms=st.integers(0, 500))
     def report(self, worker: str, unit: UnitId, ms: int, idle: bool, stale: bool, wall_ms: int) -> None:
-        reports = [UnitReport(unit, self.own(worker, unit).epoch - stale, ms, idle)]
-        clock = self.both(lambda store: store.report(reports, PARTITIONS, NOW_MS, wall_ms))
-        assert clock >= self.clock
-        assert clock.performance >= self.clock.performance
-        self.clock = clock
+        reports = [UnitReport(unit, self.own(worker, unit).epoch - stale, ms, idle, self.clock)]
+        clocks = self.both(lambda store: store.report(reports, PARTITIONS, NOW_MS, wall_ms))
+        for subject in SUBJECTS:
+            assert clocks.now.of(subject) >= self.clock.of(subject)
+            assert clocks.now.of(subject) >= clocks.delivered.of(subject)
+        self.clock = clocks.now
 
     @rule(worker=workers, unit=units)
     def wake(self, worker: str, unit: UnitId) -> None:

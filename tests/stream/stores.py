@@ -10,12 +10,13 @@ import redis
 
 from sinks import OutboundMessage
 from stream.join import LABEL, MATCHED, PREDICTION, JoinBatch, Matches, Side, id_hashes, sources
-from stream.store import Checkpoint, Closing, PaneGroup, Store, UnitId
+from stream.store import Checkpoint, Closing, PaneGroup, Partitions, Source, Store, UnitId
 from stream.store_memory import MemoryStore
 from stream.store_redis import RedisStore
 
 GENERATION_MS = 1_000
 MAX_DELAY_MS = 4 * GENERATION_MS
+SOURCE = Source("cluster", "topic of predictions", "topic of labels", Partitions(2, 1))
 P0, P1, L0 = UnitId("predictions", 0), UnitId("predictions", 1), UnitId("labels", 0)
 
 Event = tuple[str, int, int]  # prediction id, time in ms, offset
@@ -60,6 +61,7 @@ class RedisBackend:
 
     def client(self) -> RedisStore:
         self._clients.append(RedisStore(self.url, self.namespace, max_delay_ms=MAX_DELAY_MS))
+        self._clients[-1].begin(SOURCE)
         return self._clients[-1]
 
     def all_keys(self) -> list[bytes]:

@@ -6,7 +6,7 @@ import pytest
 
 from sinks import OutboundMessage
 from stream.balance import Sheet, read_balance
-from stream.store import Checkpoint, Clock, Partitions, Store, UnitId, UnitReport, UnitView
+from stream.store import Checkpoint, Clock, Partitions, Source, Store, UnitId, UnitReport, UnitView
 from stream.store_memory import MemoryStore
 from stream.store_redis import RedisStore
 from stream.watermark import NO_TIME
@@ -21,6 +21,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
         yield MemoryStore(max_delay_ms=60_000)
     else:
         made = RedisStore(request.getfixturevalue("redis_url"), request.getfixturevalue("redis_namespace"), max_delay_ms=60_000)
+        made.begin(Source("", "", "", PARTITIONS))
         yield made
         made.close_connections()
 

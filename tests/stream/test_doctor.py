@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from stream.doctor import Finding, examine
 from stream.embedded import free_port
 from stream.settings import Settings, load_settings
-from stream.store import Checkpoint, UnitId, UnitReport
+from stream.store import Checkpoint, Partitions, Source, UnitId, UnitReport
 from stream.store_redis import RedisStore
 from stream.watermark import NO_TIME
 from stream.worker import wall_clock_ms
@@ -56,7 +56,9 @@ def installation(kafka: str, redis_url: str, redis_namespace: str, topic_names: 
         models={"m": {"classes": ["a", "b"]}},
         worker={"web_port": free_port()},
     )
-    return Installation(load_settings(path, {}), RedisStore(redis_url, redis_namespace, max_delay_ms=1_000))
+    store = RedisStore(redis_url, redis_namespace, max_delay_ms=1_000)
+    store.begin(Source("", "", "", Partitions(1, 1)))
+    return Installation(load_settings(path, {}), store)
 
 
 def test_messages_that_kafka_deleted_unread_are_counted(installation: Installation, kafka: str) -> None:

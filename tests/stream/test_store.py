@@ -10,7 +10,7 @@ import pytest
 from sinks import OutboundMessage
 from stream.store import SUBJECTS, HomeState, PaneGroup, Partitions, UnitView
 from stream.watermark import NO_TIME
-from tests.stream.stores import L0, P0, P1, Backend, RedisBackend, checkpoint, closing, message, pane
+from tests.stream.stores import L0, P0, P1, SOURCE, Backend, RedisBackend, checkpoint, closing, message, pane
 
 # Whatever may stand in an event: separators of our keys, of Redis patterns and of URLs, and nothing at all.
 AWKWARD = [
@@ -37,8 +37,8 @@ AWKWARD = [
 ]
 
 
-def test_a_store_answers(backend: Backend) -> None:
-    backend.client().ping()
+def test_a_store_begins_with_the_source_that_it_is_given(backend: Backend) -> None:
+    assert backend.client().begin(SOURCE).predictions == SOURCE.partitions.predictions
 
 
 # units

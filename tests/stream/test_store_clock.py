@@ -29,7 +29,7 @@ def idle(unit: UnitId, watermark_ms: int, epoch: int = 1) -> UnitReport:
 
 
 def report(backend: Backend, *reports: UnitReport, partitions: Partitions = BOTH, now_ms: int = NOW_MS, idle_ms: int = NO_TIME) -> Clock:
-    return backend.store.report(reports, partitions, now_ms, idle_ms)
+    return backend.store.report(reports, partitions, now_ms, idle_ms).now
 
 
 def test_before_any_report_the_clock_has_no_time(backend: Backend) -> None:

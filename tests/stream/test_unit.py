@@ -18,7 +18,7 @@ def models(size: str = "1m") -> dict[str, Model]:
 
 
 def unit(state: UnitState | None = None, size: str = "1m") -> Unit:
-    return Unit(P0, state or UnitState(epoch=1), models(size), out_of_orderness_ms=10)
+    return Unit(P0, state or UnitState(epoch=1), models(size), out_of_orderness_ms=10, mark_every_ms=1)
 
 
 def count(held: Unit, group: PaneGroup, n: int = 1) -> None:
@@ -143,10 +143,10 @@ def test_floors_never_sink_and_are_durable() -> None:
 
 def test_a_report_says_what_the_unit_knows_of_time() -> None:
     held = unit(UnitState(epoch=3, newest_ms=100))
-    assert held.report() == (P0, 3, 90, False)
+    assert held.report() == (P0, 3, 90, False, Clock())
     held.watermark.at_end = True
     held.watermark.falls_idle(10_000, 5_000)
-    assert held.report() == (P0, 3, 90, True)
+    assert held.report() == (P0, 3, 90, True, Clock())
 
 
 def test_an_open_pane_of_another_pane_length_is_dropped_and_said_so(caplog: pytest.LogCaptureFixture) -> None:

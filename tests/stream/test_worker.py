@@ -23,6 +23,7 @@ def test_gauges_of_a_model_leave_when_another_worker_takes_its_home() -> None:
         MemorySink(),
         gauges,
         configured.kafka.topics,
+        configured.redis.namespace,
         clock=lambda: BASE_MS + 86_400_000,
     )
 
@@ -31,7 +32,7 @@ def test_gauges_of_a_model_leave_when_another_worker_takes_its_home() -> None:
         worker.process(Batch([messages(values, epoch=1, first=first)]))
         worker.tick()
 
-    worker.assign({home: (0, 0)}, from_end=False)
+    worker.assign({home: (0, 0)}, from_end=False, committed=lambda _: {})
     count(0, 10, 130)
     assert b"driftstream_window_end_seconds{" in gauges.exposition()[0]
     store.acquire(home, [MODEL])
