@@ -1,7 +1,7 @@
 """Delivers the outbox to Kafka with an idempotent producer. No outbox bookkeeping here: the caller trims what was delivered."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -17,6 +17,8 @@ _TUNING: dict[str, Any] = {
 }
 # What "delivered" promises: on all in-sync replicas, once per attempt, in order. Not open to user options.
 _GUARANTEES: dict[str, Any] = {"enable.idempotence": True, "acks": "all"}
+# What is wrong with the message itself: trying again would end the same way.
+_NEVER: frozenset[int] = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.INVALID_RECORD})
 _QUEUE_FULL_WAIT_S = 0.1  # for delivery reports to free places in the producer's queue, before produce is tried again
 
 
@@ -27,8 +29,15 @@ class DeliveryError(Exception):
 class KafkaSink:
     """Delivers messages to Kafka and waits for every delivery report."""
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        """Connect in the background; `options` are librdkafka's (`bootstrap.servers`, security, `message.timeout.ms`, ...)."""
+    def __init__(self, options: Mapping[str, Any], refused: Callable[[str], None] = lambda _: None) -> None:
+        """Connect in the background.
+
+        Args:
+            options: librdkafka's (`bootstrap.servers`, security, `message.timeout.ms`, ...).
+            refused: called with the topic of each message that Kafka will never take, which is logged and given up: it would block all
+                others for ever.
+        """
+        self._refused = refused
         self._producer = Producer({**_TUNING, **options, **_GUARANTEES}, logger=log)
 
     def deliver(self, messages: Sequence[OutboundMessage]) -> None:
@@ -37,17 +46,24 @@ class KafkaSink:
         Raises:
             DeliveryError: names the first topic that refused or timed out, librdkafka's error, and how many messages failed.
         """
-        failures: list[tuple[str, object]] = []
+        failures: list[tuple[str, KafkaError]] = []
+
+        def fail(topic: str, error: KafkaError, size: int) -> None:
+            if error.code() in _NEVER:
+                log.error("Kafka refuses a message of %d bytes to %s for good, it is given up: %s", size, topic, error.str())
+                self._refused(topic)
+            else:
+                failures.append((topic, error))
 
         def report(error: KafkaError | None, message: Message) -> None:
             if error is not None:
-                failures.append((message.topic() or "?", error))
+                fail(message.topic() or "?", error, len(message.value() or b""))
 
         for message in messages:
             try:
                 self._produce(message, report)
-            except KafkaException as error:  # refused before it was queued, e.g. too large: the others still go out
-                failures.append((message.topic, error))
+            except KafkaException as error:  # refused before it was queued: the others still go out
+                fail(message.topic, error.args[0], len(message.value))
         self._producer.flush()
         if failures:
             topic, cause = failures[0]

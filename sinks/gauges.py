@@ -5,7 +5,7 @@ Label values are bounded by the configuration (model, version, segment, feature,
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import product
 from typing import Literal, NamedTuple, TypeGuard, get_args
@@ -76,6 +76,8 @@ class Gauges:
         self.registry = CollectorRegistry() if registry is None else registry
         self._windows = _NewestWindows()
         self.registry.register(self._windows)
+        self._balance = _BalanceSheet()
+        self.registry.register(self._balance)
         ProcessCollector(registry=self.registry)
 
         def counter(name: str, help_text: str, *labels: str) -> Counter:
@@ -100,6 +102,12 @@ class Gauges:
         self._watermark = gauge("watermark_seconds", "Watermark over all units, event time in seconds since the epoch.", "subject")
         self._lag = gauge("consumer_lag", "Messages in the partition that are not consumed yet.", "topic", "partition")
         self._units = gauge("units_owned", "Topic-partitions this worker owns.")
+        self._open_panes = gauge("open_panes", "Aggregates of windows that are open in this worker.")
+        self._state = gauge("state_bytes", "Memory that they take.")
+        self._pending = gauge("pending_rows", "Predictions and labels kept in Redis for the join; shown by one worker.")
+        self._held_back = gauge("partitions_held_back", "Partitions not read for now, because a limit is reached.")
+        self._batch = gauge("batch_bytes", "Size of the newest batch.")
+        self._refused = counter("refused_total", "Messages that Kafka refused for good, given up.", "topic")
         self._outbox = gauge("outbox_length", "Messages waiting in the outbox of the units this worker owns.")
         self._checkpoint = histogram("checkpoint_seconds", "Time to write one checkpoint.", _CHECKPOINT_BUCKETS_S)
         self._window_close = histogram("window_close_seconds", "Time to merge, score and emit one window.", _WINDOW_CLOSE_BUCKETS_S)
@@ -173,6 +181,24 @@ class Gauges:
     def set_units_owned(self, n: int) -> None:
         self._units.set(n)
 
+    def set_state(self, panes: int, state_bytes: int, pending_rows: int) -> None:
+        self._open_panes.set(panes)
+        self._state.set(state_bytes)
+        self._pending.set(pending_rows)
+
+    def set_held_back(self, partitions: int) -> None:
+        self._held_back.set(partitions)
+
+    def set_batch_bytes(self, size: int) -> None:
+        self._batch.set(size)
+
+    def add_refused(self, topic: str) -> None:
+        self._refused.labels(topic).inc()
+
+    def set_balance(self, sheets: Mapping[tuple[str, str], Mapping[str, int]]) -> None:
+        """Replace the balance sheets: by topic and partition ("all": the total) how many messages were consumed, and became what."""
+        self._balance.sheets = sheets
+
     def set_outbox_length(self, n: int) -> None:
         self._outbox.set(n)
 
@@ -185,6 +211,24 @@ class Gauges:
     def exposition(self) -> tuple[bytes, str]:
         """The page to be scraped, and its content type."""
         return generate_latest(_WithoutCreated(self.registry)), CONTENT_TYPE_LATEST
+
+
+class _BalanceSheet:
+    """A collector: all sheets at once, so that they add up whenever they are read."""
+
+    def __init__(self) -> None:
+        self.sheets: Mapping[tuple[str, str], Mapping[str, int]] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "driftstream_balance",
+            "Messages consumed, and what became of them, as the last checkpoint left it: consumed is the sum of all others but lost.",
+            labels=("topic", "partition", "outcome"),
+        )
+        for (topic, partition), sheet in self.sheets.items():
+            for outcome, n in sheet.items():
+                family.add_metric((topic, partition, outcome), n)
+        yield family
 
 
 class _NewestWindows:

@@ -50,6 +50,11 @@ class Aggregate:
         """The neutral element."""
         return cls(layout, np.zeros(layout.width, np.int64), zero_moments(layout.moments))
 
+    @property
+    def nbytes(self) -> int:
+        """Its size in memory."""
+        return self.counts.nbytes + self.moments.nbytes
+
     def add(self, counts: Counts, moments: Floats) -> None:
         """Take in the counts and moments of more events, in place."""
         self.counts += counts

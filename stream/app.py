@@ -83,18 +83,19 @@ def run_worker(settings: Settings, models: Mapping[str, Model], *, port: int) ->
     store = build_store(settings)
     store.ping()  # before Kafka is asked: what is wrong is said soon
     gauges = Gauges(dead_letter_reasons=REASONS)
-    sink = KafkaSink(client_options(settings.kafka))
+    sink = KafkaSink(client_options(settings.kafka), refused=gauges.add_refused)
 
     def begin() -> Pipeline:
         return Pipeline(settings, models, store, store.begin(find_source(settings.kafka, labels=labels)))
 
-    worker = Worker(begin, store, sink, gauges, settings.kafka.topics, settings.redis.namespace)
+    worker = Worker(begin, store, sink, gauges, settings)
     kinds = {source.kind for _, source in _mapped(settings)}
     by_arrival = settings.labels.clock == "arrival"
     source = KafkaSource(
         settings.kafka,
         worker,
         batch_size=settings.worker.batch_size,
+        batch_bytes=settings.worker.batch_bytes,
         labels=labels,
         headers="header" in kinds,
         timestamps=by_arrival or "timestamp" in kinds,

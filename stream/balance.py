@@ -1,7 +1,8 @@
 """The published balance sheet: what became of every message that was consumed. Read from the store's counters, for people and for proofs.
 
-Each checkpoint writes a unit's counters together with its offset and panes, so the sheet of a unit adds up at every moment. The totals of
-the labels take counters of both topics together (a label that waited is matched by its prediction), so they settle within a checkpoint.
+Each checkpoint writes a unit's counters together with its offset and panes, so the sheet of a unit adds up at every moment. The total of
+the labels takes counters of both topics together (a label that waited is matched by its prediction): what only one of them knows yet is
+pending.
 """
 
 from collections import Counter
@@ -32,12 +33,14 @@ class Sheet:
 class Balance:
     """The sheet of each unit that has state, and of both topics.
 
-    A label that a unit counts as `waiting` is `matched`, `pending` or `expired` in the total.
+    A label that a unit counts as `waiting` is `matched`, `pending` or `expired` in the total. `unsettled` ones have been matched or dropped
+    before they are durably waiting: there are some between two checkpoints, and none that stay.
     """
 
     units: Mapping[UnitId, Sheet]
     predictions: Sheet
     labels: Sheet
+    unsettled: int = 0
 
     @property
     def adds_up(self) -> bool:
@@ -56,21 +59,25 @@ def read_balance(store: ViewStore, partitions: Partitions) -> Balance:
     held = {unit: view.counters for unit, view in store.view(partitions.units()).items() if view.counters}
     predictions = _total(counters for unit, counters in held.items() if unit.side == "predictions")
     labels = _total(counters for unit, counters in held.items() if unit.side == "labels")
-    completed = predictions["completed"]
+    # Of a match, or of a row that was dropped, this may be the half whose checkpoint came first; it counts when both halves are durable.
+    waiting = labels["waiting"]
+    completed = min(predictions["completed"], waiting)
+    dropped = min(expired_labels, waiting - completed)
     return Balance(
-        units={unit: _sheet(counters, _OUTCOMES[unit.side]) for unit, counters in held.items()},
+        units={unit: unit_sheet(unit, counters) for unit, counters in held.items()},
         predictions=_sheet(predictions, _OUTCOMES["predictions"]),
         labels=Sheet(
             labels["consumed"],
             {
                 "matched": labels["matched"] + completed,
-                "pending": labels["waiting"] - completed - expired_labels,
-                "expired": labels["expired"] + expired_labels,
+                "pending": waiting - completed - dropped,
+                "expired": labels["expired"] + dropped,
                 "duplicate": labels["duplicate"],
                 "malformed": labels["malformed"],
             },
             labels["lost"],
         ),
+        unsettled=predictions["completed"] + expired_labels - completed - dropped,
     )
 
 
@@ -78,6 +85,11 @@ _OUTCOMES = {
     "predictions": ("counted", "late", "duplicate", "malformed"),
     "labels": ("matched", "waiting", "expired", "duplicate", "malformed"),
 }
+
+
+def unit_sheet(unit: UnitId, counters: Mapping[str, int]) -> Sheet:
+    """The sheet of one unit."""
+    return _sheet(counters, _OUTCOMES[unit.side])
 
 
 def _total(counters: Iterable[Mapping[str, int]]) -> Counter[str]:

@@ -22,7 +22,7 @@ from stream.kafka import client_options
 from stream.reference import InvalidReferenceError
 from stream.results import timestamp
 from stream.settings import KafkaSettings, Settings
-from stream.store import Partitions, Subject, UnitId, UnitView
+from stream.store import OffsetRange, Partitions, Subject, UnitId, UnitView
 from stream.store_redis import IDLE_LEASE_MS, RedisStore
 from stream.watermark import NO_TIME
 from stream.worker import wall_clock_ms
@@ -193,7 +193,7 @@ def _state(settings: Settings, group: _Group) -> list[Finding]:
             *findings,
             _offsets(group, view, waiting),
             *(_clock(subject, clock.of(subject), view, now_ms) for subject in _subjects(group.partitions)),
-            *_balance(_settled(store, group.partitions)),
+            *_balance(_settled(store, group.partitions), {unit: seen.lost for unit, seen in view.items()}),
             _outbox(view),
         ]
     except redis.RedisError as error:
@@ -255,21 +255,29 @@ def _clock(subject: Subject, clock_ms: int, view: Mapping[UnitId, UnitView], now
 def _settled(store: RedisStore, partitions: Partitions) -> Balance:
     balance = read_balance(store, partitions)
     for _ in range(SETTLE_TRIES):
-        if balance.adds_up:
+        if balance.adds_up and not balance.unsettled:
             break
         time.sleep(SETTLE_S)
         balance = read_balance(store, partitions)
     return balance
 
 
-def _balance(balance: Balance) -> Iterator[Finding]:
+def _ranges(gone: Mapping[UnitId, tuple[OffsetRange, ...]], side: str) -> str:
+    """Which offsets, of the first few partitions."""
+    said = [f"{unit} {', '.join(map(str, ranges[-3:]))}" for unit, ranges in gone.items() if ranges and unit.side == side]
+    return f" ({'; '.join(said[:5])})" if said else ""
+
+
+def _balance(balance: Balance, gone: Mapping[UnitId, tuple[OffsetRange, ...]]) -> Iterator[Finding]:
     for what, sheet in (("predictions", balance.predictions), ("labels", balance.labels)):
-        lost = f"; {sheet.lost} were gone from Kafka before they were read: raise the topic's retention" if sheet.lost else ""
+        lost = f"; {sheet.lost} were gone from Kafka before they were read{_ranges(gone, what)}: raise its retention" if sheet.lost else ""
         parts = [str(unit) for unit, own in balance.units.items() if unit.side == what and not own.adds_up]
         wrong = (
             "" if sheet.adds_up and not parts else f"; this does not add up{' in ' + ', '.join(parts) if parts else ''}: please report it"
         )
         yield Finding(not (lost or wrong), f"balance of {what}", f"{sheet}{lost}{wrong}")
+    if balance.unsettled:
+        yield Finding(False, "balance", f"{balance.unsettled} label(s) met a prediction without ever having been counted: please report it")
 
 
 def _outbox(view: Mapping[UnitId, UnitView]) -> Finding:

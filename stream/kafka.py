@@ -42,9 +42,10 @@ _OPTIONS: Final[dict[str, Any]] = {
     "enable.auto.commit": False,
     "enable.partition.eof": True,
     "auto.offset.reset": "error",
-    "partition.assignment.strategy": "cooperative-sticky",
     "queued.max.messages.kbytes": 32_768,
 }
+# With the protocol "consumer" the broker assigns, incrementally too, and decides on the session timeout.
+_CLASSIC: Final[dict[str, Any]] = {"partition.assignment.strategy": "cooperative-sticky"}
 
 
 class KafkaUnavailableError(RuntimeError):
@@ -92,6 +93,10 @@ class Owner(Protocol):
         """Units to be assigned again, if the group has given them to nobody else."""
         ...
 
+    def batch_bytes(self, size: int) -> None:
+        """How large a batch was."""
+        ...
+
     def held_back(self) -> Set[UnitId]:
         """Units that are not to be read for now."""
         ...
@@ -108,6 +113,12 @@ class Owner(Protocol):
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     """librdkafka's options for every client."""
     return {"bootstrap.servers": kafka.brokers, "client.id": "driftstream", **kafka.client_options()}
+
+
+def consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
+    """librdkafka's options for the consumer of the group."""
+    protocol = _CLASSIC if kafka.group_protocol == "classic" else {"group.protocol": "consumer"}
+    return {**(_DEFAULTS if protocol is _CLASSIC else {}), **client_options(kafka), "group.id": kafka.group, **_OPTIONS, **protocol}
 
 
 def count_partitions(kafka: KafkaSettings, *, labels: bool) -> Partitions:
@@ -195,9 +206,13 @@ def _offsets(messages: list[Any]) -> Sequence[int]:
 class KafkaSource:
     """Consumes both topics and hands batches on, one at a time ahead of the one that is being counted."""
 
-    def __init__(self, kafka: KafkaSettings, owner: Owner, *, batch_size: int, labels: bool, headers: bool, timestamps: bool) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, owner: Owner, *, batch_size: int, batch_bytes: int, labels: bool, headers: bool, timestamps: bool
+    ) -> None:
         """`headers`, `timestamps`: whether anything is read from Kafka's own, which costs time at event rate."""
-        self._owner, self._batch_size, self._start = owner, batch_size, kafka.start
+        self._owner, self._start = owner, kafka.start
+        self._most = self._batch_size = batch_size
+        self._batch_bytes = batch_bytes
         self._headers, self._timestamps = headers, timestamps
         self._topics: dict[Side, str] = {"predictions": kafka.topics.predictions}
         if labels:
@@ -207,9 +222,7 @@ class KafkaSource:
         self._paused: Set[UnitId] = frozenset()
         self._stop = threading.Event()
         self._hinted_s = self._lagged_s = time.monotonic()
-        self._consumer = Consumer(
-            {**_DEFAULTS, **client_options(kafka), "group.id": kafka.group, **_OPTIONS, "error_cb": self._on_error}, logger=log
-        )
+        self._consumer = Consumer(consumer_options(kafka) | {"error_cb": self._on_error}, logger=log)
         self.connected = True
 
     def run(self, dispatch: Callable[[Batch], Future[None]]) -> None:
@@ -217,7 +230,8 @@ class KafkaSource:
         self._consumer.subscribe(list(self._sides), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         pending: Future[None] | None = None
         while not self._stop.is_set():
-            batch = self._batch(self._consumer.consume(self._batch_size, CONSUME_TIMEOUT_S))
+            batch = self._batch(self._consumer.consume(self._most, CONSUME_TIMEOUT_S))
+            self._limit(batch)
             if pending is not None:
                 pending.result()
                 pending = None
@@ -253,6 +267,14 @@ class KafkaSource:
                 raise KafkaUnavailableError(f"cannot consume {message.topic()}/{message.partition()}@{message.offset()}: {error.str()}")
         batch.messages = [self._messages(topic, partition, found) for (topic, partition), found in by_partition.items()]
         return batch
+
+    def _limit(self, batch: Batch) -> None:
+        """How many messages the next batch may have, if they are of the size of these."""
+        n = sum(len(messages.values) for messages in batch.messages)
+        if n:
+            size = sum(len(value) for messages in batch.messages for value in messages.values if value is not None)
+            self._owner.batch_bytes(size)
+            self._most = max(1, min(self._batch_size, self._batch_bytes * n // max(size, 1)))
 
     def _messages(self, topic: str, partition: int, messages: list[Any]) -> Messages:
         unit = UnitId(self._sides[topic], partition)

@@ -6,6 +6,7 @@ thread-safe; its driver calls it from one thread at a time.
 """
 
 import base64
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -20,7 +21,20 @@ from stream.closing import Closer, Firing
 from stream.counting import Counting, LabelOutcome, Outcomes, Tally, Timing, add
 from stream.events import EventDecoder, Messages, Predictions
 from stream.groups import Groups
-from stream.join import DUPLICATE, EXPIRED, GENERATIONS, LABEL, LATE_PREDICTION, MATCHED, PREDICTION, STORED, JoinBatch, Matches, sources
+from stream.join import (
+    DUPLICATE,
+    EXPIRED,
+    GENERATIONS,
+    LABEL,
+    LATE_PREDICTION,
+    MATCHED,
+    PREDICTION,
+    STORED,
+    JoinBatch,
+    Matches,
+    Side,
+    sources,
+)
 from stream.model import ClassCodes, Model
 from stream.rebuild import Bookmark, Reach
 from stream.results import DeadLetter, LateEvent, Origin, encode, timestamp
@@ -31,6 +45,9 @@ from stream.store_memory import MemoryStore
 from stream.unit import Unit
 from stream.watermark import NO_TIME
 
+log = logging.getLogger(__name__)
+
+FIRST_LABELS: Final = UnitId("labels", 0)
 POISON_KILLS: Final = 2  # a message over which so many workers ended becomes a dead letter
 DEAD_LETTER_BYTES: Final = 700_000  # raw bytes that are kept: in base64 and its envelope they fit Kafka's default message of 1 MB
 
@@ -52,6 +69,7 @@ class Pipeline:
         self.clock = Clock()
         self._delivered = Clock()
         self._expired_ms = NO_TIME
+        self.pending_rows = 0
 
     # who owns what
 
@@ -309,12 +327,24 @@ class Pipeline:
         return unit.bookmark(self._settings.redis.namespace, delivered, self._reach.needed_from(delivered))
 
     def expire(self) -> tuple[int, int]:
-        """Drop the pending predictions and labels that waited longer than `labels.max_delay`; how many there were."""
+        """Drop the pending predictions and labels that waited longer than `labels.max_delay`, or are too many; how many there were."""
         before_ms = self.clock.performance - self._labels.max_delay_ms
-        if self.clock.performance == NO_TIME or before_ms - self._expired_ms < self._labels.max_delay_ms // GENERATIONS:
-            return 0, 0
-        self._expired_ms = before_ms
-        return self._store.drop_generations(before_ms)
+        due = self.clock.performance > NO_TIME and before_ms - self._expired_ms >= self._labels.max_delay_ms // GENERATIONS
+        if due:
+            self._expired_ms = before_ms
+            return self._store.drop_generations(before_ms)
+        if FIRST_LABELS in self.units:  # one worker looks
+            rows = self._store.pending()
+            self.pending_rows = sum(rows.values())
+            if self.pending_rows > self._labels.pending_max:
+                log.error("%d rows wait for their label, more than labels.pending_max: the oldest are dropped", self.pending_rows)
+                return self._store.drop_generations(min(rows))
+        return 0, 0
+
+    def ahead(self) -> frozenset[UnitId]:
+        """The units whose watermark is ahead of the clock: what they hold stays open until others have caught up."""
+        subject: dict[Side, Subject] = {"predictions": "traffic", "labels": "performance"}
+        return frozenset(unit.id for unit in self.units.values() if unit.watermark.value_ms > self.clock.of(subject[unit.id.side]))
 
     def take_tally(self) -> Tally:
         """What was counted since this was last called."""

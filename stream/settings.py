@@ -44,6 +44,7 @@ from stream.settings_values import (
     duration,
     duration_text,
     refuse,
+    size,
     whole,
 )
 from stream.windows import WindowSpec, pane_length
@@ -73,6 +74,7 @@ class KafkaSettings(Section):
     brokers: Brokers = "localhost:9092"
     group: Text = "driftstream"
     start: Literal["earliest", "latest"] = "earliest"
+    group_protocol: Literal["classic", "consumer"] = "classic"
     topics: Topics = Topics()
     options: Mapping[OptionName, Option] = {}
 
@@ -102,6 +104,7 @@ class TimeSettings(Section):
 class LabelSettings(Section):
     max_delay_ms: Annotated[int, duration("1ms")] = Field(default=604_800_000, alias="max_delay")
     clock: Literal["event", "arrival"] = "event"
+    pending_max: Annotated[int, whole(1_000, 10**12)] = 100_000_000
 
 
 class WindowSection(Section):
@@ -204,6 +207,9 @@ class WorkerSettings(Section):
     web_host: Host = "127.0.0.1"
     web_port: Annotated[int, whole(1, 65_535)] = 8080
     batch_size: Annotated[int, whole(1, 1_000_000)] = 30_000
+    batch_bytes: Annotated[int, size("1MiB", "1GiB")] = 64 << 20
+    state_bytes: Annotated[int, size("1MiB", "1024GiB")] = 1 << 30
+    outbox_max: Annotated[int, whole(100, 100_000_000)] = 100_000
     checkpoint_every_ms: Annotated[int, duration("10ms", "1m")] = Field(default=1_000, alias="checkpoint_every")
 
 

@@ -16,7 +16,7 @@ nothing when its writer no longer owns the unit. `<ns>` is `redis.namespace`, br
 | `<ns>:clock` | hash | <unit> -> epoch, watermark, idle, when, delivered; <subject>, delivered:<subject> -> ms | report, wake |
 | `<ns>:{join/<shard>}:pending:<generation>:<bucket>` | hash | 8 bytes of a hashed id -> packed row (`join.py`) | match, drop |
 | `<ns>:{join/<shard>}:generations` | hash | <generation> -> its end ms; dropped -> ms up to which they are gone | match, drop |
-| `<ns>:{join/<shard>}:counts` | hash | predictions, labels: dropped without a match | drop |
+| `<ns>:{join/<shard>}:counts` | hash | predictions, labels: dropped without a match; rows:<end ms of a generation> | drop, match |
 | `<ns>:names:<kind>`, `<ns>:numbers:<kind>` | hash | name -> number, number -> name, for packed rows | intern |
 
 A pane group reads `traffic|2026-11-20T16:00:00.000Z|<version>|<segment>`, a unit `predictions/3`; the home of a model is one of the
@@ -270,6 +270,10 @@ class JoinStore(Protocol):
 
     def expired(self) -> tuple[int, int]:
         """Unmatched predictions and labels that were dropped since the beginning."""
+        ...
+
+    def pending(self) -> dict[int, int]:
+        """How many rows the generation that ends at each time holds, met or not."""
         ...
 
 

@@ -1,5 +1,6 @@
 """The store in one process: what `replay` runs on, and the model that Redis is tested against. Same promises, no durability."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -196,6 +197,9 @@ class MemoryStore:
         counted = (sum(not row.label for row in gone.values()), sum(not row.prediction for row in gone.values()))
         self._expired = (self._expired[0] + counted[0], self._expired[1] + counted[1])
         return counted
+
+    def pending(self) -> dict[int, int]:
+        return dict(Counter(row.end_ms for row in self._pending.values()))
 
     def expired(self) -> tuple[int, int]:
         return self._expired

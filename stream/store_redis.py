@@ -4,6 +4,7 @@ The table of keys stands in `store.py`. Values are bytes; a pane's name and its 
 """
 
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final, TypeVar, cast
@@ -233,7 +234,7 @@ class RedisStore:
         for rows in order:
             tag = f"{{join/{shards[rows[0]]}}}"
             args = [side, self._key(tag, "pending", ""), packed[rows].tobytes(), self._generation_ms, TRAIL, *names]
-            calls.append(([self._key(tag, "generations")], args))
+            calls.append(([self._key(tag, "generations"), self._key(tag, "counts")], args))
         matches = Matches.none(batch)
         for rows, (statuses, others) in zip(order, self._run("match", calls), strict=True):
             matches.fill(rows, statuses, others)
@@ -254,7 +255,23 @@ class RedisStore:
                     totals += np.array(counted)
             if ended:
                 self._run("discard", [([generations], [len(ended), *ended])])
+            self._forget_rows(tag, before_ms)
         return int(totals[0]), int(totals[1])
+
+    def _forget_rows(self, tag: str, before_ms: int) -> None:
+        counts = self._key(tag, "counts")
+        gone = [name for name in cast(list[bytes], self._redis.hkeys(counts)) if _is_rows(name) and _end_ms(name) <= before_ms]
+        if gone:
+            self._run("discard", [([counts], [len(gone), *gone])])
+
+    def pending(self) -> dict[int, int]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for shard in range(SHARDS):
+            pipeline.hgetall(self._key(f"{{join/{shard}}}", "counts"))
+        rows: Counter[int] = Counter()
+        for held in pipeline.execute():
+            rows.update({_end_ms(name): int(n) for name, n in held.items() if _is_rows(name)})
+        return dict(rows)
 
     def expired(self) -> tuple[int, int]:
         pipeline = self._redis.pipeline(transaction=False)
@@ -370,6 +387,14 @@ def _run_id(connection: AbstractConnection) -> str:
     connection.send_command("INFO", "server")  # type: ignore[no-untyped-call]
     info = bytes(connection.read_response()).decode()
     return next(line.removeprefix("run_id:") for line in info.splitlines() if line.startswith("run_id:"))
+
+
+def _is_rows(field: bytes) -> bool:
+    return field.startswith(b"rows:")
+
+
+def _end_ms(field: bytes) -> int:
+    return int(field.removeprefix(b"rows:"))
 
 
 def _times(fields: Mapping[str, bytes], name: str) -> dict[Subject, int]:

@@ -49,6 +49,7 @@ class Unit:
         self._sequence = state.sequence
         self._models = models
         self._panes: dict[tuple[str, PaneGroup], Aggregate] = {}
+        self.state_bytes = 0
         self._dirty: set[tuple[str, PaneGroup]] = set()
         self._outbox: list[OutboundMessage] = []
         self._changed = False
@@ -58,7 +59,7 @@ class Unit:
 
     def _load(self, model: str, group: PaneGroup, blob: bytes) -> None:
         try:
-            self._panes[model, group] = Aggregate.decode(self._layout(model, group.subject), blob)
+            self._hold((model, group), Aggregate.decode(self._layout(model, group.subject), blob))
         except LayoutMismatch:
             log.error("%s: dropped an open pane of model %s, %s: it was counted on another reference or pane length", self.id, model, group)
 
@@ -75,8 +76,13 @@ class Unit:
         key = (model, group)
         self._dirty.add(key)
         if (held := self._panes.get(key)) is None:
-            held = self._panes[key] = Aggregate.zero(self._layout(model, group.subject))
+            held = self._hold(key, Aggregate.zero(self._layout(model, group.subject)))
         return held
+
+    def _hold(self, key: tuple[str, PaneGroup], aggregate: Aggregate) -> Aggregate:
+        self._panes[key] = aggregate
+        self.state_bytes += aggregate.nbytes
+        return aggregate
 
     def begin(self, mark: Mark, said: Clock) -> None:
         """There is no state: count from the mark on. `said`: what fires up to this clock had been fired and delivered before."""
@@ -164,7 +170,7 @@ class Unit:
     def forget_before(self, closed_ms: Mapping[Subject, int]) -> None:
         """Let go of the panes that end at or before the watermark of their kind: nothing may be counted into them any more."""
         for key in [key for key in self._panes if self._end(key) <= closed_ms[key[1].subject] and key not in self._dirty]:
-            del self._panes[key]
+            self.state_bytes -= self._panes.pop(key).nbytes
 
     def _end(self, key: tuple[str, PaneGroup]) -> int:
         return key[1].start_ms + self._models[key[0]].settings.pane_ms

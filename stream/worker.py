@@ -14,11 +14,12 @@ from typing import Final
 from sinks import Sink
 from sinks.alerts import DeliveryError
 from sinks.gauges import Gauges
+from stream.balance import Sheet, read_balance, unit_sheet
 from stream.events import Messages
 from stream.kafka import Batch, KafkaUnavailableError
 from stream.pipeline import POISON_KILLS, Pipeline
 from stream.rebuild import Bookmark
-from stream.settings import Topics
+from stream.settings import Settings
 from stream.store import SUBJECTS, Clock, Mark, OffsetRange, Store, UnitId
 from stream.store_redis import UNREACHABLE, StateChangedError
 from stream.unit import Unit
@@ -46,13 +47,12 @@ class Worker:
         store: Store,
         sink: Sink,
         gauges: Gauges,
-        topics: Topics,
-        namespace: str,
+        settings: Settings,
         clock: Callable[[], int] = wall_clock_ms,
     ) -> None:
         """`build` makes the pipeline, and makes it anew after the store was away: one that came back older may number names anew."""
         self._build, self._store, self._sink, self._gauges, self._clock = build, store, sink, gauges, clock
-        self._topics, self._namespace = topics, namespace
+        self._topics, self._namespace, self._limits = settings.kafka.topics, settings.redis.namespace, settings.worker
         self._pipeline = build()
         self._lock = threading.Lock()
         self._suspended = False
@@ -135,6 +135,9 @@ class Worker:
         for unit in due:
             del self._fenced_s[unit]
         return due
+
+    def batch_bytes(self, size: int) -> None:
+        self._gauges.set_batch_bytes(size)
 
     def held_back(self) -> frozenset[UnitId]:
         """Units that are not to be read for now."""
@@ -242,8 +245,36 @@ class Worker:
             for subject in SUBJECTS:
                 ms = self._pipeline.clock.of(subject)
                 self._gauges.set_watermark(subject, None if ms == NO_TIME else ms)
-            self._gauges.set_outbox_length(sum(len(unit.undelivered) for unit in self._pipeline.units.values()))
+            self._look_at_limits()
+            self._publish_balance()
             self._ticked_s = time.monotonic()
+
+    def _look_at_limits(self) -> None:
+        """Decide which units are not to be read for now: all while the outbox is full, those ahead in time while too much is open."""
+        units = self._pipeline.units.values()
+        waiting, state_bytes = sum(len(unit.undelivered) for unit in units), sum(unit.state_bytes for unit in units)
+        held = frozenset(self._pipeline.units) if waiting >= self._limits.outbox_max else frozenset()
+        if state_bytes > self._limits.state_bytes:
+            held |= self._pipeline.ahead()
+        if held and not self._held_back:
+            log.warning("%d partition(s) wait: %d messages in the outbox, %d bytes in open windows", len(held), waiting, state_bytes)
+        self._held_back = held
+        self._gauges.set_outbox_length(waiting)
+        self._gauges.set_state(sum(unit.open_panes for unit in units), state_bytes, self._pipeline.pending_rows)
+        self._gauges.set_held_back(len(held))
+
+    def _publish_balance(self) -> None:
+        """Each unit's sheet as its last checkpoint left it. The owner of the first partition shows the totals, as the store has them."""
+        sheets: dict[tuple[str, str], Sheet] = {}
+        units = self._pipeline.units
+        for unit in units.values():
+            sheets[self._topic(unit.id), str(unit.id.partition)] = unit_sheet(unit.id, unit.counters)
+        if UnitId("predictions", 0) in units:
+            balance = read_balance(self._store, self._pipeline.partitions)
+            sheets[self._topics.predictions, "all"] = balance.predictions
+            if self._pipeline.partitions.labels:
+                sheets[self._topics.labels, "all"] = balance.labels
+        self._gauges.set_balance({place: {"consumed": s.consumed, **s.outcomes, "lost": s.lost} for place, s in sheets.items()})
 
     def _hint(self, unit: Unit) -> tuple[int, str]:
         bookmark = self._pipeline.bookmark(unit)

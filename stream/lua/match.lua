@@ -1,4 +1,4 @@
--- Store or match one shard's share of a batch. KEYS: generations. ARGV: side ('P' or 'L'), prefix of the buckets' keys, packed rows, length
+-- Store or match one shard's share of a batch. KEYS: generations, counts. ARGV: side ('P' or 'L'), prefix of the buckets' keys, packed rows, length
 -- of a generation, generations that a label may trail, then name and end of each generation that the rows point into.
 -- Row layouts, flags, and which generations may hold the other side: stream/join.py.
 -- Returns one status byte per row, and for each matched row, one behind the other, the stored flags and the other side's row.
@@ -12,10 +12,10 @@ local held = redis.call('HGETALL', KEYS[1])
 for i = 1, #held, 2 do
   if held[i] == 'dropped' then dropped = tonumber(held[i + 1]) else live[tonumber(held[i + 1])] = held[i] end
 end
-local own, gone, near = {}, {}, {}
+local own, ending, gone, near, stored = {}, {}, {}, {}, {}
 for i = 6, #ARGV, 2 do
   local ends = tonumber(ARGV[i + 1])
-  own[#own + 1] = ARGV[i]
+  own[#own + 1], ending[#own + 1], stored[#own + 1] = ARGV[i], ARGV[i + 1], 0
   gone[#own] = ends <= dropped
   if not gone[#own] and not live[ends] then
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
@@ -50,7 +50,12 @@ for at = 1, #rows, size do
   end
   local status = STORED
   if not value then
-    if expired then status = EXPIRED elseif not fresh then redis.call('HSET', key, id, '\2' .. row) end
+    if expired then
+      status = EXPIRED
+    else
+      if not fresh then redis.call('HSET', key, id, '\2' .. row) end
+      stored[generation + 1] = stored[generation + 1] + 1
+    end
   else
     local flags = string.byte(value)
     local has_prediction, has_label, by_label = bit.band(flags, 1) > 0, bit.band(flags, 2) > 0, bit.band(flags, 4) > 0
@@ -77,5 +82,8 @@ for at = 1, #rows, size do
     if status == MATCHED then others[#others + 1] = string.char(flags) .. other end
   end
   statuses[#statuses + 1] = status
+end
+for i = 1, #own do
+  if stored[i] > 0 then redis.call('HINCRBY', KEYS[2], 'rows:' .. ending[i], stored[i]) end
 end
 return {table.concat(statuses), table.concat(others)}

@@ -41,6 +41,7 @@ class FraudLoad:
     topics: dict[str, str]
     folder: Path
     partitions: Partitions
+    max_delay_ms: int = MAX_DELAY_MS
     scenario: FraudScenario = field(default_factory=lambda: FraudScenario(START_MS, label_delay_ms=4_000, faults=FAULTS))
 
     def __post_init__(self) -> None:
@@ -55,7 +56,7 @@ class FraudLoad:
             },
             redis={"url": self.redis_url, "namespace": self.namespace},
             time={"out_of_orderness": "5s", "idle_after": "1h", "when_idle": "hold"},
-            labels={"max_delay": "1h"},
+            labels={"max_delay": f"{self.max_delay_ms}ms"},
             windows=[{"name": w.name, "size": f"{w.size_ms}ms", "slide": f"{w.slide_ms}ms"} for w in WINDOWS],
             models={
                 "fraud": {
@@ -84,7 +85,7 @@ class FraudLoad:
 
     def close(self) -> None:
         """Send the last event of every partition; the scenario is over."""
-        at = self.scenario.now_ms + MAX_DELAY_MS // 2
+        at = self.scenario.now_ms + self.max_delay_ms // 2
         producer = Producer({"bootstrap.servers": self.kafka})
         for unit in self.partitions.units():
             event: dict[str, Any] = {"prediction_id": f"last-{unit}", "timestamp": at, "model": "fraud"}
@@ -96,7 +97,7 @@ class FraudLoad:
 
     @contextmanager
     def store(self) -> Iterator[RedisStore]:
-        store = RedisStore(self.redis_url, self.namespace, max_delay_ms=MAX_DELAY_MS)
+        store = RedisStore(self.redis_url, self.namespace, max_delay_ms=self.max_delay_ms)
         try:
             yield store
         finally:
@@ -160,11 +161,11 @@ def is_readable(value: bytes) -> bool:
     return isinstance(event, dict) and isinstance(event["timestamp"], int)
 
 
-def make_load(kafka: str, redis_url: str, name: str, folder: Path) -> FraudLoad:
+def make_load(kafka: str, redis_url: str, name: str, folder: Path, **changes: Any) -> FraudLoad:
     """A load with topics that are named after `name`, which no other test uses."""
     partitions = Partitions(predictions=4, labels=3)
     topics = create_topics(kafka, lambda topic: f"{topic}-{name}", predictions=partitions.predictions, labels=partitions.labels)
-    return FraudLoad(kafka, redis_url, f"test-{name}", topics, folder, partitions)
+    return FraudLoad(kafka, redis_url, f"test-{name}", topics, folder, partitions, **changes)
 
 
 def is_overall(subject: str, segment: str | None, window: str) -> bool:

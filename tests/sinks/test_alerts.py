@@ -85,23 +85,15 @@ def test_an_unreachable_broker_is_an_error_that_names_topic_and_cause(closed_por
     sink.close(1)
 
 
-def test_a_message_that_is_too_large_fails_alone_and_is_named(brokers: str) -> None:
-    sink = KafkaSink({"bootstrap.servers": brokers, "message.max.bytes": 2000})
-    with pytest.raises(DeliveryError, match=r"topic='dead-letter', error='.*MSG_SIZE_TOO_LARGE.*', failed=1 of 3"):
-        sink.deliver(
-            [OutboundMessage("mixed", None, b"1"), OutboundMessage("dead-letter", None, b"x" * 3000), OutboundMessage("mixed", None, b"3")]
-        )
+def test_a_message_that_kafka_will_never_take_is_given_up_and_holds_no_other_back(brokers: str, caplog: pytest.LogCaptureFixture) -> None:
+    refused: list[str] = []
+    sink = KafkaSink({"bootstrap.servers": brokers, "message.max.bytes": 2000}, refused=refused.append)
+    sink.deliver(
+        [OutboundMessage("mixed", None, b"1"), OutboundMessage("dead-letter", None, b"x" * 3000), OutboundMessage("mixed", None, b"3")]
+    )
     assert {value for _, value in read(brokers, "mixed", 2)} == {b"1", b"3"}
-    sink.close(5)
-
-
-def test_the_sink_works_again_after_a_failed_delivery(brokers: str) -> None:
-    sink = KafkaSink({"bootstrap.servers": brokers, "message.max.bytes": 2000})
-    with pytest.raises(DeliveryError):
-        sink.deliver([OutboundMessage("again", None, b"x" * 3000)])
-    sink.deliver([OutboundMessage("again", None, b"fits")])
-
-    assert read(brokers, "again", 1) == [(None, b"fits")]
+    assert refused == ["dead-letter"]
+    assert "a message of 3000 bytes to dead-letter" in caplog.text
     sink.close(5)
 
 

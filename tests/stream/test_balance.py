@@ -76,7 +76,10 @@ def test_message_without_an_outcome_shows(store: Store) -> None:
     assert not balance.units[PREDICTIONS].adds_up
 
 
-def test_more_matches_than_labels_that_waited_shows(store: Store) -> None:
+def test_a_match_whose_label_is_not_yet_durable_is_unsettled_and_the_sheet_adds_up(store: Store) -> None:
     write(store, PREDICTIONS, next_offset=10, consumed=10, counted=10, completed=2)
     write(store, LABELS, next_offset=1, consumed=1, waiting=1)
-    assert not read_balance(store, PARTITIONS).adds_up
+    balance = read_balance(store, PARTITIONS)
+    assert balance.adds_up
+    assert balance.labels.outcomes["matched"] == 1
+    assert balance.unsettled == 1

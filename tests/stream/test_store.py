@@ -372,4 +372,4 @@ def test_no_key_expires(redis_backend: RedisBackend) -> None:
     store.checkpoint([checkpoint(P0, epoch, 1, panes={"m": {pane(): b"x"}}, outbox=[(1, message("x"))])])
     store.close([closing(P0, epoch, 1, merged={pane(): b"x"})])
     store.intern("k", ["a"])
-    assert [redis_backend.redis.ttl(key) for key in redis_backend.all_keys()] == [-1] * 7
+    assert [redis_backend.redis.ttl(key) for key in redis_backend.all_keys()] == [-1] * 8

@@ -210,10 +210,21 @@ def test_a_dropped_generation_leaves_nothing_in_redis(redis_backend: RedisBacken
     store.match(rows)
     assert store.drop_generations(BASE_MS + GENERATION_MS) == store.expired() == (n, 0)
     left = {key.rsplit(b":", 1)[1] for key in redis_backend.all_keys()}
-    assert left == {b"counts", b"generations"}
+    assert left == {b"counts", b"era", b"generations"}
     assert {name for key in redis_backend.all_keys() if key.endswith(b"generations") for name in redis_backend.redis.hkeys(key)} == {
         b"dropped"
     }
+    assert store.pending() == {}
+
+
+def test_rows_that_are_kept_are_counted_by_the_end_of_their_generation(backend: Backend) -> None:
+    match(backend, "predictions", ("a", 0, 0), ("b", 0, 1), ("c", GENERATION_MS, 2))
+    match(backend, "predictions", ("a", 0, 0))  # a replay
+    match(backend, "labels", ("a", 0, 0), ("early", GENERATION_MS, 1))
+    match(backend, "predictions", ("early", GENERATION_MS, 3))
+    assert backend.store.pending() == {GENERATION_MS: 2, 2 * GENERATION_MS: 2}
+    backend.store.drop_generations(GENERATION_MS)
+    assert backend.store.pending() == {2 * GENERATION_MS: 2}
 
 
 def test_pending_rows_stay_small_in_redis(redis_backend: RedisBackend) -> None:

@@ -22,8 +22,7 @@ def test_gauges_of_a_model_leave_when_another_worker_takes_its_home() -> None:
         store,
         MemorySink(),
         gauges,
-        configured.kafka.topics,
-        configured.redis.namespace,
+        configured,
         clock=lambda: BASE_MS + 86_400_000,
     )
 
