@@ -352,14 +352,21 @@ class Pipeline:
         return taken
 
     def take_outbox(self) -> dict[UnitId, list[tuple[int, OutboundMessage]]]:
-        """The durable messages that wait for delivery, now the caller's: `put_back` what could not be delivered."""
+        """The durable messages that wait for delivery, now the caller's: they are `delivered`, or `put_back`."""
         taken = {unit.id: unit.undelivered for unit in self.units.values() if unit.undelivered}
         for unit_id in taken:
             self.units[unit_id].undelivered, self.units[unit_id].in_delivery = [], True
         return taken
 
+    def delivered(self, taken: Mapping[UnitId, list[tuple[int, OutboundMessage]]]) -> None:
+        """All of them are delivered: the store may forget them."""
+        for unit_id, messages in taken.items():
+            if unit_id in self.units:
+                self.units[unit_id].in_delivery = False
+            self._store.trim_outbox(unit_id, messages[-1][0])
+
     def put_back(self, taken: Mapping[UnitId, list[tuple[int, OutboundMessage]]]) -> None:
-        """What of them was not delivered waits again, before all others; a unit that left meanwhile has it in its durable outbox."""
+        """These messages wait again, before all others; a unit that left meanwhile has them in its durable outbox."""
         for unit_id, messages in taken.items():
             if unit_id in self.units:
                 self.units[unit_id].undelivered[:0], self.units[unit_id].in_delivery = messages, False

@@ -6,14 +6,14 @@ Reading from there counts the same events into the same panes as before; windows
 the alerts' states, and not sent again.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
 
 from stream.join import GENERATIONS, TRAIL
 from stream.model import Model
-from stream.store import Clock, Mark
+from stream.store import SUBJECTS, Clock, Mark
 from stream.watermark import NO_TIME
 
 _MARKS: Final = 64  # in the time that is kept; so much of it, at most, is read in addition
@@ -38,6 +38,13 @@ class Bookmark(msgspec.Struct, frozen=True, rename={"delivered": "delivered_ms"}
         except msgspec.DecodeError:
             return None
         return found if found.namespace == namespace else None
+
+
+def delivered_by(bookmarks: Iterable[Bookmark]) -> Clock:
+    """The latest clock that one of them knows of: what it says holds for all partitions."""
+    clocks = [bookmark.delivered for bookmark in bookmarks]
+    traffic, performance = (max((clock.of(subject) for clock in clocks), default=NO_TIME) for subject in SUBJECTS)
+    return Clock(traffic, performance)
 
 
 class Reach:

@@ -98,10 +98,10 @@ def replay(
                 done.alerts += len(firing.alerts)
                 observe(firing)
             pipeline.expire()
-            for unit, messages in pipeline.take_outbox().items():
-                for _, message in messages:
-                    files[message.topic].write(message.value + b"\n")
-                store.trim_outbox(unit, messages[-1][0])
+            taken = pipeline.take_outbox()
+            for _, message in (entry for messages in taken.values() for entry in messages):
+                files[message.topic].write(message.value + b"\n")
+            pipeline.delivered(taken)
 
         reading = dict(zip(inputs, units, strict=True))
         while reading:

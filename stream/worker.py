@@ -18,9 +18,9 @@ from stream.balance import Sheet, read_balance, unit_sheet
 from stream.events import Messages
 from stream.kafka import Batch, KafkaUnavailableError
 from stream.pipeline import POISON_KILLS, Pipeline
-from stream.rebuild import Bookmark
+from stream.rebuild import Bookmark, delivered_by
 from stream.settings import Settings
-from stream.store import SUBJECTS, Clock, Mark, OffsetRange, Store, UnitId
+from stream.store import SUBJECTS, Mark, OffsetRange, Store, UnitId
 from stream.store_redis import UNREACHABLE, StateChangedError
 from stream.unit import Unit
 from stream.watermark import NO_TIME
@@ -90,7 +90,7 @@ class Worker:
         self, units: Sequence[Unit], ranges: Mapping[UnitId, tuple[int, int]], from_end: bool, bookmarks: Mapping[UnitId, Bookmark]
     ) -> None:
         """Where units without state begin: at the group's bookmarks, for there had been state; else where the configuration says."""
-        said = Clock(*(max((b.delivered.of(subject) for b in bookmarks.values()), default=NO_TIME) for subject in SUBJECTS))
+        said = delivered_by(bookmarks.values())
         known = {unit.side for unit, view in self._store.view(self._pipeline.partitions.units()).items() if view.next_offset is not None}
         for unit in units:
             first, end = ranges[unit.id]
@@ -314,10 +314,8 @@ class Worker:
                 pipeline.put_back(taken)
             return
         with self._lock, self._store_may_fail():
-            pipeline.put_back({unit_id: [] for unit_id in taken})
-            if pipeline is self._pipeline:  # else the state began anew meanwhile, and the outbox counts from 1
-                for unit_id, messages in taken.items():
-                    self._store.trim_outbox(unit_id, messages[-1][0])
+            if pipeline is self._pipeline:  # else the state may have begun anew meanwhile, with an outbox that counts from 1
+                pipeline.delivered(taken)
 
     # for /ready
 
