@@ -109,8 +109,9 @@ class Pipeline:
         if unit is None or unit.epoch != messages.epoch:
             return
         assert unit.next_offset is None or messages.offsets[0] >= unit.next_offset  # else they would be counted twice
-        poison = unit.suspect.offset if unit.suspect is not None and unit.suspect.kills >= POISON_KILLS else -1
-        if poison in messages.offsets:
+        for poison in sorted(suspect.offset for suspect in unit.suspects if suspect.kills >= POISON_KILLS):
+            if poison not in messages.offsets:
+                continue
             at = messages.offsets.index(poison)
             self._count(unit, messages.part(0, at), now_ms)
             self._reject(unit, messages, [Rejected(at, "poison", f"{POISON_KILLS} workers ended while they counted it")], now_ms)
@@ -148,6 +149,7 @@ class Pipeline:
     def _raises(self, messages: Messages, now_ms: int) -> bool:
         trial = Pipeline(self._settings, self._models, MemoryStore(self._labels.max_delay_ms), self.partitions)
         unit = trial.assign(messages.unit, now_ms)
+        unit.suspects = self.units[messages.unit].suspects
         try:
             trial.process(replace(messages, epoch=unit.epoch), now_ms)
             trial.checkpoint(now_ms)

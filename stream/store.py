@@ -8,7 +8,7 @@ nothing when its writer no longer owns the unit. `<ns>` is `redis.namespace`, br
 |---|---|---|---|
 | `<ns>:era` | hash | id, cluster, topic:<side>, partitions:<side>, homes | begin |
 | `<ns>:{<unit>}:unit` | hash | epoch, sequence, next_offset, newest_ms, floor:<subject>, outbox, count:<name> | acquire, checkpoint |
-| same | | quiet:<subject>, marks (newest ms and offset), lost (first and last offset), suspect | checkpoint, suspect |
+| same | | quiet:<subject>, marks (newest ms and offset), lost (first and last offset), suspects | checkpoint, suspect |
 | `<ns>:{<unit>}:panes:<model>` | hash | <pane group> -> aggregate of this partition | checkpoint, discard_panes |
 | `<ns>:{<unit>}:outbox` | stream | `<number>-0` -> topic, key, value | checkpoint, close, trim_outbox |
 | `<ns>:{<home>}:closing:<model>` | hash | <subject>:sequence, :closed, :fired; alert:<dedup key> -> state | close |
@@ -75,7 +75,7 @@ class OffsetRange(NamedTuple):
 
 
 class Suspect(NamedTuple):
-    """The message that workers could not count, and how many of them ended over it."""
+    """A message that workers could not count, and how many of them ended over it."""
 
     offset: int
     kills: int
@@ -94,7 +94,7 @@ class UnitState:
     quiet_ms: dict[Subject, int] = field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
     lost: tuple[OffsetRange, ...] = ()
-    suspect: Suspect | None = None
+    suspects: tuple[Suspect, ...] = ()
     counters: dict[str, int] = field(default_factory=dict)
     panes: dict[str, dict[PaneGroup, bytes]] = field(default_factory=dict)
     outbox: list[tuple[int, OutboundMessage]] = field(default_factory=list)

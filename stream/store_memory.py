@@ -117,9 +117,10 @@ class MemoryStore:
         held = self._units.get(unit)
         if held is None or held.epoch != epoch:
             return 0
-        again = held.suspect is not None and held.suspect.offset == offset
-        held.suspect = Suspect(offset, 1 + (held.suspect.kills if held.suspect is not None and again else 0))
-        return held.suspect.kills
+        kills = 1 + sum(known.kills for known in held.suspects if known.offset == offset)
+        kept = (known for known in held.suspects if known.offset != offset and known.offset >= (held.next_offset or 0))
+        held.suspects = (*kept, Suspect(offset, kills))
+        return kills
 
     # clock
 

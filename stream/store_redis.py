@@ -175,7 +175,7 @@ class RedisStore:
             quiet_ms=_times(fields, "quiet"),
             marks=_numbers(fields, "marks", Mark),
             lost=_numbers(fields, "lost", OffsetRange),
-            suspect=next(iter(_numbers(fields, "suspect", Suspect)), None),
+            suspects=_numbers(fields, "suspects", Suspect),
             counters=_counters(fields),
             panes=panes,
             outbox=[(int(number.split(b"-")[0]), _message(entry)) for number, entry in entries],

@@ -38,7 +38,7 @@ class Unit:
         self.floors_ms: dict[Subject, int] = dict.fromkeys(SUBJECTS, NO_TIME) | state.floors_ms
         self.counters = Counter(dict.fromkeys(PREDICTION_COUNTERS if unit.side == "predictions" else LABEL_COUNTERS, 0) | state.counters)
         self.quiet_ms: dict[Subject, int] = dict.fromkeys(SUBJECTS, NO_TIME) | state.quiet_ms  # rebuilt: up to here all was said before
-        self.suspect = state.suspect
+        self.suspects = state.suspects
         self.outbox_end = state.outbox_end
         self.undelivered = list(state.outbox)
         self.in_delivery = False

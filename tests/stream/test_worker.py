@@ -1,7 +1,18 @@
-"""The worker around the pipeline: what it shows follows what it owns."""
+"""The worker around the pipeline: what it shows follows what it owns, and what it does about the messages and limits that stop it."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import orjson
+import pytest
 
+import stream.events
+import stream.worker
+from sinks import OutboundMessage
+from sinks.alerts import DeliveryError
 from sinks.gauges import Gauges
 from sinks.memory import MemorySink
 from stream.kafka import Batch
@@ -12,29 +23,232 @@ from stream.store_memory import MemoryStore
 from stream.worker import Worker
 from tests.builders import BASE_MS, MODEL, messages, prediction, settings, small_reference
 
+HOME, OTHER = UnitId("predictions", 0), UnitId("predictions", 1)
 
-def test_gauges_of_a_model_leave_when_another_worker_takes_its_home() -> None:
-    configured, home = settings({MODEL: {"classes": ["0", "1"], "labels": False}}), UnitId("predictions", 0)
-    models, store = {MODEL: Model.build(configured.model(MODEL), small_reference())}, MemoryStore(configured.labels.max_delay_ms)
-    gauges, partitions = Gauges(), Partitions(1, 0)
-    worker = Worker(
-        lambda: Pipeline(configured, models, store, partitions),
-        store,
-        MemorySink(),
-        gauges,
-        configured,
-        clock=lambda: BASE_MS + 86_400_000,
+
+@dataclass
+class Desk:
+    """A worker with what it works on."""
+
+    worker: Worker
+    store: MemoryStore
+    sink: MemorySink
+    gauges: Gauges
+    partitions: list[Partitions]
+
+    def assign(self, *units: UnitId) -> dict[UnitId, tuple[int, int]]:
+        return self.worker.assign(dict.fromkeys(units, (0, 100)), from_end=False, committed=lambda _: {})
+
+    def count(self, *seconds: float, first: int = 0, unit: UnitId = HOME, epoch: int = 1) -> None:
+        values = [orjson.dumps(prediction(f"{unit.partition} {second}", second)) for second in seconds]
+        self.worker.process(Batch([messages(values, epoch=epoch, first=first, partition=unit.partition)]))
+        self.worker.tick()
+
+    def shown(self, name: str) -> list[str]:
+        """The samples of a metric."""
+        return [line for line in self.gauges.exposition()[0].decode().splitlines() if line.startswith(f"driftstream_{name}")]
+
+
+@pytest.fixture
+def desk() -> Callable[..., Desk]:
+    def make(store: MemoryStore | None = None, sink: MemorySink | None = None, partitions: int = 1, **limits: Any) -> Desk:
+        configured = settings({MODEL: {"classes": ["0", "1"], "labels": False}}, worker=limits)
+        models = {MODEL: Model.build(configured.model(MODEL), small_reference())}
+        held, out, gauges = store or MemoryStore(configured.labels.max_delay_ms), sink or MemorySink(), Gauges()
+        counted = [Partitions(partitions, 0)]
+        worker = Worker(
+            lambda: Pipeline(configured, models, held, counted[-1]), held, out, gauges, configured, clock=lambda: BASE_MS + 30 * 86_400_000
+        )
+        return Desk(worker, held, out, gauges, counted)
+
+    return make
+
+
+def test_gauges_of_a_model_leave_when_another_worker_takes_its_home(desk: Callable[..., Desk]) -> None:
+    at = desk()
+    at.assign(HOME)
+    at.count(10, 130)
+    assert at.shown("window_end_seconds{")
+    at.store.acquire(HOME, [MODEL])
+    at.count(190, first=2)
+    assert not at.worker.owns_units()
+    assert not at.shown("window_end_seconds{")
+
+
+def test_a_unit_that_was_taken_is_taken_back_if_the_group_still_gives_it(
+    desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = desk()
+    at.assign(HOME)
+    at.count(10)
+    at.store.acquire(HOME, [MODEL])
+    at.count(20, first=1)
+    assert at.worker.reclaims() == []
+    later = time.monotonic() + stream.worker.RECLAIM_S
+    monkeypatch.setattr(stream.worker.time, "monotonic", lambda: later)
+    assert at.worker.reclaims() == [HOME]
+    assert at.worker.reclaims() == []
+    assert at.assign(HOME) == {HOME: (3, 1)}
+
+
+def test_a_unit_that_was_taken_and_revoked_is_not_asked_for(desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch) -> None:
+    at = desk()
+    at.assign(HOME)
+    at.store.acquire(HOME, [MODEL])
+    at.count(20)
+    at.worker.lose([HOME])
+    later = time.monotonic() + stream.worker.RECLAIM_S
+    monkeypatch.setattr(stream.worker.time, "monotonic", lambda: later)
+    assert at.worker.reclaims() == []
+
+
+# a message that ends workers
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault in the decoder: an id that contains "13" raises what nobody expects."""
+    whole = stream.events.id_hashes
+
+    def faulty(ids: list[str]) -> Any:
+        if any("13" in id_ for id_ in ids):
+            raise ZeroDivisionError
+        return whole(ids)
+
+    monkeypatch.setattr(stream.events, "id_hashes", faulty)
+
+
+@pytest.mark.usefixtures("poison")
+def test_a_message_that_ended_two_workers_is_a_dead_letter_for_the_third(desk: Callable[..., Desk]) -> None:
+    store = MemoryStore(60_000)
+    for kills, fate in ((1, "if another does"), (2, "the next worker sends it to the dead letters")):
+        at = desk(store)
+        at.assign(HOME)
+        with pytest.raises(ZeroDivisionError) as crash:
+            at.count(10, 11, 12, 13, 14, epoch=kills)
+        assert f"driftstream.predictions/0@3, over which {kills} worker(s) ended; {fate}" in crash.value.__notes__[0]
+    at = desk(store)
+    assert at.assign(HOME) == {HOME: (3, 0)}
+    at.count(10, 11, 12, 13, 14, epoch=3)
+    at.worker.deliver()
+    (letter,) = map(orjson.loads, at.sink.values("driftstream.dead-letter"))
+    assert (letter["reason"], letter["origin"]["offset"]) == ("poison", 3)
+    counters = store.view([HOME])[HOME].counters
+    assert (counters["consumed"], counters["counted"], counters["malformed"]) == (5, 4, 1)
+
+
+@pytest.mark.usefixtures("poison")
+def test_two_messages_that_end_workers_are_told_apart(desk: Callable[..., Desk]) -> None:
+    store = MemoryStore(60_000)
+    for kills in range(1, 5):
+        at = desk(store)
+        at.assign(HOME)
+        with pytest.raises(ZeroDivisionError):
+            at.count(10, 13, 113, 14, epoch=kills)
+    at = desk(store)
+    at.assign(HOME)
+    at.count(10, 13, 113, 14, epoch=5)
+    assert at.shown("dead_letter_total{") == ['driftstream_dead_letter_total{reason="poison"} 2.0']
+
+
+def test_an_error_that_no_message_makes_by_itself_names_the_batch(desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch) -> None:
+    at = desk()
+    at.assign(HOME)
+
+    def fail_once(*_: Any) -> None:
+        monkeypatch.undo()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Pipeline, "process", fail_once)
+    with pytest.raises(ZeroDivisionError) as crash:
+        at.count(10, 11)
+    assert "driftstream.predictions/0@0 to 1, of which none fails by itself" in crash.value.__notes__[0]
+
+
+# limits
+
+
+class ClosedSink(MemorySink):
+    """Kafka is away."""
+
+    def deliver(self, messages: Any) -> None:
+        raise DeliveryError("away")
+
+
+def test_nothing_is_read_while_the_outbox_is_full(desk: Callable[..., Desk]) -> None:
+    at = desk(sink=ClosedSink(), outbox_max=100)
+    at.assign(HOME)
+    at.worker.process(Batch([messages([b"?"] * 150)]))
+    assert at.worker.held_back() == set()
+    at.worker.tick()
+    at.worker.deliver()
+    at.worker.tick()
+    assert at.worker.held_back() == {HOME}
+    assert at.shown("outbox_length") == ["driftstream_outbox_length 150.0"]
+    at.worker._sink = MemorySink()
+    at.worker.deliver()
+    at.worker.tick()
+    assert at.worker.held_back() == set()
+
+
+def test_partitions_that_run_ahead_wait_while_too_much_is_open(desk: Callable[..., Desk]) -> None:
+    at = desk(partitions=2, state_bytes="1MiB")
+    at.assign(HOME, OTHER)
+    at.count(0, unit=OTHER)
+    assert at.worker.held_back() == set()
+    at.count(*range(0, 300_000, 60))  # one pane each, and OTHER holds them all open
+    assert at.worker.held_back() == {HOME}
+    assert at.shown("partitions_held_back") == ["driftstream_partitions_held_back 1.0"]
+    at.count(300_000, first=1, unit=OTHER)
+    at.worker.tick()
+    assert at.worker.held_back() == set()
+
+
+def test_a_partition_that_its_topic_gained_makes_the_worker_begin_again(desk: Callable[..., Desk]) -> None:
+    at = desk()
+    at.assign(HOME)
+    at.count(10)
+    assert at.assign(OTHER) == {}
+    assert at.worker.suspended()
+    at.partitions.append(Partitions(2, 0))
+    assert at.worker.resumes()
+    assert at.assign(HOME, OTHER) == {HOME: (2, 1), OTHER: (1, 0)}
+
+
+def test_what_was_delivered_after_the_state_began_anew_trims_nothing(desk: Callable[..., Desk], caplog: pytest.LogCaptureFixture) -> None:
+    at = desk()
+    at.assign(HOME)
+    caplog.set_level(logging.CRITICAL)
+
+    class Slow(MemorySink):
+        def deliver(self, messages: list[OutboundMessage]) -> None:  # type: ignore[override]
+            at.worker._pipeline = at.worker._build()
+            super().deliver(messages)
+
+    at.worker._sink = Slow()
+    at.worker.process(Batch([messages([b"?"] * 3)]))
+    at.worker.tick()
+    at.worker.deliver()
+    assert at.store.view([HOME])[HOME].outbox == 3
+
+
+# the balance sheet
+
+
+def test_balance_of_each_partition_and_in_total_is_shown(desk: Callable[..., Desk]) -> None:
+    at = desk(partitions=2)
+    at.assign(HOME, OTHER)
+    at.worker.process(
+        Batch([messages([orjson.dumps(prediction("a", 10)), b"?"]), messages([orjson.dumps(prediction("b", 10))], partition=1)])
     )
+    at.worker.tick()
+    shown = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in at.shown("balance{")}
 
-    def count(first: int, *seconds: float) -> None:
-        values = [orjson.dumps(prediction(f"{second}", second)) for second in seconds]
-        worker.process(Batch([messages(values, epoch=1, first=first)]))
-        worker.tick()
+    def of(partition: str, outcome: str) -> float:
+        return shown[f'driftstream_balance{{outcome="{outcome}",partition="{partition}",topic="driftstream.predictions"}}']
 
-    worker.assign({home: (0, 0)}, from_end=False, committed=lambda _: {})
-    count(0, 10, 130)
-    assert b"driftstream_window_end_seconds{" in gauges.exposition()[0]
-    store.acquire(home, [MODEL])
-    count(2, 190)
-    assert not worker.owns_units()
-    assert b"driftstream_window_end_seconds{" not in gauges.exposition()[0]
+    assert [of("0", outcome) for outcome in ("consumed", "counted", "malformed", "late", "duplicate", "lost")] == [2, 1, 1, 0, 0, 0]
+    assert [of("all", outcome) for outcome in ("consumed", "counted", "malformed")] == [3, 2, 1]
+    at.worker.revoke([OTHER])
+    at.worker.tick()
+    assert not [line for line in at.shown("balance{") if 'partition="1"' in line]
