@@ -37,6 +37,7 @@ COLLECT_EVERY: Final = 200_000
 # For so long nobody reads the partitions of a worker that was killed. librdkafka's 45 s are long for alerts within seconds; it heartbeats
 # in a thread of its own, so a busy worker stays a member. `kafka.options` may change it.
 _DEFAULTS: Final[dict[str, Any]] = {"session.timeout.ms": 10_000}
+_REFRESH: Final[dict[str, Any]] = {"topic.metadata.refresh.interval.ms": 30_000}  # until partitions that a topic gained are read
 # What exactly-once counting stands on; the rest bounds memory: 32 MB are some 80 000 events of 400 bytes.
 _OPTIONS: Final[dict[str, Any]] = {
     "enable.auto.commit": False,
@@ -117,8 +118,8 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
 
 def consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
     """librdkafka's options for the consumer of the group."""
-    protocol = _CLASSIC if kafka.group_protocol == "classic" else {"group.protocol": "consumer"}
-    return {**(_DEFAULTS if protocol is _CLASSIC else {}), **client_options(kafka), "group.id": kafka.group, **_OPTIONS, **protocol}
+    defaults, protocol = (_DEFAULTS, _CLASSIC) if kafka.group_protocol == "classic" else ({}, {"group.protocol": "consumer"})
+    return {**_REFRESH, **defaults, **client_options(kafka), "group.id": kafka.group, **_OPTIONS, **protocol}
 
 
 def count_partitions(kafka: KafkaSettings, *, labels: bool) -> Partitions:
