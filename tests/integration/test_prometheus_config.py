@@ -117,6 +117,7 @@ class Worker:
         gauges.add_duplicates("fraud", 1)
         gauges.add_dead_letters("not_json", 1)
         gauges.add_lost("driftstream.predictions", 1)
+        gauges.add_refused("driftstream.late")
         gauges.set_watermark("traffic", now_ms)
         gauges.set_watermark("performance", now_ms)
         gauges.set_consumer_lag("driftstream.predictions", 0, 10)
