@@ -102,8 +102,10 @@ class Schema:
         fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
         rename: dict[str, str] = {}
         depth = len(at)
-        for key in dict.fromkeys(leaf.path[depth] for _, leaf in leaves):
-            below = [(name, leaf) for name, leaf in leaves if leaf.path[depth] == key]
+        by_key: dict[str, list[tuple[str, Leaf]]] = {}
+        for name, leaf in leaves:
+            by_key.setdefault(leaf.path[depth], []).append((name, leaf))
+        for key, below in by_key.items():
             attribute = f"f{len(fields)}"
             rename[attribute] = key
             ends = [leaf for _, leaf in below if len(leaf.path) == depth + 1]
