@@ -160,8 +160,9 @@ class Schema:
 
     def _decode_slowly(self, value: bytes) -> tuple[Any, list[str]]:
         try:
-            document = orjson.loads(value)
-        except (orjson.JSONDecodeError, RecursionError) as error:
+            orjson.loads(value)  # says best what is wrong, but turns integers beyond 64 bits into doubles
+            document = msgspec.json.decode(value)
+        except (orjson.JSONDecodeError, msgspec.DecodeError, RecursionError) as error:
             raise _why_not_json(value, error) from None
         if not isinstance(document, dict):
             raise _Refused("wrong_type", f"the event is a JSON {_json_type(document)}, expected an object")
