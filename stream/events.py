@@ -125,7 +125,7 @@ class _Fields:
         except (UnicodeDecodeError, msgspec.ValidationError, OverflowError) as error:
             detail = str(error)
         self.bad.setdefault(position, Rejected(int(self._index[position]), reason, f"{name}: {detail}"[:DETAIL_MAX]))
-        return 0 if kind == _TIME else ""
+        return None if not required else 0 if kind == _TIME else ""  # what a usable event could have had: its column is still computed
 
     def times(self, values: Sequence[Any], latest_ms: int) -> Times:
         """The times in ms; those outside [1970, 10 000) or after `latest_ms` are unusable."""
