@@ -8,6 +8,7 @@ import functools
 import json
 import math
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
@@ -22,10 +23,11 @@ Reason = Literal["malformed_json", "not_finite", "missing_field", "wrong_type", 
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 DETAIL_MAX: Final = 300  # characters of a rejection's detail
 _NUMBER_SHOWN: Final = 30  # digits of a number in it
+_ESCAPED: Final = re.compile(r'["\\\x00-\x1f]')  # what JSON escapes: msgspec has no fields with such names
 
 
 class FieldMappingError(ValueError):
-    """Two fields of an event are mapped to places that cannot both be there."""
+    """Fields of an event are mapped to places that cannot be read, or not both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,11 @@ class Schema:
         for name, leaf in leaves:
             by_key.setdefault(leaf.path[depth], []).append((name, leaf))
         for key, below in by_key.items():
+            if _ESCAPED.search(key):
+                raise FieldMappingError(
+                    f"cannot map event fields: {'.'.join((*at, key))!r} has a quote, a backslash or a control character, "
+                    "expected none; map the field to another place"
+                )
             attribute = f"f{len(fields)}"
             rename[attribute] = key
             ends = [leaf for _, leaf in below if len(leaf.path) == depth + 1]

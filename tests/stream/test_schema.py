@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.schema import DETAIL_MAX, Leaf, Reason, Rejected, Schema, _Refused
+from stream.schema import DETAIL_MAX, FieldMappingError, Leaf, Reason, Rejected, Schema, _Refused
 
 LEAVES = {
     "id": Leaf(("id",), str | int, required=True),
@@ -195,6 +195,12 @@ def test_two_fields_on_one_path_each_get_what_they_can_read() -> None:
 def test_a_path_cannot_be_both_a_value_and_an_object() -> None:
     with pytest.raises(ValueError, match=r"'a\.b' is read both as a value and as an object"):
         Schema({"one": Leaf(("a", "b"), str), "two": Leaf(("a", "b", "c"), str)}, 100)
+
+
+@pytest.mark.parametrize("key", ['say "hi"', "a\\b", "line\n"])
+def test_a_key_that_json_escapes_cannot_be_mapped(key: str) -> None:
+    with pytest.raises(FieldMappingError, match="has a quote, a backslash or a control character"):
+        Schema({"x": Leaf(("features", key), float, feature=key)}, 100)
 
 
 @pytest.mark.parametrize("step", [1, 10])
