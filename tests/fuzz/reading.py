@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.builders import MODEL
 
+BYTES_MAX = 512 << 10  # `events.max_bytes` by default
 FEATURE_TYPES: dict[str, type] = {"amount": float, "country": str, "channel": int, "new": bool}
 
 
@@ -37,6 +38,8 @@ def document(value: bytes | None) -> Any:
     """The JSON of a message; ValueError if it is none."""
     if value is None:
         raise ValueError("a tombstone")
+    if len(value) > BYTES_MAX:
+        raise ValueError("too large")
     try:
         found = json.loads(value.decode(), parse_constant=_refuse, parse_int=_whole, parse_float=_number, object_pairs_hook=_object)
         json.dumps(found, ensure_ascii=False).encode()

@@ -111,9 +111,8 @@ MAPPED = Decoding(
 )
 
 
-@examples(400)
-@given(st.lists(hostile.messages, max_size=4))
-def test_each_prediction_is_decoded_or_rejected_as_another_reader_would(values: list[bytes | None]) -> None:
+def assert_read_as_predictions(values: Sequence[bytes | None]) -> None:
+    """Each message that has one meaning is decoded to that, or rejected if it must be."""
     found, rejected = PLAIN.predictions(values)
     refused = {one.index: one for one in rejected}
     for i, value in enumerate(values):
@@ -128,9 +127,8 @@ def test_each_prediction_is_decoded_or_rejected_as_another_reader_would(values: 
             assert found.hashes[position].tobytes() == xxhash.xxh3_128_digest(expected.id.encode())
 
 
-@examples(250)
-@given(st.lists(hostile.messages, max_size=4))
-def test_each_label_is_decoded_or_rejected_as_another_reader_would(values: list[bytes | None]) -> None:
+def assert_read_as_labels(values: Sequence[bytes | None]) -> None:
+    """Likewise."""
     found, rejected = PLAIN.labels(values)
     refused = {one.index: one for one in rejected}
     for i, value in enumerate(values):
@@ -144,6 +142,18 @@ def test_each_label_is_decoded_or_rejected_as_another_reader_would(values: list[
             assert abs(found.times_ms[position] - expected.time_ms) <= SLOW_MS
             assert PLAIN.classes.codes(PLAIN.model, found.classes[position : position + 1])[0] == expected.said
             assert found.hashes[position].tobytes() == xxhash.xxh3_128_digest(expected.id.encode())
+
+
+@examples(400)
+@given(st.lists(hostile.messages, max_size=4))
+def test_each_prediction_is_decoded_or_rejected_as_another_reader_would(values: list[bytes | None]) -> None:
+    assert_read_as_predictions(values)
+
+
+@examples(250)
+@given(st.lists(hostile.messages, max_size=4))
+def test_each_label_is_decoded_or_rejected_as_another_reader_would(values: list[bytes | None]) -> None:
+    assert_read_as_labels(values)
 
 
 @examples(150)
@@ -174,6 +184,10 @@ def test_every_hostile_value_in_every_field_stops_nothing(field: bytes) -> None:
     rest = [member for member in whole if member[0] != field]
     values: list[bytes | None] = [hostile.as_object([*rest, (field, value)]) for value in hostile.EVERY_VALUE]
     values += [hostile.as_object([*whole, (field, value)]) for value in hostile.EVERY_VALUE]  # given twice
+    mistyped = [(key, b'{"amount":"x"}' if key == b"features" else value) for key, value in rest]  # which is read another way
+    values += [hostile.as_object([*mistyped, (field, value)]) for value in hostile.EVERY_VALUE]
+    assert_read_as_predictions(values)
+    assert_read_as_labels(values)
     found, _ = PLAIN.predictions([*values, hostile.as_object(whole)])
     labels, _ = PLAIN.labels([*values, hostile.as_object(whole)])
     assert found.index[-1] == labels.index[-1] == len(values)
@@ -187,6 +201,7 @@ def test_every_hostile_value_of_a_feature_or_segment_stops_nothing(feature: byte
     for value in hostile.EVERY_VALUE:
         spoilt = [(feature, value)]
         values.append(hostile.as_event(fields, features, spoilt) if feature == b"plan" else hostile.as_event(fields, features + spoilt, []))
+    assert_read_as_predictions(values)
     found, rejected = PLAIN.predictions(values)
     for value, at in ((value, values.index(event)) for value, event in zip(hostile.EVERY_VALUE, values, strict=True)):
         if value in (*hostile.NUMBERS, *hostile.STRINGS, *hostile.OTHERS[:3]):  # of any type, but JSON: it costs no more than itself

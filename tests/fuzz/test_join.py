@@ -80,7 +80,10 @@ ends = st.builds(lambda i, ms: i * GENERATION_MS + ms, st.integers(0, TRAIL + 3)
 anytime = st.sampled_from((0, 1, GENERATION_MS, LATEST_MS, LATEST_MS - GENERATION_MS)) | st.integers(0, LATEST_MS) | ends
 
 
-def logs(times: st.SearchStrategy[int]) -> st.SearchStrategy[list[Event]]:
+few = st.sampled_from(id_hashes(["a", "b"]).tolist()).map(bytes)  # so that they come again at any distance
+
+
+def logs(hashes: st.SearchStrategy[bytes], times: st.SearchStrategy[int]) -> st.SearchStrategy[list[Event]]:
     """Events of two partitions of either side, in the order in which they arrive."""
     rows = st.tuples(
         st.sampled_from(("predictions", "labels")),
@@ -136,7 +139,7 @@ def shared_redis(redis_url: str) -> str:
 
 
 @examples(250)
-@given(logs(near), cuts)
+@given(logs(hashes, near), cuts)
 def test_the_memory_store_joins_as_a_dictionary_would(log: list[Event], again: list[tuple[int, int]]) -> None:
     store, expected = MemoryStore(MAX_DELAY_MS), Dictionary()
     for events in batches(log, again):
@@ -144,7 +147,11 @@ def test_the_memory_store_joins_as_a_dictionary_would(log: list[Event], again: l
 
 
 @examples(100)
-@given(log=logs(near) | logs(anytime), again=cuts, drops=st.lists(st.tuples(st.integers(0, 8), anytime), max_size=2))
+@given(
+    log=logs(hashes, near) | logs(few, anytime) | logs(few, ends),
+    again=cuts,
+    drops=st.lists(st.tuples(st.integers(0, 8), anytime), max_size=2),
+)
 def test_both_stores_answer_the_same(
     shared_redis: str, log: list[Event], again: list[tuple[int, int]], drops: list[tuple[int, int]]
 ) -> None:
@@ -158,7 +165,11 @@ def test_both_stores_answer_the_same(
 
 
 @examples(40)
-@given(max_delay_ms=st.sampled_from((1, 3, 5, 1001, 3650 * 86_400_000)), log=logs(near) | logs(anytime), again=cuts)
+@given(
+    max_delay_ms=st.sampled_from((1, 3, 5, 1001, 3650 * 86_400_000)),
+    log=logs(hashes, near) | logs(few, anytime) | logs(few, ends),
+    again=cuts,
+)
 def test_both_stores_answer_the_same_whatever_the_delay(
     shared_redis: str, max_delay_ms: int, log: list[Event], again: list[tuple[int, int]]
 ) -> None:
