@@ -58,7 +58,7 @@ SCALARS += [
     "e\u0301",
     "\U0001f600",
 ]
-SCALARS += ['"\\UFFFFFFFF"', '"\\x', "'\u2028'", "'\x85'", "-0.0"]
+SCALARS += ['"\\UFFFFFFFF"', '"\\U00110000"', '"\\x', "'\u2028'", "'\x85'", "-0.0"]
 LAUGHS = "&a [x,x,x,x,x,x,x,x,x]"
 COLLECTIONS = ["{}", "[]", "[[]]", "[~, ~]", "{a: {b: {c: d}}}", "{a: 1, a: 2}", "{? [a, b] : c}", "{<<: {group: a}}", "[0, 1, '0']"]
 COLLECTIONS += ["{psi: {warning: 0.5}}", "[{size: 1m}, {size: 1m}]", "[{size: 7d}, {size: 1ms}]", "&a [*a]", "&a {b: *a}", "*unknown"]

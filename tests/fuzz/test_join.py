@@ -183,6 +183,21 @@ def test_both_stores_answer_the_same_whatever_the_delay(
             store.close_connections()
 
 
+@pytest.mark.parametrize("first", ["predictions", "labels"])
+def test_both_stores_reach_as_far(shared_redis: str, first: Side) -> None:
+    """At every distance in generations, and a millisecond more and less."""
+    second: Side = "labels" if first == "predictions" else "predictions"
+    memory, base_ms = MemoryStore(MAX_DELAY_MS), 10**12
+    apart = [distance * GENERATION_MS + ms for distance in range(-TRAIL - 2, TRAIL + 3) for ms in (-1, 0, 1)]
+    hashed = [one.tobytes() for one in id_hashes([f"id {i}" for i in range(len(apart))])]
+    with in_redis(shared_redis, f"test-{uuid.uuid4().hex}") as backend:
+        for side, times in ((first, [base_ms] * len(apart)), (second, [base_ms + ms for ms in apart])):
+            events = [Event(side, 0, i, id_, time, False, 0.5, 1) for i, (id_, time) in enumerate(zip(hashed, times, strict=True))]
+            found = asked(memory, events)
+            assert found == asked(backend.store, events)
+        assert {STORED, MATCHED} == set(found[0])
+
+
 def test_a_large_batch_of_few_ids_is_joined_alike(shared_redis: str) -> None:
     chance = np.random.default_rng(7)
     pool = id_hashes([f"id {i}" for i in range(5000)])
