@@ -104,10 +104,10 @@ def test_no_file_takes_long_or_much(folder: Path, text: str) -> None:
     assert isinstance(load(folder, text), ConfigError)
 
 
-@pytest.mark.parametrize("number", range(len(LINES)))
+@pytest.mark.parametrize("number", [number for number, line in enumerate(LINES) if "classes:" not in line])
 def test_a_secret_in_any_line_is_not_shown(folder: Path, number: int) -> None:
-    """It comes from the environment; a mistake elsewhere makes an error of it in any case."""
-    for text in ("${SECRET}", "${URL}", "x${SECRET}", "[${SECRET}]", "{a: ${SECRET}}"):
+    """It comes from the environment; a mistake elsewhere makes an error of it in any case. Class names are no secret: a rule lists them."""
+    for text in ('"${SECRET}"', '"${URL}"', "'x${SECRET}'", "['${SECRET}']", "{a: '${SECRET}'}"):
         for content in with_value(number, text):
             load(folder, content + "unknown: 1")
 
