@@ -24,6 +24,7 @@ from stream.store import UnitId
 from stream.windows import Times
 
 _LATEST_MS: Final = 253_402_300_800_000  # year 10 000: what RFC 3339 can write
+_FARTHEST: Final = 1e22  # a number beyond is no time in any unit; its microseconds might overflow a double
 _LARGEST: Final = sys.float_info.max
 
 _TIME: Final = int | float | Annotated[datetime, msgspec.Meta(tz=True)]
@@ -136,7 +137,7 @@ class _Fields:
         except (UnicodeDecodeError, msgspec.ValidationError, OverflowError) as error:
             detail = str(error)
         self.bad.setdefault(position, Rejected(int(self._index[position]), reason, f"{name}: {detail}"[:DETAIL_MAX]))
-        return 0 if kind == _TIME else ""
+        return None if not required else 0 if kind == _TIME else ""  # what a usable event could have had: its column is still computed
 
     def times(self, values: Sequence[Any], latest_ms: int) -> Times:
         """The times in ms; those outside [1970, 10 000) or after `latest_ms` are unusable."""
@@ -312,7 +313,7 @@ def _inexact_times(values: Sequence[float] | Sequence[datetime]) -> Times:
     if isinstance(values[0], datetime):
         us = np.rint(np.array([value.timestamp() for value in values]) * 1e6)  # type: ignore[union-attr]
     else:
-        x = np.array(values, np.float64)
+        x = np.clip(np.array(values, np.float64), -_FARTHEST, _FARTHEST)
         us = np.rint(np.select([x < 1e11, x < 1e14, x < 1e17], [x * 1e6, np.floor(x) * 1e3, x], x / 1e3))
     return np.where(us >= 0, np.minimum(np.floor(us / 1e3), _LATEST_MS), -1).astype(np.int64)  # NaN, which a header can say, is -1
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from msgspec import Struct
 
 FORMAT: Literal["driftstream-reference/1"] = "driftstream-reference/1"
+_ROWS_MAX = 2**53  # a double holds every count, and int64 the sum of any thousand of them
 OTHER, MISSING = "(other)", "(missing)"  # labels of the bins that are not a value
 
 Counts = npt.NDArray[np.int64]
@@ -55,7 +56,7 @@ class NumericFeature(Struct, frozen=True, kw_only=True, eq=False, tag="numeric",
     def __post_init__(self) -> None:
         _freeze(self, edges=np.float64, counts=np.int64, groups=np.int64)
         edges, bins, name = self.edges, self.edges.size + 1, self.name
-        increasing = edges.ndim == 1 and edges.size > 0 and np.isfinite(edges).all() and (np.diff(edges) > 0).all()
+        increasing = edges.ndim == 1 and edges.size > 0 and np.isfinite(edges).all() and (edges[1:] > edges[:-1]).all()
         _expect(increasing, name, "edges", "finite, strictly increasing numbers, at least one")
         _expect_counts(self.counts, bins, name, "one more than edges")
         steps = self.groups.shape == (bins,) and self.groups[0] == 0 and np.isin(np.diff(self.groups), (0, 1)).all()
@@ -123,7 +124,7 @@ class CategoricalFeature(Struct, frozen=True, kw_only=True, eq=False, tag="categ
     def __post_init__(self) -> None:
         _freeze(self, counts=np.int64)
         _expect(len(set(self.categories)) == len(self.categories), self.name, "categories", "different texts")
-        texts = {"string": "", "integer": r"0|-?[1-9][0-9]*", "boolean": "true|false"}[self.value_type]
+        texts = {"string": "", "integer": r"0|-?[1-9][0-9]{0,307}", "boolean": "true|false"}[self.value_type]
         canonical = not texts or all(re.fullmatch(texts, category) for category in self.categories)
         _expect(canonical, self.name, "categories", f"canonical texts of value_type {self.value_type!r}")
         _expect_counts(self.counts, len(self.categories) + 1, self.name, "one more than categories")
@@ -169,16 +170,19 @@ class Reference(Struct, frozen=True, kw_only=True, eq=False, tag=FORMAT, tag_fie
     features: tuple[Feature, ...]
 
     def __post_init__(self) -> None:
+        _expect(0 <= self.rows <= _ROWS_MAX, None, "rows", f"0 to {_ROWS_MAX}")
         names = [feature.name for feature in self.features]
         _expect(len(set(names)) == len(names), None, "features", "different names")
         for feature in self.features:
-            total = int(feature.counts.sum()) + feature.missing
+            total = sum(feature.counts.tolist()) + feature.missing  # not in numpy, where a sum beyond int64 comes round to any value
             _expect(total == self.rows, feature.name, "counts", f"a sum of rows - missing = {self.rows - feature.missing}")
         c = len(self.classes)
         _expect(len(set(self.classes)) == c, None, "classes", "different texts")
         if self.confusion is not None:
             _freeze(self, confusion=np.int64)
-            square = self.confusion.shape == (c, c) and self.confusion.min(initial=0) >= 0 and self.confusion.sum() <= self.rows
+            square = (
+                self.confusion.shape == (c, c) and self.confusion.min(initial=0) >= 0 and sum(self.confusion.ravel().tolist()) <= self.rows
+            )
             _expect(square, None, "confusion", f"{c} rows of {c} counts >= 0, one per class, with a sum <= rows")
 
     @property
@@ -197,7 +201,7 @@ class Reference(Struct, frozen=True, kw_only=True, eq=False, tag=FORMAT, tag_fie
             reference = msgspec.json.decode(data, type=cls, dec_hook=_array)
             if reference.reference_id != reference.content_id:
                 raise ValueError(f"expected {reference.content_id!r}, the id of this content; the file was changed - at `$.reference_id`")
-        except (OSError, ValueError, msgspec.MsgspecError) as error:
+        except (OSError, ValueError, msgspec.MsgspecError, RecursionError) as error:
             raise InvalidReferenceError(f"cannot load a reference: path={str(path)!r}: {error}; build it again from the data") from error
         return reference
 

@@ -8,6 +8,7 @@ import functools
 import json
 import math
 import operator
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
@@ -24,10 +25,11 @@ Reason = Literal[
 REASONS: Final[tuple[Reason, ...]] = get_args(Reason)
 DETAIL_MAX: Final = 300  # characters of a rejection's detail
 _NUMBER_SHOWN: Final = 30  # digits of a number in it
+_ESCAPED: Final = re.compile(r'["\\\x00-\x1f]')  # what JSON escapes: msgspec has no fields with such names
 
 
 class FieldMappingError(ValueError):
-    """Two fields of an event are mapped to places that cannot both be there."""
+    """Fields of an event are mapped to places that cannot be read, or not both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,15 @@ class Schema:
         fields: list[tuple[str, Any] | tuple[str, Any, Any]] = []
         rename: dict[str, str] = {}
         depth = len(at)
-        for key in dict.fromkeys(leaf.path[depth] for _, leaf in leaves):
-            below = [(name, leaf) for name, leaf in leaves if leaf.path[depth] == key]
+        by_key: dict[str, list[tuple[str, Leaf]]] = {}
+        for name, leaf in leaves:
+            by_key.setdefault(leaf.path[depth], []).append((name, leaf))
+        for key, below in by_key.items():
+            if _ESCAPED.search(key):
+                raise FieldMappingError(
+                    f"cannot map event fields: {'.'.join((*at, key))!r} has a quote, a backslash or a control character, "
+                    "expected none; map the field to another place"
+                )
             attribute = f"f{len(fields)}"
             rename[attribute] = key
             ends = [leaf for _, leaf in below if len(leaf.path) == depth + 1]
@@ -160,8 +169,9 @@ class Schema:
 
     def _decode_slowly(self, value: bytes) -> tuple[Any, list[str]]:
         try:
-            document = orjson.loads(value)
-        except (orjson.JSONDecodeError, RecursionError) as error:
+            orjson.loads(value)  # says best what is wrong, but turns integers beyond 64 bits into doubles
+            document = msgspec.json.decode(value)
+        except (orjson.JSONDecodeError, msgspec.DecodeError, RecursionError) as error:
             raise _why_not_json(value, error) from None
         if not isinstance(document, dict):
             raise _Refused("wrong_type", f"the event is a JSON {_json_type(document)}, expected an object")

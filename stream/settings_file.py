@@ -14,9 +14,12 @@ import yaml
 
 from stream.settings_values import KeyPath
 
+_BYTES_MAX = 1 << 20  # of a file; one of this size is read in about a second
 _NODES_MAX = 100_000  # a few lines of nested aliases would otherwise grow to any size
+_CHARACTERS_MAX = 1 << 22  # of all values, for the same reason
 _SHOWN_MAX = 80  # characters of a value or key in a message
-_REFERENCE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\})?")
+# The last alternative takes all the rest when a default has no end: looking for it again at each `${` would take the square of the length.
+_REFERENCE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|[A-Za-z_][A-Za-z0-9_]*:-[^}]*\Z)?")
 _STANDARD_TAG = "tag:yaml.org,2002:"
 
 Tree = Mapping[str, "Tree"] | Sequence["Tree"] | str | None
@@ -85,7 +88,11 @@ def path_text(path: KeyPath) -> str:
 def read_document(path: Path, environ: Mapping[str, str]) -> Document:
     """The file at `path` with `${NAME}` and `${NAME:-default}` replaced from `environ`; `$${` stands for `${`."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(_BYTES_MAX + 1)
+        if len(content) > _BYTES_MAX:
+            raise ConfigError(path, [f"larger than {_BYTES_MAX} bytes, expected at most that"])
+        text = content.decode("utf-8-sig")
     except OSError as error:
         problem = f"cannot be read: {error.strerror}, expected a YAML file"
     except UnicodeDecodeError as error:
@@ -143,7 +150,7 @@ class _Reader:
         self.templates: dict[KeyPath, str] = {}
         self.problems: list[str] = []
         self.unset: set[KeyPath] = set()
-        self.nodes = 0
+        self.nodes = self.characters = 0
 
     def tree(self, node: yaml.Node, path: KeyPath) -> Tree:
         self.nodes += 1
@@ -179,6 +186,7 @@ class _Reader:
         """The text; None for a plain scalar that says nothing, and for a reference alone that comes to nothing."""
         if node.style is None and node.value in ("", "~", "null"):
             return None
+        self.take(len(node.value))
         text = _REFERENCE.sub(lambda reference: self.replacement(reference, node.value, path), node.value)
         return None if not text and _REFERENCE.fullmatch(node.value) else text
 
@@ -189,6 +197,7 @@ class _Reader:
             return "${"
         if name in self.environ and (self.environ[name] or default is None):
             self.templates[path] = template
+            self.take(len(self.environ[name]))
             return self.environ[name]
         if default is None:
             rule = (
@@ -196,9 +205,15 @@ class _Reader:
                 if name
                 else "${NAME} or ${NAME:-default}; $${ gives ${"
             )
-            self.report(path, f"{quoted(reference[0])}, expected {rule}")
+            self.report(path, f"{quoted(reference[0] if name else '${')}, expected {rule}")
             self.unset.add(path)
         return default or ""
+
+    def take(self, characters: int) -> None:
+        """Count the text of a value, which an alias or a variable may repeat."""
+        self.characters += characters
+        if self.characters > _CHARACTERS_MAX:
+            raise _SyntaxError(f"too large, expected at most {_CHARACTERS_MAX} characters, aliases and variables counted each time")
 
     def report(self, path: KeyPath, problem: str) -> None:
         self.problems.append(f"{path_text(path)}: {problem}")

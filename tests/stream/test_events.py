@@ -116,6 +116,8 @@ def test_a_time_does_not_depend_on_the_rest_of_the_batch(ms: int, unit: int) -> 
         (2**63 - 1, "future_time", "timestamp=9223372036854775807 is further ahead than time.max_future_skew"),
         (10**19, "bad_time", "timestamp=10000000000000000000, expected 1970 to 9999"),
         (1e300, "bad_time", "timestamp=1e+300, expected 1970 to 9999"),
+        (1.7e308, "bad_time", "timestamp=1.7e+308, expected 1970 to 9999"),
+        (-1.7e308, "bad_time", "timestamp=-1.7e+308, expected 1970 to 9999"),
         ("1969-12-31T23:59:59Z", "bad_time", "expected 1970 to 9999"),
         ("0001-01-01T00:00:00+14:00", "bad_time", "expected 1970 to 9999"),
         ("9999-12-31T23:59:59-14:00", "bad_time", "expected 1970 to 9999"),
@@ -162,6 +164,15 @@ def test_a_label_of_any_length_stops_nothing(digits: int) -> None:
 
 
 # ids, classes, scores
+
+
+def test_a_whole_number_beyond_64_bits_is_read_alike_beside_a_feature_of_the_wrong_type() -> None:
+    id_ = "340282366920938463463374607431768211455"  # a UUID as a number
+    raw = f'{{"prediction_id":{id_},"timestamp":{at(0)},"model":"{MODEL}","version":{id_},"prediction":0,"features":{{"amount":"x"}}}}'
+    found, rejected = PLAIN.predictions(raw.encode(), raw.replace('"x"', "1").encode())
+    assert rejected == []
+    assert found.hashes.tolist() == id_hashes([id_, id_]).tolist()
+    assert [PLAIN.decoder.groups[group].version for group in found.groups.tolist()] == [id_, id_]
 
 
 def test_an_id_may_be_a_text_or_an_integer_of_the_same_digits() -> None:
@@ -280,6 +291,15 @@ def test_a_field_missing_in_key_or_headers_says_so(more: dict[str, Any], reason:
     found, rejected = decoding.predictions({"model": MODEL, "prediction": 1}, **more)
     assert found.index.size == 0
     assert [(one.reason, one.detail[: len(detail)]) for one in rejected] == [(reason, detail)]
+
+
+@pytest.mark.parametrize("score", [b"", b"high", b"\xff", b"9" * 400])
+def test_a_score_in_a_header_that_is_no_number_costs_its_event_and_no_other(score: bytes) -> None:
+    decoding = Decoding(predictions={"score": "kafka:header:score"})
+    found, rejected = decoding.predictions(*(prediction(id_, 0) for id_ in "abc"), headers=[{"score": score}, {"score": b"0.25"}, {}])
+    assert [(one.index, one.reason) for one in rejected] == [(0, "wrong_type")]
+    assert found.index.tolist() == [1, 2]
+    np.testing.assert_array_equal(found.scores, [0.25, np.nan])
 
 
 @pytest.mark.parametrize(("header", "ms"), [(b"1700000000", 0), (b"1700000000.25", 250), (b"2023-11-14T22:13:20.5Z", 500)])

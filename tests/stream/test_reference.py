@@ -52,6 +52,10 @@ def test_label_names_the_bounds_of_its_group(edges: list[float], groups: list[in
     assert numeric(edges, groups).bin_labels() == (*labels, "(missing)")
 
 
+def test_edges_may_be_as_far_apart_as_doubles_are() -> None:
+    assert numeric([-1.7e308, 1.7e308], [0, 1, 2]).bin_labels() == ("< -1.7e+308", "[-1.7e+308, 1.7e+308)", ">= 1.7e+308", "(missing)")
+
+
 def test_neighbouring_floats_get_different_labels() -> None:
     edges = [0.1, *(float(x) for x in (np.nextafter(0.1, 1), np.nextafter(np.nextafter(0.1, 1), 1)))]
     labels = numeric(edges, [0, 1, 2, 3]).bin_labels()
@@ -160,6 +164,8 @@ def put(value: object, *keys: str | int) -> Callable[[Tree], None]:
         (drop("format"), ["format"]),
         (drop("rows"), ["rows"]),
         (put(1, "extra"), ["unknown field", "extra"]),
+        (put(2**53 + 1, "rows"), ["rows: expected 0 to 9007199254740992"]),
+        (put(-1, "rows"), ["rows: expected 0 to 9007199254740992"]),
         (put("ten", "rows"), ["Expected `int`", "$.rows"]),
         (put(11, "rows"), ["feature 'x'", "counts: expected a sum of rows - missing = 7"]),
         (put("ordinal", "features", 0, "kind"), ["'ordinal'", "$.features[0].kind"]),
@@ -174,6 +180,7 @@ def put(value: object, *keys: str | int) -> Callable[[Tree], None]:
         (put([0, 1, 2, 2**63], "features", 0, "counts"), ["64 bits"]),
         (put([0, 0, 2, 2], "features", 0, "groups"), ["groups: expected one more than edges, from 0 in steps of 0 or 1"]),
         (put([1, 1, 2, 2], "features", 0, "groups"), ["groups: expected"]),
+        (put([2**63 - 1, 2**63 - 1, 2, 6], "features", 0, "counts"), ["counts: expected a sum of rows - missing = 6"]),
         (put(-1, "features", 0, "missing"), ["missing: expected >= 0"]),
         (put(-0.1, "features", 0, "std"), ["mean, std, minimum, maximum: expected"]),
         (drop("features", 0, "mean"), ["mean, std, minimum, maximum: expected all absent"]),
@@ -185,6 +192,7 @@ def put(value: object, *keys: str | int) -> Callable[[Tree], None]:
         (put(["a"], "classes"), ["confusion: expected 1 rows of 1 counts"]),
         (put(["a", "a"], "classes"), ["classes: expected different texts"]),
         (put([[1, 2], [3]], "confusion"), ["rows of equal length", "$.confusion"]),
+        (put([[2**63 - 1, 2**63 - 1], [2, 4]], "confusion"), ["confusion: expected 2 rows of 2 counts"]),
         (put([[90, 2], [3, 4]], "confusion"), ["confusion: expected 2 rows of 2 counts"]),
         (put(0.2, "features", 0, "std"), ["the file was changed", "$.reference_id"]),
         (put("m-1-0000000000000000", "reference_id"), ["the id of this content", "$.reference_id"]),
@@ -210,7 +218,7 @@ def test_example_of_the_format_description_is_a_reference(tmp_path: Path) -> Non
     assert (tmp_path / "again.json").read_text(encoding="utf-8") == example
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff\xfe", b"PAR1"])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff\xfe", b"PAR1", b"[" * 10_000, b'{"format":' + b"[" * 10_000])
 def test_file_that_is_no_reference_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "r.json").write_bytes(data)
     with pytest.raises(InvalidReferenceError, match=r"r\.json"):
@@ -228,7 +236,9 @@ def test_integer_categories_are_canonical(text: str) -> None:
     assert feature.categories == (text,)
 
 
-@pytest.mark.parametrize(("value_type", "text"), [("integer", "012"), ("integer", "1.0"), ("integer", "-0"), ("boolean", "True")])
+@pytest.mark.parametrize(
+    ("value_type", "text"), [("integer", "012"), ("integer", "1.0"), ("integer", "-0"), ("integer", "9" * 309), ("boolean", "True")]
+)
 def test_other_spellings_of_a_category_are_refused(value_type: Any, text: str) -> None:
     counts: Counts = np.array([1, 0])
     with pytest.raises(ValueError, match="canonical"):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.schema import DETAIL_MAX, Leaf, Reason, Rejected, Schema, _Refused
+from stream.schema import DETAIL_MAX, FieldMappingError, Leaf, Reason, Rejected, Schema, _Refused
 
 LEAVES = {
     "id": Leaf(("id",), str | int, required=True),
@@ -197,11 +197,18 @@ def test_a_path_cannot_be_both_a_value_and_an_object() -> None:
         Schema({"one": Leaf(("a", "b"), str), "two": Leaf(("a", "b", "c"), str)}, 100)
 
 
-def test_an_event_may_have_ten_thousand_features() -> None:
-    leaves = {f"f{i}": Leaf(("features", f"f{i}"), float, feature=f"f{i}") for i in range(0, 10_000, 10)}
+@pytest.mark.parametrize("key", ['say "hi"', "a\\b", "line\n"])
+def test_a_key_that_json_escapes_cannot_be_mapped(key: str) -> None:
+    with pytest.raises(FieldMappingError, match="has a quote, a backslash or a control character"):
+        Schema({"x": Leaf(("features", key), float, feature=key)}, 100)
+
+
+@pytest.mark.parametrize("step", [1, 10])
+def test_an_event_may_have_ten_thousand_features(step: int) -> None:
+    leaves = {f"f{i}": Leaf(("features", f"f{i}"), float, feature=f"f{i}") for i in range(0, 10_000, step)}
     _, records, rejected = Schema(leaves, 1 << 20).decode([orjson.dumps({"features": {f"f{i}": i for i in range(10_000)}})])
     assert rejected == []
-    assert [column[0] for column in records.columns(list(leaves))] == [float(i) for i in range(0, 10_000, 10)]
+    assert [column[0] for column in records.columns(list(leaves))] == [float(i) for i in range(0, 10_000, step)]
 
 
 @given(st.binary(max_size=60))

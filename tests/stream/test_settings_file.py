@@ -53,6 +53,23 @@ def test_nested_aliases_cannot_grow_without_end(problems: Problems) -> None:
     assert problem.endswith("too large, expected at most 100000 values, aliases counted each time")
 
 
+def test_aliases_of_a_long_text_cannot_grow_without_end(problems: Problems) -> None:
+    aliases = ", ".join(f"k{i}: *long" for i in range(1000))
+    for text in ("x" * 10_000, "${V}" * 10):
+        (problem,) = problems(f"kafka: {{options: {{k: &long '{text}', {aliases}}}}}\n{ONE_MODEL}", V="x" * 1000)
+        assert problem == "too large, expected at most 4194304 characters, aliases and variables counted each time"
+
+
+def test_file_larger_than_a_mebibyte_is_not_read(problems: Problems) -> None:
+    assert problems("ü" * (1 << 20)) == ["larger than 1048576 bytes, expected at most that"]
+
+
+def test_defaults_without_an_end_are_one_problem_and_show_nothing(problems: Problems) -> None:
+    assert problems(f"kafka: {{options: {{sasl.password: '${{P}}{'${P:-hunter2' * 50_000}'}}}}\n{ONE_MODEL}", P="x") == [
+        "kafka.options.sasl.password: '${', expected ${NAME} or ${NAME:-default}; $${ gives ${"
+    ]
+
+
 def test_alias_stands_for_its_value(load: Load) -> None:
     settings = load("models:\n  a: {classes: &classes [x, y]}\n  b: {classes: *classes}\n")
     assert settings.model("b").classes == ("x", "y")
