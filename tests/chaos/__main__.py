@@ -1,0 +1,35 @@
+"""`make chaos`: the faults of `faults.py` under load, on a real Kafka and a real Redis, judged by the oracle. Exit code 1: it went red."""
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from tests.chaos.faults import DEFAULT, FAULTS
+from tests.chaos.scenario import Plan, run
+
+
+@click.command()
+@click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Of the messages and of the faults.")
+@click.option(
+    "--minutes", type=click.FloatRange(min=0.5), default=10.0, show_default=True, help="Each fault is done once, however long it takes."
+)
+@click.option("--events", type=click.IntRange(min=10_000), default=300_000, show_default=True, help="Predictions, at least.")
+@click.option("--fault", "faults", type=click.Choice(list(FAULTS)), multiple=True, default=DEFAULT, help="Only this; may be given again.")
+def main(seed: int, minutes: float, events: int, faults: Sequence[str]) -> None:
+    """Kill, freeze, cut off and restart everything, and count again what had to come out."""
+    folder = Path(tempfile.mkdtemp(prefix="driftstream-chaos-"))
+    verdict = run(Plan(seed, minutes, events, tuple(faults)), folder, click.echo)
+    for line in verdict.lines():
+        click.echo(line)
+    if not verdict.passed:
+        click.echo(f"logs and data are in {folder}")
+        sys.exit(1)
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
