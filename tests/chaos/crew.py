@@ -49,6 +49,14 @@ class Member(WorkerProcess):
         self._keeper.join()
         return self.end(END_S) if self.is_running() else None
 
+    def dismiss(self) -> None:
+        """End it at once, in whatever state it is."""
+        self._retired.set()
+        with suppress(AssertionError):  # it does not run
+            self.signal(signal.SIGKILL)
+        self._keeper.join()
+        self.kill()
+
     def _keep(self) -> None:
         while not self._retired.is_set():
             try:
@@ -100,6 +108,12 @@ class Crew:
             code = member.retire()
             assert code in (0, None), f"{member.name} was asked to stop and ended with {code}, expected 0\n{member.log[-3000:]}"
 
+    def kill(self) -> None:
+        """`kill -9` of all; they are started again."""
+        for member in self.members:
+            with suppress(AssertionError):  # it is dead already
+                member.signal(signal.SIGKILL)
+
     def owners(self) -> list[Member]:
         """Those with partitions."""
         return [member for member in self.members if member.units_owned()]
@@ -113,8 +127,4 @@ class Crew:
 
     def __exit__(self, *_: object) -> None:
         for member in self.members:
-            with suppress(AssertionError, OSError):
-                member.signal(signal.SIGCONT)
-            with suppress(Exception):
-                member.retire()
-            member.kill()
+            member.dismiss()

@@ -1,7 +1,7 @@
 """The end of a run: everything counted and delivered, and what came out compared with what the oracle says had to."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -67,7 +67,7 @@ def judge(load: FraudLoad, *, whole_balance: bool = True) -> Judgement:
     balance = load.balance()
     differences = load.mismatches(expected)
     differences += _different_copies(load)
-    differences += _alerts(load, alerts)
+    differences += alert_differences((record.json for record in load.read("alerts")), alerts)
     differences += _sent_aside(load, expected)
     differences += wrong_sheets(balance, totals=True)
     differences += _balance(load, expected, balance) if whole_balance else []
@@ -92,8 +92,9 @@ def _different_copies(load: FraudLoad) -> list[str]:
     return found[:MOST]
 
 
-def _alerts(load: FraudLoad, expected: Mapping[str, str]) -> list[str]:
-    published = {record.json["alert_id"]: record.json for record in load.read("alerts")}
+def alert_differences(alerts: Iterable[Mapping[str, Any]], expected: Mapping[str, str]) -> list[str]:
+    """Which alerts of those expected, by id, are not among the published, and which are too many."""
+    published = {alert["alert_id"]: alert for alert in alerts}
     missing = [f"no alert {expected[id_]}" for id_ in expected.keys() - published.keys()]
     unexpected = [
         f"unexpected alert: {alert['dedup_key']} {alert['status']} {alert['severity']} at {alert['value']!r}, {alert['window']}"

@@ -61,9 +61,13 @@ class Production:
                 self._send(batch._replace(predictions=[]) if early else batch)
                 self._hurry.wait(max(0.0, started + (self.predictions + len(held)) / self._pace - time.monotonic()))
             self._send(Batch(held, []))
+        if self._abandon.is_set():
+            for producer in self._producers.values():
+                producer.purge()
+            return
         unsent = sum(producer.flush(60) for producer in self._producers.values())
-        assert not self._failed or self._abandon.is_set(), f"not sent: {dict(self._failed)}"
-        assert not unsent or self._abandon.is_set(), f"the broker does not take {unsent} messages"
+        assert unsent == 0, f"the broker does not take {unsent} messages"
+        assert not self._failed, f"the broker refused {dict(self._failed)}"
 
     def _step(self) -> Batch:
         scenario = self._load.scenario

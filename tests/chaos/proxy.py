@@ -7,6 +7,7 @@ import threading
 from contextlib import suppress
 from importlib.resources import files
 from typing import Self
+from urllib.parse import urlsplit
 
 from stream.embedded import LOOPBACK, free_port
 
@@ -16,8 +17,8 @@ CHUNK = 1 << 16
 class RedisProxy:
     """Listens on loopback and hands bytes through. `lost` counts the answers that it has dropped."""
 
-    def __init__(self, redis_port: int) -> None:
-        self._redis_port, self._port = redis_port, free_port()
+    def __init__(self, redis_url: str) -> None:
+        self._redis, self._port = urlsplit(redis_url), free_port()
         script = files("stream").joinpath("lua/checkpoint.lua").read_bytes()
         self._digest = hashlib.sha1(script).hexdigest().encode()  # what Redis calls a script by
         self._armed, self._lock = False, threading.Lock()
@@ -50,7 +51,7 @@ class RedisProxy:
 
     def _carry(self, client: socket.socket) -> None:
         """Hand on what one connection says, until one side closes it."""
-        with client, suppress(OSError), socket.create_connection((LOOPBACK, self._redis_port), timeout=10) as redis:
+        with client, suppress(OSError), self._connect() as redis:
             redis.settimeout(None)
             tail, caught = b"", False
             while True:
@@ -68,6 +69,9 @@ class RedisProxy:
                         return
                     client.sendall(answer)
                     caught = False
+
+    def _connect(self) -> socket.socket:
+        return socket.create_connection((self._redis.hostname, self._redis.port), timeout=10)
 
     def _catches(self, request: bytes) -> bool:
         with self._lock:

@@ -3,9 +3,7 @@
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -77,13 +75,12 @@ class Verdict:
 def run(plan: Plan, folder: Path, say: Say) -> Verdict:
     """The verdict on one run; services and logs live in `folder`."""
     verdict = Verdict(plan)
-    rng = np.random.default_rng((plan.seed, 4))
-    with open_stage(folder, seed=plan.seed, rng=rng) as stage:
+    with open_stage(folder, seed=plan.seed) as stage:
         observer = Observer(stage.load)
         production = Production(stage.load, seed=plan.seed, rate=RATE, pace=round(plan.events / plan.minutes / 60), at_least=plan.events)
         try:
             with in_background(observer, production) as sending:
-                _do_faults(plan, stage, verdict, sending, say)
+                _do_faults(plan, stage, verdict, say)
                 production.finish()
                 sending.result()
                 say(f"{production.predictions:,} predictions are sent; now everything is counted to its end")
@@ -98,21 +95,24 @@ def run(plan: Plan, folder: Path, say: Say) -> Verdict:
     return verdict
 
 
-def _do_faults(plan: Plan, stage: Stage, verdict: Verdict, sending: Future[None], say: Say) -> None:
+def _do_faults(plan: Plan, stage: Stage, verdict: Verdict, say: Say) -> None:
     """Each fault once, in a seeded order; then again in another, until the time is over."""
     until = time.monotonic() + plan.minutes * 60
     stage.crew.scale(WORKERS)
     stage.wait_until_all_own(WORKERS)
     stage.wait_until_moved()
-    first = True
-    while first or time.monotonic() < until:
-        for i in stage.rng.permutation(len(plan.faults)):
-            if not first and time.monotonic() >= until:
-                return
-            if sending.done():
-                sending.result()
-            _do(plan.faults[i], stage, verdict, say)
-        first = False
+    for n, name in enumerate(_in_turns(plan)):
+        if n >= len(plan.faults) and time.monotonic() >= until:
+            return
+        stage.rng = np.random.default_rng((plan.seed, 5, n))
+        _do(name, stage, verdict, say)
+
+
+def _in_turns(plan: Plan) -> Iterator[str]:
+    """All faults in one order, then in another, without end."""
+    rng = np.random.default_rng((plan.seed, 4))
+    while True:
+        yield from (plan.faults[i] for i in rng.permutation(len(plan.faults)))
 
 
 def _do(name: str, stage: Stage, verdict: Verdict, say: Say) -> None:
@@ -120,7 +120,12 @@ def _do(name: str, stage: Stage, verdict: Verdict, say: Say) -> None:
     for what in FAULTS[name](stage):
         struck = time.monotonic()
         since = _highest(before, stage.offsets())
-        stage.wait(partial(stage.moved, since), f"{name}: not every unit was counted on from {since}")
+        try:
+            stage.wait_until_moved(since)
+        except AssertionError as failure:
+            verdict.failures.append(f"{name}, {what}: {failure}\nafter that every worker was killed, and the run went on")
+            stage.crew.kill()
+            stage.wait_until_moved(since)
         verdict.recoveries.append(Recovery(name, time.monotonic() - struck))
         say(f"{time.strftime('%H:%M:%S')}  {name:<36} {verdict.recoveries[-1].seconds:5.1f} s  {what}")
         before = stage.offsets()

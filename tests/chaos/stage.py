@@ -3,9 +3,8 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import redis
@@ -28,18 +27,20 @@ WORKER = {"batch_size": 500, "checkpoint_every": "200ms"}
 
 @dataclass
 class Stage:
-    """What the faults are done to. `rng` decides whom they hit and when."""
+    """What the faults are done to. `rng` decides whom the next one hits, and when."""
 
-    rng: np.random.Generator
     broker: KafkaBroker
     redis: RedisServer
     proxy: RedisProxy
     load: FraudLoad
     crew: Crew
+    rng: np.random.Generator = field(default_factory=np.random.default_rng)
 
-    def wait(self, what: Callable[[], bool], otherwise: str) -> None:
-        """Returns when `what` is true; fails with the workers' last words."""
-        wait_until(what, within_s=PATIENCE_S, otherwise=lambda: f"{otherwise}\n{self.crew.logs()}")
+    def wait(self, what: Callable[[], bool], otherwise: str | Callable[[], str]) -> None:
+        """Returns when `what` is true; fails with what `otherwise` says and the workers' last words."""
+        wait_until(
+            what, within_s=PATIENCE_S, otherwise=lambda: f"{otherwise if isinstance(otherwise, str) else otherwise()}\n{self.crew.logs()}"
+        )
 
     def offsets(self) -> dict[UnitId, int]:
         """The durable offset of each unit; of those that Redis can tell, none while it is away."""
@@ -48,15 +49,15 @@ class Stage:
         except redis.RedisError:
             return {}
 
-    def moved(self, since: dict[UnitId, int]) -> bool:
-        """Whether every unit has been counted on."""
+    def stuck(self, since: dict[UnitId, int]) -> list[UnitId]:
+        """The units that have not been counted on."""
         now = self.offsets()
-        return all(now.get(unit, -1) > since.get(unit, -1) for unit in self.load.partitions.units())
+        return [unit for unit in self.load.partitions.units() if now.get(unit, -1) <= since.get(unit, -1)]
 
-    def wait_until_moved(self) -> None:
-        """Returns when every unit has been counted on from where it stands."""
-        before = self.offsets()
-        self.wait(lambda: self.moved(before), f"not every unit was counted on from {before}")
+    def wait_until_moved(self, since: dict[UnitId, int] | None = None) -> None:
+        """Returns when every unit has been counted on; from where it stands now, if `since` does not say."""
+        before = self.offsets() if since is None else since
+        self.wait(lambda: not self.stuck(before), lambda: f"not counted on: {', '.join(map(str, self.stuck(before)))}")
 
     def wait_until_all_own(self, workers: int) -> None:
         """Returns when so many workers have partitions."""
@@ -64,18 +65,16 @@ class Stage:
 
 
 @contextmanager
-def open_stage(folder: Path, *, seed: int, rng: np.random.Generator) -> Iterator[Stage]:
+def open_stage(folder: Path, *, seed: int) -> Iterator[Stage]:
     """The services, running; workers and load are still to start. Everything has ended when the context has."""
     for name in ("kafka", "redis", "load", "workers"):
         (folder / name).mkdir()
     with KafkaBroker(folder / "kafka") as broker, RedisServer(folder / "redis") as server:
-        port = urlsplit(server.url).port
-        assert port is not None
         load = make_load(broker.bootstrap, server.url, f"chaos-{seed}", folder / "load", seed=seed)
-        with RedisProxy(port) as proxy:
+        with RedisProxy(server.url) as proxy:
             config = write_config(folder / "load" / "chaos.yaml", load.config, redis={"url": proxy.url}, worker=WORKER)
             with Crew(config, folder / "workers") as crew:
-                yield Stage(rng, broker, server, proxy, load, crew)
+                yield Stage(broker, server, proxy, load, crew)
 
 
 @contextmanager
@@ -85,6 +84,10 @@ def in_background(observer: Observer, production: Production) -> Iterator[Future
         watching, sending = threads.submit(observer.run), threads.submit(production.run)
         try:
             yield sending
+        except AssertionError as failure:
+            if sending.done() and (cause := sending.exception()):
+                raise cause from failure
+            raise
         finally:
             observer.stop()
             production.abandon()

@@ -5,10 +5,10 @@ composition root. The product knows nothing of it.
 """
 
 import logging
-import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -60,7 +60,8 @@ class Trap:
         if self._calls >= order["calls"]:
             log.warning("trapped %s, call %d: signal %d", point, self._calls, order["signal"])
             self.remove()
-            os.kill(os.getpid(), order["signal"])
+            # To this thread: a SIGSTOP to the process would be taken by another one, while this one goes on for a moment.
+            signal.pthread_kill(threading.get_ident(), order["signal"])
 
 
 class TrappedStore(RedisStore):
