@@ -22,13 +22,18 @@ from tests.chaos.scenario import Plan, run
 def main(seed: int, minutes: float, events: int, faults: Sequence[str]) -> None:
     """Kill, freeze, cut off and restart everything, and count again what had to come out."""
     folder = Path(tempfile.mkdtemp(prefix="driftstream-chaos-"))
-    verdict = run(Plan(seed, minutes, events, tuple(faults)), folder, click.echo)
-    for line in verdict.lines():
-        click.echo(line)
-    if not verdict.passed:
-        click.echo(f"logs and data are in {folder}")
-        sys.exit(1)
-    shutil.rmtree(folder)
+    passed = False
+    try:
+        verdict = run(Plan(seed, minutes, events, tuple(faults)), folder, click.echo)
+        passed = verdict.passed
+        for line in verdict.lines():
+            click.echo(line)
+    finally:
+        if passed:
+            shutil.rmtree(folder)
+        else:
+            click.echo(f"logs and data are in {folder}")
+    sys.exit(0 if passed else 1)
 
 
 if __name__ == "__main__":

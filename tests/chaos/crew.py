@@ -118,6 +118,10 @@ class Crew:
         """Those with partitions."""
         return [member for member in self.members if member.units_owned()]
 
+    def ended_by_themselves(self) -> list[str]:
+        """Who ended with an exit code, and not by a signal."""
+        return [f"{member.name} with {code}" for member in [*self.retired, *self.members] for code in member.exits if code >= 0]
+
     def logs(self) -> str:
         """The end of every log."""
         return "\n".join(f"--- {member.name}\n{member.log[-1500:]}" for member in self.members)

@@ -28,8 +28,7 @@ def _dies(point: Point, most_calls: int) -> Fault:
 
     def fault(stage: Stage) -> Iterator[str]:
         calls = int(stage.rng.integers(1, most_calls, endpoint=True))
-        member = _pick(stage)
-        _trap(stage, [member], point, calls)
+        member = _kill(stage, [_pick(stage)], point, calls)
         yield f"{member.name} {point}, the {_ordinal(calls)} from then"
 
     return fault
@@ -37,29 +36,38 @@ def _dies(point: Point, most_calls: int) -> Fault:
 
 def killed_between_close_and_publish(stage: Stage) -> Iterator[str]:
     """Whoever closes next ends when the results are in its outbox."""
-    member = _trap(stage, stage.crew.members, "after close", 1)
+    member = _kill(stage, stage.crew.members, "after close", 1)
     yield f"{member.name} after it had closed windows"
 
 
 def killed_inside_an_assignment(stage: Stage) -> Iterator[str]:
-    """A new worker ends when it has taken over some of the units that the group gives it."""
+    """A new worker ends when it has taken over the first of the units that the group gives it."""
     member = stage.crew.hire()
-    calls = int(stage.rng.integers(1, 2, endpoint=True))
-    member.trap.set("after acquire", calls)
+    member.trap.set("after acquire")
     member.employ()
     stage.wait(lambda: bool(member.exits), f"{member.name} did not die")
-    yield f"{member.name}, new, after it had taken over {calls} units"
+    yield f"{member.name}, new, after it had taken over a unit"
     stage.wait_until_all_own(WORKERS + 1)
     stage.crew.scale(WORKERS)
 
 
-def zombie(stage: Stage) -> Iterator[str]:
+def zombie_with_counts(stage: Stage) -> Iterator[str]:
     """A worker stops for longer than its session, with counts in its hands, and wakes when others have gone on with its units."""
-    member = _pick(stage)
     calls = int(stage.rng.integers(1, 5, endpoint=True))
-    member.trap.set("before checkpoint", calls, signal.SIGSTOP)
-    stage.wait(lambda: not member.trap.is_set, f"{member.name} did not freeze")
-    yield f"{member.name} frozen before its {_ordinal(calls)} checkpoint from then"
+    member = _trap(stage, [_pick(stage)], "before checkpoint", calls, signal.SIGSTOP)
+    yield f"{member.name} frozen before checkpoint, the {_ordinal(calls)} from then"
+    _wake(stage, member)
+
+
+def zombie_with_results(stage: Stage) -> Iterator[str]:
+    """The same with windows that it was about to close, and that others have closed when it wakes."""
+    member = _trap(stage, stage.crew.members, "before close", 1, signal.SIGSTOP)
+    yield f"{member.name} frozen when it was about to close windows"
+    _wake(stage, member)
+
+
+def _wake(stage: Stage, member: Member) -> None:
+    """It must see that its units are gone, and go on as a member of the group."""
     said = len(member.log)
     member.signal(signal.SIGCONT)
     stage.wait(lambda: GONE.search(member.log[said:]) is not None, f"{member.name} woke and did not see that its units were taken")
@@ -134,7 +142,8 @@ FAULTS: Final[dict[str, Fault]] = {
     "killed inside an assignment": killed_inside_an_assignment,
     "killed between close and publish": killed_between_close_and_publish,
     "killed between publish and trim": _dies("before trim", 2),
-    "zombie": zombie,
+    "zombie with counts": zombie_with_counts,
+    "zombie with results": zombie_with_results,
     "Redis killed": redis_killed,
     "Redis lost its tail": redis_lost_its_tail,
     "Redis lost its tail, back at once": redis_lost_its_tail_at_once,
@@ -156,17 +165,23 @@ def _pick(stage: Stage) -> Member:
     return owners[int(stage.rng.integers(len(owners)))]
 
 
-def _trap(stage: Stage, members: list[Member], point: Point, calls: int) -> Member:
-    """The one of the members that died first at the point."""
+def _kill(stage: Stage, members: list[Member], point: Point, calls: int) -> Member:
+    """The one of the members that died, since it came to the point first."""
     deaths = {member.name: len(member.exits) for member in members}
-    for member in members:
-        member.trap.set(point, calls)
-    stage.wait(lambda: any(not member.trap.is_set for member in members), f"no worker came to the point {point}")
-    dead = next(member for member in members if not member.trap.is_set)
-    for member in members:
-        member.trap.remove()
+    dead = _trap(stage, members, point, calls, signal.SIGKILL)
     stage.wait(lambda: len(dead.exits) > deaths[dead.name], f"{dead.name} did not die")
     return dead
+
+
+def _trap(stage: Stage, members: list[Member], point: Point, calls: int, number: int) -> Member:
+    """The one of the members that came to the point first, and got the signal."""
+    for member in members:
+        member.trap.set(point, calls, number)
+    stage.wait(lambda: any(not member.trap.is_set for member in members), f"no worker came to the point {point}")
+    trapped = next(member for member in members if not member.trap.is_set)
+    for member in members:
+        member.trap.remove()
+    return trapped
 
 
 def _wait_until_noticed(stage: Stage) -> None:

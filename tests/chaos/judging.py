@@ -16,6 +16,7 @@ from tests.services.fraud import MAX_DELAY_MS, TIMING, FraudLoad, is_readable
 from tests.services.topics import wait_until
 
 SETTLE_S: Final = 240.0
+WHEN: Final = ("closed_at", "watermark", "emitted_at", "first_fired_at")  # what a message that is made again may say differently
 MOST: Final = 20  # differences of one kind that are told
 
 
@@ -66,11 +67,12 @@ def judge(load: FraudLoad, *, whole_balance: bool = True) -> Judgement:
     alerts = load.expected_alerts(expected)
     balance = load.balance()
     differences = load.mismatches(expected)
-    differences += _different_copies(load)
+    differences += _different_copies(load, "results", "result_id") + _different_copies(load, "alerts", "alert_id")
     differences += alert_differences((record.json for record in load.read("alerts")), alerts)
     differences += _sent_aside(load, expected)
     differences += wrong_sheets(balance, totals=True)
     differences += _balance(load, expected, balance) if whole_balance else []
+    differences += _missing_from_the_load(load, expected)
     differences += [f"outbox of {unit}: {view.outbox} messages are not delivered" for unit, view in load.view().items() if view.outbox]
     sides = Counter(dict.fromkeys(("predictions", "labels"), 0))
     for unit, records in load.sent.items():
@@ -78,17 +80,16 @@ def judge(load: FraudLoad, *, whole_balance: bool = True) -> Judgement:
     return Judgement(sides["predictions"], sides["labels"], len(expected.windows), len(alerts), differences)
 
 
-def _different_copies(load: FraudLoad) -> list[str]:
-    """Results that came more than once under one id, and said something else."""
+def _different_copies(load: FraudLoad, topic: str, id_: str) -> list[str]:
+    """Messages that came more than once under one id, and said something else."""
     first: dict[str, Any] = {}
     found = []
-    for record in load.read("results"):
-        result = record.json
-        said = {name: value for name, value in result.items() if name not in ("closed_at", "watermark")}
-        if result["subject"] == "performance":  # a late label is noted where time stands when it meets its prediction
-            said["counts"] = {name: n for name, n in result["counts"].items() if name != "late"}
-        if first.setdefault(result["result_id"], said) != said:
-            found.append(f"result {result['result_id']}: published again with other contents, of {result['subject']} {result['window']}")
+    for record in load.read(topic):
+        said = {name: value for name, value in record.json.items() if name not in WHEN}
+        if said.get("subject") == "performance":  # a late label is noted where time stands when it meets its prediction
+            said["counts"] = {name: n for name, n in said["counts"].items() if name != "late"}
+        if first.setdefault(said[id_], said) != said:
+            found.append(f"{topic}: {said[id_]} was published again with other contents, for the window {said['window']}")
     return found[:MOST]
 
 
@@ -112,6 +113,18 @@ def _sent_aside(load: FraudLoad, expected: Recomputed) -> list[str]:
     found = [f"dead letters: {len(letters)}, expected {len(unreadable)}"] if letters != unreadable else []
     wanted = expected.predictions["late"]
     return found + ([f"late predictions on their topic: {len(late)}, expected {wanted}"] if len(late) != wanted else [])
+
+
+def _missing_from_the_load(load: FraudLoad, expected: Recomputed) -> list[str]:
+    """What the load should have had for the run to prove anything."""
+    had = {
+        "late predictions": expected.predictions["late"],
+        "repeated predictions": expected.predictions["duplicate"],
+        "repeated labels": expected.labels["duplicate"],
+        "labels before their predictions": sum(view.counters.get("completed", 0) for view in load.view().values()),
+        "unreadable messages": sum(not is_readable(record.value) for records in load.sent.values() for record in records),
+    }
+    return [f"the load had no {what}" for what, n in had.items() if n == 0]
 
 
 def _origin(message: Mapping[str, Any]) -> tuple[str, int, int]:

@@ -47,6 +47,7 @@ class Verdict:
     recoveries: list[Recovery] = field(default_factory=list)
     judgement: Judgement | None = None
     failures: list[str] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)  # workers, by themselves: a crash that a restart repairs, but nobody asked for
 
     @property
     def passed(self) -> bool:
@@ -55,6 +56,7 @@ class Verdict:
     def lines(self) -> Iterator[str]:
         """The table of the faults, then one sentence, or what went wrong."""
         yield from self._table()
+        yield f"workers that ended by themselves: {', '.join(self.ended) or 'none'}"
         yield from self.failures
         if self.passed and self.judgement is not None:
             done = self.judgement
@@ -90,6 +92,7 @@ def run(plan: Plan, folder: Path, say: Say) -> Verdict:
             verdict.failures += [*verdict.judgement.differences, *observer.wrong]
         except AssertionError as failure:
             verdict.failures.append(str(failure))
+        verdict.ended = stage.crew.ended_by_themselves()
         if not observer.looks:
             verdict.failures.append("the observer never saw the balance")
     return verdict

@@ -16,6 +16,7 @@ from tests.services.fraud import FraudLoad, make_load
 from tests.services.topics import count, wait_until
 
 PATIENCE_S = 120.0
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from stream.store_redis import RedisStore
 
 log = logging.getLogger(__name__)
 
-Point = Literal["after acquire", "after match", "before checkpoint", "after checkpoint", "after close", "before trim"]
+Point = Literal["after acquire", "after match", "before checkpoint", "after checkpoint", "before close", "after close", "before trim"]
 Kind = Literal["sound", "unfenced", "offset apart"]
 
 
@@ -86,6 +86,7 @@ class TrappedStore(RedisStore):
         return lost
 
     def close(self, closings: Sequence[Closing]) -> list[UnitId]:
+        self.trap.passes("before close")
         lost = super().close(closings)
         if any(closing.outbox for closing in closings):
             self.trap.passes("after close")
