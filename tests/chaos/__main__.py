@@ -20,7 +20,11 @@ from tests.chaos.scenario import Plan, run
 @click.option("--events", type=click.IntRange(min=10_000), default=300_000, show_default=True, help="Predictions, at least.")
 @click.option("--fault", "faults", type=click.Choice(list(FAULTS)), multiple=True, default=DEFAULT, help="Only this; may be given again.")
 def main(seed: int, minutes: float, events: int, faults: Sequence[str]) -> None:
-    """Kill, freeze, cut off and restart everything, and count again what had to come out."""
+    """Kill, freeze, cut off and restart everything under load, and have an oracle count again what had to come out.
+
+    One line a fault: when, what, the seconds until every unit was counted on (from when the process was dead or frozen, or the service was
+    back), and whom it hit. The order of the faults, and the point of a worker's work that each hits, follow from the seed.
+    """
     folder = Path(tempfile.mkdtemp(prefix="driftstream-chaos-"))
     passed = False
     try:
