@@ -2,6 +2,7 @@
 # make test    every test
 # make check   format, lint, types
 # make bench   the benchmarks
+# make chaos   everything is killed, frozen and cut off under load, then counted again; options: make chaos CHAOS="--minutes 30 --seed 3"
 # make lock    pin the dependencies anew; needs uv. Newer versions: make lock LOCK=--upgrade
 # make clean   remove what the others made
 #
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench lock clean
+.PHONY: demo test check bench chaos lock clean
 .NOTPARALLEL:
 
 demo: $(VENV)/installed-runtime
@@ -28,6 +29,9 @@ check: $(VENV)/installed-dev
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks
+
+chaos: $(VENV)/installed-test
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 # Each of runtime, test and dev contains the one before it, with the same pins, so they share one environment.
 $(VENV)/installed-%: requirements/%.txt requirements/build.txt pyproject.toml | $(BIN)/python

@@ -3,6 +3,7 @@
 The table of keys stands in `store.py`. Values are bytes; a pane's name and its place in time are readable in `redis-cli`.
 """
 
+import logging
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 import redis
 from redis.backoff import ExponentialBackoff
+from redis.commands.core import Script
 from redis.connection import AbstractConnection
 from redis.exceptions import NoScriptError, OutOfMemoryError
 from redis.retry import Retry
@@ -72,6 +74,8 @@ UNREACHABLE = (
 _REFUSALS: Final = {"ANOTHERERA": StateChangedError, "MISCONF": CannotWriteError, "NOREPLICAS": CannotWriteError}
 _SCRIPTS: Final = ("acquire", "checkpoint", "suspect", "trim", "close", "discard", "clock", "match", "ended", "drop", "intern")
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 Call = tuple[list[str], list[Any]]  # keys and arguments of one run of a script
 
@@ -91,9 +95,12 @@ class RedisStore:
         self._namespace = namespace
         self._generation_ms = -(-max_delay_ms // GENERATIONS)
         self._begin = self._redis.register_script(_lua("begin"))
-        self._scripts = {name: self._redis.register_script(_lua("in_era") + _lua(name)) for name in _SCRIPTS}
+        self._scripts = {name: self._script(name) for name in _SCRIPTS}
         self._era: list[str] = []  # its key and id
         self._run_id = ""
+
+    def _script(self, name: str) -> Script:
+        return self._redis.register_script(_lua("in_era") + _lua(name))
 
     def _on_connect(self, connection: AbstractConnection) -> None:
         """A connection to another run of Redis is refused: its state may be older than what this worker has in its memory."""
@@ -102,9 +109,11 @@ class RedisStore:
             raise StateChangedError(f"Redis was restarted: its run_id is {run_id}, expected {self._run_id}")
 
     def begin(self, source: Source) -> Partitions:
-        self._run_id = ""
+        before, self._run_id = self._run_id, ""
         self._redis.connection_pool.disconnect()
         self._run_id = str(self._redis.info("server")["run_id"])
+        if before not in ("", self._run_id):
+            self._mend_log()
         key, partitions = self._key("era"), source.partitions
         args = (uuid.uuid4().hex, source.cluster, source.predictions_topic, partitions.predictions, source.labels_topic, partitions.labels)
         pairs = cast(list[bytes], self._begin(keys=[key], args=args))
@@ -118,6 +127,17 @@ class RedisStore:
                 )
         self._era = [key, era["id"]]
         return Partitions(partitions.predictions, partitions.labels, int(era["homes"]))
+
+    def _mend_log(self) -> None:
+        """Have the append-only file written anew after a restart.
+
+        Redis 7.0 may leave the beginning of a script's writes at its end, when it broke off there, and would execute it before whatever
+        comes next when the file is read once more.
+        """
+        try:
+            self._redis.bgrewriteaof()
+        except redis.ResponseError as error:  # one is under way, as another worker came first, or the user may not
+            log.debug("the append-only file is not written anew: %s", error)
 
     def _run(self, name: str, calls: Sequence[Call]) -> list[Any]:
         """What a script answers to each call, in one round trip; redis-py's own way asks first whether Redis knows the script."""

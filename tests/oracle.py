@@ -1,7 +1,8 @@
 """What every window must come to, recomputed from the raw events by plain code that shares nothing with the product but the reference file.
 
 `recompute` walks over the events in order of arrival, one after the other, keeps every row it needs, and adds up each window from its
-panes; `mismatches` compares the result messages of a run with it. It is meant to be slow, short and obviously right.
+panes; `mismatches` compares the result messages of a run with it; `expected_alerts` names every alert that must come of the windows.
+It is meant to be slow, short and obviously right.
 
 What it assumes: the events are usable (leave dead letters out), no partition was idle between its first and its last event, and every
 label waits less than `labels.max_delay`. The order of events of different partitions plays no part in what is counted, but for two things,
@@ -9,6 +10,7 @@ which the caller avoids: an id that is repeated in another partition (refused wi
 and labels with a time before the pane of their prediction (they may be late for a label that came first, and on time otherwise).
 """
 
+import hashlib
 import json
 import math
 from bisect import bisect_right
@@ -126,6 +128,7 @@ def recompute(
             if again and known[id_][1] != partition:
                 raise ValueError(f"cannot tell the duplicate of prediction_id={id_!r}: it is in two partitions, expected one")
             done.predictions.update(["consumed", "duplicate" if again else "late" if late else "counted"])
+            places = [] if again or late else _places(model, event)
             for window in counted_in("traffic", event, max(at, newest) if late else at):
                 if again:
                     window.duplicate += 1
@@ -133,7 +136,7 @@ def recompute(
                     window.late += 1
                 else:
                     window.predictions += 1
-                    _count_features(window, model, event)
+                    _count_features(window, places)
             if not again and not late and model.labels:
                 for window in counted_in("performance", event, at):
                     window.predictions += 1
@@ -210,16 +213,23 @@ def reference_features(path: Path) -> tuple[Mapping[str, Any], ...]:
     return tuple(json.loads(path.read_text(encoding="utf-8"))["features"])
 
 
-def _count_features(window: Window, model: Monitored, event: Event) -> None:
-    for feature in model.features:
-        place, kind = _place(feature, (event.get("features") or {}).get(feature["name"]))
-        window.bins.setdefault(feature["name"], Counter())[place] += 1
-        window.quality.setdefault(feature["name"], Counter())[kind] += 1
+def _places(model: Monitored, event: Event) -> list[tuple[str, int, str]]:
+    """The name of each feature, the bin that its value falls into, and what `quality` says of it."""
+    values = event.get("features") or {}
+    return [(feature["name"], *_place(feature, values.get(feature["name"]))) for feature in model.features]
+
+
+def _count_features(window: Window, places: Iterable[tuple[str, int, str]]) -> None:
+    for name, place, kind in places:
+        if name not in window.bins:
+            window.bins[name], window.quality[name] = Counter(), Counter()
+        window.bins[name][place] += 1
+        window.quality[name][kind] += 1
 
 
 def _place(feature: Mapping[str, Any], value: Any) -> tuple[int, str]:
     """The coarse bin of a value, and what `quality` says of it."""
-    missing = len(reference_counts(feature)) - 1
+    missing = len(feature["counts"]) if feature["kind"] == "categorical" else feature["groups"][-1] + 1
     if value is None:
         return missing, "missing"
     if feature["kind"] == "categorical":
@@ -385,3 +395,87 @@ def _differences(path: str, wanted: Any, actual: Any, tolerance: float) -> list[
     else:
         same = wanted == actual
     return [] if same else [f"{path}: {actual!r}, expected {wanted!r}"]
+
+
+# alerts
+
+
+class Limits(NamedTuple):
+    """Where a score turns into a warning or critical (None: never), and the rows that it takes to say so."""
+
+    warning: float | None
+    critical: float | None
+    minimum_sample: int
+
+
+def expected_alerts(
+    models: Sequence[Monitored],
+    expected: Recomputed,
+    *,
+    drift: Mapping[str, Limits],
+    performance: Mapping[str, Limits],
+    tolerance: float = 1e-9,
+) -> dict[str, str]:
+    """What every alert id that must be published stands for, without `allowed_lateness`: each window fires once, as revision 0.
+
+    A rule is one metric of one feature in one family of windows of one model, version and segment. It fires on leaving ok and on each
+    change of severity, is resolved by ok, and a window with too few rows changes nothing.
+
+    Args:
+        drift, performance: the limits of each method and metric that has any; drift is bad when high, performance when low.
+    Raises:
+        ValueError: a drift score lies so close to a limit that rounding decides.
+    """
+    by_name = {model.name: model for model in models}
+    sizes = {(model.name, family.name): family.size_ms for model in models for family in model.windows}
+    severity: dict[str, str] = {}
+    alerts: dict[str, str] = {}
+    for key in sorted(expected.windows, key=lambda key: key.start_ms):  # in one family of windows the ends are in the order of the starts
+        model, window = by_name[key.model], expected.windows[key]
+        start, end = (rfc3339(at) for at in (key.start_ms, key.start_ms + sizes[key.model, key.window]))
+        for kind, feature, metric, score, n in _scored(model, key, window):
+            limits = (drift if kind == "data_drift" else performance).get(metric)
+            if limits is None or score is None or n < limits.minimum_sample:
+                continue
+            rule = "|".join((key.model, key.version, key.segment or "", kind, feature, metric, key.window))
+            before, after = severity.get(rule, "ok"), _severity(kind, score, limits, tolerance)
+            severity[rule] = after
+            if before != after:
+                said = ("resolved", before) if after == "ok" else ("firing", after)
+                alerts[_identity(rule, start, end, "0", *said)] = f"{rule} {' '.join(said)} at {score!r} in the window to {end}"
+    return alerts
+
+
+def _scored(model: Monitored, key: Key, window: Window) -> Iterable[tuple[str, str, str, float | None, int]]:
+    """Kind, feature, metric, score and number of rows of all that is judged in a window."""
+    if key.subject == "performance":
+        for metric, value in metrics(model, window.pairs).items():
+            yield "performance", "", metric, value, len(window.pairs)
+        return
+    for feature in model.features if window.predictions else ():
+        reference = reference_counts(feature)
+        current = [window.bins[feature["name"]][place] for place in range(len(reference))]
+        for method, value in scores(reference, current).items():
+            yield "data_drift", feature["name"], method, value, window.predictions
+
+
+def _severity(kind: str, score: float, limits: Limits, tolerance: float) -> str:
+    for severity, limit in (("critical", limits.critical), ("warning", limits.warning)):
+        if limit is None:
+            continue
+        if kind == "data_drift" and math.isclose(score, limit, rel_tol=0, abs_tol=tolerance):
+            raise ValueError(
+                f"cannot tell the severity of score={score!r}: it is at the limit {limit!r}, expected more than {tolerance} beside it"
+            )
+        if score >= limit if kind == "data_drift" else score < limit:
+            return severity
+    return "ok"
+
+
+def _identity(*parts: str) -> str:
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def rfc3339(ms: int) -> str:
+    """Epoch ms as the messages write them."""
+    return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,7 @@ from stream.embedded import free_port
 from stream.simulate import Faults, FraudScenario, Message
 from stream.store import Partitions, UnitId, UnitView
 from stream.store_redis import RedisStore
-from tests.oracle import Family, Monitored, Recomputed, Timing, mismatches, recompute, reference_features
+from tests.oracle import Family, Limits, Monitored, Recomputed, Timing, expected_alerts, mismatches, recompute, reference_features
 from tests.services.topics import Record, create_topics, produce, read
 from tests.services.worker import write_config
 
@@ -24,6 +24,8 @@ WINDOWS: Final = (Family("tumbling", 10_000, 10_000), Family("sliding", 30_000, 
 TIMING: Final = Timing(out_of_orderness_ms=5_000)
 MAX_DELAY_MS: Final = 3_600_000
 SESSION_MS: Final = 6_000  # until the group gives a dead worker's partitions away; the broker allows no less
+PSI: Final = Limits(warning=0.1, critical=0.2, minimum_sample=200)  # what the product has built in
+ACCURACY: Final = Limits(warning=0.9, critical=0.85, minimum_sample=100)  # the sample is built in
 FAULTS: Final = Faults(straggling=0.005, predictions_resent=0.01, labels_resent=0.02, malformed=0.005)
 
 
@@ -41,8 +43,8 @@ class FraudLoad:
     topics: dict[str, str]
     folder: Path
     partitions: Partitions
+    scenario: FraudScenario
     max_delay_ms: int = MAX_DELAY_MS
-    scenario: FraudScenario = field(default_factory=lambda: FraudScenario(START_MS, label_delay_ms=4_000, faults=FAULTS))
 
     def __post_init__(self) -> None:
         self.scenario.reference().save(self.folder / "fraud.json")
@@ -64,7 +66,7 @@ class FraudLoad:
                     "classes": ["0", "1"],
                     "positive": "1",
                     "segments": ["country"],
-                    "performance": {"accuracy": {"warning": 0.9, "critical": 0.85}},
+                    "performance": {"accuracy": {"warning": ACCURACY.warning, "critical": ACCURACY.critical}},
                 }
             },
             worker={"batch_size": 200, "checkpoint_every": "100ms", "web_port": free_port()},
@@ -151,6 +153,10 @@ class FraudLoad:
         should = sum(window.late for key, window in expected.windows.items() if is_overall(key.subject, key.segment, key.window))
         return [*found, *([f"late labels: {noted}, expected {should}"] if noted != should else [])]
 
+    def expected_alerts(self, expected: Recomputed) -> dict[str, str]:
+        """Every alert id that must be on the topic, and what it says."""
+        return expected_alerts([self.model], expected, drift={"psi": PSI}, performance={"accuracy": ACCURACY})
+
 
 def is_readable(value: bytes) -> bool:
     """Whether it is an event: the scenario spoils a message in one of four ways."""
@@ -161,11 +167,12 @@ def is_readable(value: bytes) -> bool:
     return isinstance(event, dict) and isinstance(event["timestamp"], int)
 
 
-def make_load(kafka: str, redis_url: str, name: str, folder: Path, **changes: Any) -> FraudLoad:
+def make_load(kafka: str, redis_url: str, name: str, folder: Path, *, seed: int = 7, **changes: Any) -> FraudLoad:
     """A load with topics that are named after `name`, which no other test uses."""
     partitions = Partitions(predictions=4, labels=3)
     topics = create_topics(kafka, lambda topic: f"{topic}-{name}", predictions=partitions.predictions, labels=partitions.labels)
-    return FraudLoad(kafka, redis_url, f"test-{name}", topics, folder, partitions, **changes)
+    scenario = FraudScenario(START_MS, seed=seed, label_delay_ms=4_000, faults=FAULTS)
+    return FraudLoad(kafka, redis_url, f"test-{name}", topics, folder, partitions, scenario, **changes)
 
 
 def is_overall(subject: str, segment: str | None, window: str) -> bool:

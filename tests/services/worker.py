@@ -61,6 +61,11 @@ class WorkerProcess(ServerProcess):
         """Whether the process has not ended."""
         return self._process is not None and self._process.poll() is None
 
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self._process is not None, "it is not running"
+        self._process.send_signal(number)
+
     def end(self, timeout_s: float = 30.0) -> int:
         """The exit code after SIGTERM. Raises subprocess.TimeoutExpired if it does not end in time."""
         assert self._process is not None, "it is not running"

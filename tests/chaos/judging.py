@@ -1,0 +1,158 @@
+"""The end of a run: everything counted and delivered, and what came out compared with what the oracle says had to."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import redis
+
+from stream.balance import Balance
+from stream.store import UnitId
+from tests.chaos.crew import Crew
+from tests.chaos.observer import wrong_sheets
+from tests.oracle import Recomputed
+from tests.services.fraud import MAX_DELAY_MS, TIMING, FraudLoad, is_readable
+from tests.services.topics import wait_until
+
+SETTLE_S: Final = 240.0
+WHEN: Final = ("closed_at", "watermark", "emitted_at", "first_fired_at")  # what a message that is made again may say differently
+MOST: Final = 20  # differences of one kind that are told
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How much was compared, and what differed."""
+
+    predictions: int
+    labels: int
+    windows: int
+    alerts: int
+    differences: list[str]
+
+
+def settle(load: FraudLoad, crew: Crew) -> None:
+    """Send the last events; returns when all is counted, closed and delivered, and the workers have ended in order."""
+    load.close()
+    ends: Mapping[UnitId, int | None] = {unit: len(records) + 1 for unit, records in load.sent.items()}
+    last_ms = load.scenario.now_ms + MAX_DELAY_MS // 2 - TIMING.out_of_orderness_ms
+
+    def done() -> bool:
+        try:
+            views = load.view()
+            with load.store() as store:
+                clock = store.clock()
+        except redis.RedisError:
+            return False
+        counted = {unit: view.next_offset for unit, view in views.items()} == ends
+        return counted and min(clock) == last_ms and not any(view.outbox for view in views.values())
+
+    wait_until(done, within_s=SETTLE_S, otherwise=lambda: f"{_standing(load, ends)}\n{crew.logs()}")
+    crew.scale(0)  # the last thing that a worker does is to close and to deliver
+
+
+def _standing(load: FraudLoad, ends: Mapping[UnitId, int | None]) -> str:
+    views = load.view()
+    at = ", ".join(f"{unit} at {view.next_offset} of {ends[unit]}" for unit, view in views.items())
+    return f"not everything was counted and delivered: {at}; in the outboxes {sum(view.outbox for view in views.values())}"
+
+
+def judge(load: FraudLoad, *, whole_balance: bool = True) -> Judgement:
+    """Everything that was published and counted against the oracle.
+
+    Args:
+        whole_balance: the counters stand for all messages; False after Redis was emptied, when they begin anew in the middle.
+    """
+    expected = load.expected()
+    alerts = load.expected_alerts(expected)
+    balance = load.balance()
+    differences = load.mismatches(expected)
+    differences += _different_copies(load, "results", "result_id") + _different_copies(load, "alerts", "alert_id")
+    differences += alert_differences((record.json for record in load.read("alerts")), alerts)
+    differences += _sent_aside(load, expected)
+    differences += wrong_sheets(balance, totals=True)
+    differences += _balance(load, expected, balance) if whole_balance else []
+    differences += _missing_from_the_load(load, expected)
+    differences += [f"outbox of {unit}: {view.outbox} messages are not delivered" for unit, view in load.view().items() if view.outbox]
+    sides = Counter(dict.fromkeys(("predictions", "labels"), 0))
+    for unit, records in load.sent.items():
+        sides[unit.side] += len(records)
+    return Judgement(sides["predictions"], sides["labels"], len(expected.windows), len(alerts), differences)
+
+
+def _different_copies(load: FraudLoad, topic: str, id_: str) -> list[str]:
+    """Messages that came more than once under one id, and said something else."""
+    first: dict[str, Any] = {}
+    found = []
+    for record in load.read(topic):
+        said = {name: value for name, value in record.json.items() if name not in WHEN}
+        if said.get("subject") == "performance":  # a late label is noted where time stands when it meets its prediction
+            said["counts"] = {name: n for name, n in said["counts"].items() if name != "late"}
+        if first.setdefault(said[id_], said) != said:
+            found.append(f"{topic}: {said[id_]} was published again with other contents, for the window {said['window']}")
+    return found[:MOST]
+
+
+def alert_differences(alerts: Iterable[Mapping[str, Any]], expected: Mapping[str, str]) -> list[str]:
+    """Which alerts of those expected, by id, are not among the published, and which are too many."""
+    published = {alert["alert_id"]: alert for alert in alerts}
+    missing = [f"no alert {expected[id_]}" for id_ in expected.keys() - published.keys()]
+    unexpected = [
+        f"unexpected alert: {alert['dedup_key']} {alert['status']} {alert['severity']} at {alert['value']!r}, {alert['window']}"
+        for id_, alert in published.items()
+        if id_ not in expected
+    ]
+    return sorted(missing)[:MOST] + sorted(unexpected)[:MOST]
+
+
+def _sent_aside(load: FraudLoad, expected: Recomputed) -> list[str]:
+    """Late events and dead letters: each once by its place in Kafka, none missing."""
+    unreadable = {record[:3] for records in load.sent.values() for record in records if not is_readable(record.value)}
+    letters = {_origin(record.json) for record in load.read("dead_letter")}
+    late = {_origin(event) for event in (record.json for record in load.read("late")) if event["subject"] == "traffic"}
+    found = [f"dead letters: {len(letters)}, expected {len(unreadable)}"] if letters != unreadable else []
+    wanted = expected.predictions["late"]
+    return found + ([f"late predictions on their topic: {len(late)}, expected {wanted}"] if len(late) != wanted else [])
+
+
+def _missing_from_the_load(load: FraudLoad, expected: Recomputed) -> list[str]:
+    """What the load should have had for the run to prove anything."""
+    had = {
+        "late predictions": expected.predictions["late"],
+        "repeated predictions": expected.predictions["duplicate"],
+        "repeated labels": expected.labels["duplicate"],
+        "labels before their predictions": sum(view.counters.get("completed", 0) for view in load.view().values()),
+        "unreadable messages": sum(not is_readable(record.value) for records in load.sent.values() for record in records),
+    }
+    return [f"the load had no {what}" for what, n in had.items() if n == 0]
+
+
+def _origin(message: Mapping[str, Any]) -> tuple[str, int, int]:
+    origin = message["origin"]
+    return origin["topic"], origin["partition"], origin["offset"]
+
+
+def _balance(load: FraudLoad, expected: Recomputed, balance: Balance) -> list[str]:
+    """The two sheets against the messages: each was counted once, with its outcome."""
+    unreadable = Counter(unit.side for unit, records in load.sent.items() for record in records if not is_readable(record.value))
+    last, predictions, labels = load.partitions, expected.predictions, expected.labels
+    wanted = {
+        "predictions": {
+            "counted": predictions["counted"] + last.predictions,
+            "late": predictions["late"],
+            "duplicate": predictions["duplicate"],
+            "malformed": unreadable["predictions"],
+        },
+        "labels": {
+            "matched": labels["matched"],
+            "pending": labels["waiting"] + last.labels,
+            "expired": 0,
+            "duplicate": labels["duplicate"],
+            "malformed": unreadable["labels"],
+        },
+    }
+    found = [f"lost: {balance.lost}, expected 0"] if balance.lost else []
+    for side, sheet in (("predictions", balance.predictions), ("labels", balance.labels)):
+        if dict(sheet.outcomes) != wanted[side] or sheet.consumed != sum(wanted[side].values()):
+            found.append(f"balance of the {side}: {sheet}, expected {sum(wanted[side].values())} consumed = {wanted[side]}")
+    return found
