@@ -70,7 +70,7 @@ def judge(load: FraudLoad, *, whole_balance: bool = True) -> Judgement:
     differences += _different_copies(load, "results", "result_id") + _different_copies(load, "alerts", "alert_id")
     differences += alert_differences((record.json for record in load.read("alerts")), alerts)
     differences += _sent_aside(load, expected)
-    differences += wrong_sheets(balance, totals=True)
+    differences += wrong_sheets(balance)
     differences += _balance(load, expected, balance) if whole_balance else []
     differences += _missing_from_the_load(load, expected)
     differences += [f"outbox of {unit}: {view.outbox} messages are not delivered" for unit, view in load.view().items() if view.outbox]

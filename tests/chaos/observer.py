@@ -27,15 +27,14 @@ class Observer:
             except redis.RedisError:
                 continue
             self.looks += 1
-            self.wrong += [line for line in wrong_sheets(balance, totals=True) if line not in self.wrong]
+            self.wrong += [line for line in wrong_sheets(balance) if line not in self.wrong]
 
     def stop(self) -> None:
         self._stop.set()
 
 
-def wrong_sheets(balance: Balance, *, totals: bool) -> list[str]:
+def wrong_sheets(balance: Balance) -> list[str]:
     """Each sheet that does not add up."""
     sheets = {str(unit): sheet for unit, sheet in balance.units.items()}
-    if totals:
-        sheets |= {"all predictions": balance.predictions, "all labels": balance.labels}
+    sheets |= {"all predictions": balance.predictions, "all labels": balance.labels}
     return [f"{name} does not add up: {sheet}" for name, sheet in sheets.items() if not sheet.adds_up]
