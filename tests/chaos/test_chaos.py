@@ -1,6 +1,7 @@
 """The short run of `make chaos` that CI does, and that its parts do what they say."""
 
 from pathlib import Path
+from typing import Final
 
 import pytest
 import redis
@@ -11,20 +12,27 @@ from stream.store_redis import RedisStore
 from tests.chaos.faults import DEFAULT
 from tests.chaos.judging import alert_differences
 from tests.chaos.proxy import RedisProxy
-from tests.chaos.scenario import Plan, run
+from tests.chaos.scenario import EMPTIED, Plan, run
 from tests.oracle import Family, Key, Limits, Monitored, Recomputed, Window, expected_alerts
 from tests.services.topics import wait_until
 
 UNIT = UnitId("predictions", 0)
 
 
+KEEPING: Final = tuple(fault for fault in DEFAULT if fault != EMPTIED)  # the state, and with it the counters from the first message on
+LOSING: Final = (EMPTIED, "killed after a join", "Redis lost its tail, back at once")
+
+
 @pytest.mark.timeout(900)
-def test_every_fault_leaves_every_count_and_alert_as_the_oracle_has_them(tmp_path: Path) -> None:
-    plan = Plan(seed=7, minutes=1.5, events=60_000, faults=DEFAULT)
+@pytest.mark.parametrize(
+    "plan", [Plan(7, 1.3, 50_000, KEEPING), Plan(8, 0.4, 20_000, LOSING)], ids=["the state is kept", "the state is lost on the way"]
+)
+def test_faults_leave_every_count_and_alert_as_the_oracle_has_them(tmp_path: Path, plan: Plan) -> None:
     said: list[str] = []
     verdict = run(plan, tmp_path, said.append)
     assert verdict.passed, "\n".join([*said, *verdict.lines()])
-    assert {recovery.fault for recovery in verdict.recoveries} == set(DEFAULT)
+    assert {recovery.fault for recovery in verdict.recoveries} == set(plan.faults)
+    assert verdict.ended == []
     assert verdict.judgement is not None
     assert verdict.judgement.predictions >= plan.events
     assert min(verdict.judgement.windows, verdict.judgement.alerts) > 100
