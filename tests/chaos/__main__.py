@@ -1,6 +1,7 @@
 """`make chaos`: the faults of `faults.py` under load, on a real Kafka and a real Redis, judged by the oracle. Exit code 1: it went red."""
 
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ def main(seed: int, minutes: float, events: int, faults: Sequence[str]) -> None:
     One line a fault: when, what, the seconds until every unit was counted on (from when the process was dead or frozen, or the service was
     back), and whom it hit. The order of the faults, and the point of a worker's work that each hits, follow from the seed.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)  # everything that was started ends, in whatever way this is asked to
     folder = Path(tempfile.mkdtemp(prefix="driftstream-chaos-"))
     passed = False
     try:

@@ -22,13 +22,14 @@ MOST: Final = 20  # differences of one kind that are told
 
 @dataclass(frozen=True)
 class Judgement:
-    """How much was compared, and what differed."""
+    """How much was compared, what differed, and what the load did not have that a proof needs."""
 
     predictions: int
     labels: int
     windows: int
     alerts: int
     differences: list[str]
+    lacking: list[str]
 
 
 def settle(load: FraudLoad, crew: Crew) -> None:
@@ -72,12 +73,11 @@ def judge(load: FraudLoad, *, whole_balance: bool = True) -> Judgement:
     differences += _sent_aside(load, expected)
     differences += wrong_sheets(balance)
     differences += _balance(load, expected, balance) if whole_balance else []
-    differences += _missing_from_the_load(load, expected)
     differences += [f"outbox of {unit}: {view.outbox} messages are not delivered" for unit, view in load.view().items() if view.outbox]
     sides = Counter(dict.fromkeys(("predictions", "labels"), 0))
     for unit, records in load.sent.items():
         sides[unit.side] += len(records)
-    return Judgement(sides["predictions"], sides["labels"], len(expected.windows), len(alerts), differences)
+    return Judgement(sides["predictions"], sides["labels"], len(expected.windows), len(alerts), differences, _lacking(load, expected))
 
 
 def _different_copies(load: FraudLoad, topic: str, id_: str) -> list[str]:
@@ -115,8 +115,8 @@ def _sent_aside(load: FraudLoad, expected: Recomputed) -> list[str]:
     return found + ([f"late predictions on their topic: {len(late)}, expected {wanted}"] if len(late) != wanted else [])
 
 
-def _missing_from_the_load(load: FraudLoad, expected: Recomputed) -> list[str]:
-    """What the load should have had for the run to prove anything."""
+def _lacking(load: FraudLoad, expected: Recomputed) -> list[str]:
+    """What never went wrong in the load."""
     had = {
         "late predictions": expected.predictions["late"],
         "repeated predictions": expected.predictions["duplicate"],

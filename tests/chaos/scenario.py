@@ -89,7 +89,7 @@ def run(plan: Plan, folder: Path, say: Say) -> Verdict:
                 settle(stage.load, stage.crew)
             say("comparing with the oracle")
             verdict.judgement = judge(stage.load, whole_balance=EMPTIED not in plan.faults)
-            verdict.failures += [*verdict.judgement.differences, *observer.wrong]
+            verdict.failures += [*verdict.judgement.differences, *verdict.judgement.lacking, *observer.wrong]
         except AssertionError as failure:
             verdict.failures.append(str(failure))
         verdict.ended = stage.crew.ended_by_themselves()
