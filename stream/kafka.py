@@ -37,6 +37,22 @@ COLLECT_EVERY: Final = 200_000
 # For so long nobody reads the partitions of a worker that was killed. librdkafka's 45 s are long for alerts within seconds; it heartbeats
 # in a thread of its own, so a busy worker stays a member. `kafka.options` may change it.
 _DEFAULTS: Final[dict[str, Any]] = {"session.timeout.ms": 10_000}
+_RECONNECT: Final[dict[str, Any]] = {
+    "reconnect.backoff.ms": 250,
+    "reconnect.backoff.max.ms": 2_000,
+}  # librdkafka's 10 s are long for alerts
+_OF_CONSUMERS: Final = (
+    "session.",
+    "heartbeat.",
+    "max.poll.",
+    "max.partition.",
+    "fetch.",
+    "group.",
+    "queued.",
+    "auto.",
+    "enable.auto.",
+    "isolation.",
+)
 _REFRESH: Final[dict[str, Any]] = {"topic.metadata.refresh.interval.ms": 30_000}  # until partitions that a topic gained are read
 # What exactly-once counting stands on; the rest bounds memory: 32 MB are some 80 000 events of 400 bytes.
 _OPTIONS: Final[dict[str, Any]] = {
@@ -112,14 +128,15 @@ class Owner(Protocol):
 
 
 def client_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """librdkafka's options for every client."""
-    return {"bootstrap.servers": kafka.brokers, "client.id": "driftstream", **kafka.client_options()}
+    """librdkafka's options for every client; those that only a consumer knows are for `consumer_options`."""
+    options = {name: value for name, value in kafka.client_options().items() if not name.startswith(_OF_CONSUMERS)}
+    return {"bootstrap.servers": kafka.brokers, "client.id": "driftstream", **_RECONNECT, **options}
 
 
 def consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
     """librdkafka's options for the consumer of the group."""
     defaults, protocol = (_DEFAULTS, _CLASSIC) if kafka.group_protocol == "classic" else ({}, {"group.protocol": "consumer"})
-    return {**_REFRESH, **defaults, **client_options(kafka), "group.id": kafka.group, **_OPTIONS, **protocol}
+    return {**_REFRESH, **defaults, **client_options(kafka), **kafka.client_options(), "group.id": kafka.group, **_OPTIONS, **protocol}
 
 
 def count_partitions(kafka: KafkaSettings, *, labels: bool) -> Partitions:

@@ -18,7 +18,8 @@ from sinks.memory import MemorySink
 from stream.kafka import Batch
 from stream.model import Model
 from stream.pipeline import Pipeline
-from stream.store import Partitions, UnitId
+from stream.rebuild import Bookmark
+from stream.store import Clock, Mark, Partitions, UnitId
 from stream.store_memory import MemoryStore
 from stream.worker import Worker
 from tests.builders import BASE_MS, MODEL, messages, prediction, settings, small_reference
@@ -100,6 +101,52 @@ def test_a_unit_that_was_taken_and_revoked_is_not_asked_for(desk: Callable[..., 
     later = time.monotonic() + stream.worker.RECLAIM_S
     monkeypatch.setattr(stream.worker.time, "monotonic", lambda: later)
     assert at.worker.reclaims() == []
+
+
+# what Kafka no longer has
+
+
+def test_messages_that_kafka_deleted_are_lost_by_their_offsets(desk: Callable[..., Desk]) -> None:
+    store = MemoryStore(60_000)
+    before = desk(store)
+    before.assign(HOME)
+    before.count(10, 11)
+    at = desk(store)
+    assert at.worker.assign({HOME: (5, 9)}, from_end=False, committed=lambda _: {}) == {HOME: (2, 5)}
+    at.worker.tick()
+    view = store.view([HOME])[HOME]
+    assert (view.lost, view.counters["lost"], view.next_offset) == (((2, 4),), 3, 5)
+    assert at.shown("lost_total{") == ['driftstream_lost_total{topic="driftstream.predictions"} 3.0']
+
+
+def test_state_that_was_lost_begins_at_the_bookmark_and_what_kafka_deleted_since_is_lost(
+    desk: Callable[..., Desk], caplog: pytest.LogCaptureFixture
+) -> None:
+    bookmark = Bookmark("driftstream", Clock(BASE_MS + 600_000, BASE_MS + 600_000), Mark(BASE_MS, 20)).encode()
+    at = desk()
+    assert at.worker.assign({HOME: (30, 90)}, from_end=True, committed=lambda _: {HOME: bookmark}) == {HOME: (1, 30)}
+    at.worker.tick()
+    assert at.store.view([HOME])[HOME].lost == ((20, 29),)
+    assert "predictions/0: Redis has lost its state" in caplog.text
+    assert at.shown("rebuilds_total") == ["driftstream_rebuilds_total 1.0"]
+
+
+@pytest.mark.parametrize(("from_end", "offset"), [(False, 3), (True, 9)])
+def test_without_a_bookmark_of_this_namespace_a_partition_begins_as_configured(
+    desk: Callable[..., Desk], from_end: bool, offset: int
+) -> None:
+    other = Bookmark("another", Clock(1, 1), Mark(1, 5)).encode()
+    committed = {HOME: other, OTHER: "no bookmark at all"}
+    at = desk(partitions=2)
+    taken = at.worker.assign({HOME: (3, 9), OTHER: (3, 9)}, from_end=from_end, committed=lambda _: committed)
+    assert taken == {HOME: (1, offset), OTHER: (1, offset)}
+
+
+def test_a_partition_that_its_topic_gained_is_read_from_its_first_message(desk: Callable[..., Desk]) -> None:
+    at = desk(partitions=2)
+    at.worker.assign({HOME: (0, 9)}, from_end=True, committed=lambda _: {})
+    at.worker.tick()
+    assert at.worker.assign({OTHER: (0, 9)}, from_end=True, committed=lambda _: {}) == {OTHER: (1, 0)}
 
 
 # a message that ends workers
