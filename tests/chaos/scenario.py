@@ -88,7 +88,7 @@ def run(plan: Plan, folder: Path, say: Say) -> Verdict:
                 say(f"{production.predictions:,} predictions are sent; now everything is counted to its end")
                 settle(stage.load, stage.crew)
             say("comparing with the oracle")
-            verdict.judgement = judge(stage.load, whole_balance=EMPTIED not in plan.faults)
+            verdict.judgement = judge(stage.load, emptied=EMPTIED in plan.faults)
             verdict.failures += [*verdict.judgement.differences, *verdict.judgement.lacking, *observer.wrong]
         except AssertionError as failure:
             verdict.failures.append(str(failure))
