@@ -149,7 +149,7 @@ class FraudLoad:
         """What the published results say differently. Some labels come before their predictions: of late ones only the sum is compared.
 
         Args:
-            late_labels: False after a loss of all state, when one that had been noted in a published window may be noted in another as well.
+            late_labels: False after a loss of all state, when one that was noted in a published window may be noted in another as well.
         """
         results = {record.json["result_id"]: record.json for record in self.read("results")}
         found = mismatches([self.model], results.values(), expected, late_labels=False)
