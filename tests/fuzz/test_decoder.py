@@ -144,19 +144,19 @@ def assert_read_as_labels(values: Sequence[bytes | None]) -> None:
             assert found.hashes[position].tobytes() == xxhash.xxh3_128_digest(expected.id.encode())
 
 
-@examples(400)
+@examples(200)
 @given(st.lists(hostile.messages, max_size=4))
 def test_each_prediction_is_decoded_or_rejected_as_another_reader_would(values: list[bytes | None]) -> None:
     assert_read_as_predictions(values)
 
 
-@examples(250)
+@examples(60)
 @given(st.lists(hostile.messages, max_size=4))
 def test_each_label_is_decoded_or_rejected_as_another_reader_would(values: list[bytes | None]) -> None:
     assert_read_as_labels(values)
 
 
-@examples(150)
+@examples(70)
 @given(st.lists(hostile.messages, min_size=2, max_size=5))
 def test_a_prediction_is_decoded_alike_alone_and_among_others(values: list[bytes | None]) -> None:
     found, rejected = PLAIN.predictions(values)
@@ -167,7 +167,7 @@ def test_a_prediction_is_decoded_alike_alone_and_among_others(values: list[bytes
         assert repr(PLAIN.read(alone, 0)) == repr(PLAIN.read(found, position))
 
 
-@examples(150)
+@examples(70)
 @given(hostile.events(), hostile.plain_values)
 def test_what_is_not_read_of_an_event_changes_nothing(event: bytes, ignored: bytes) -> None:
     longer = event.replace(b'{"prediction_id":', b'{"nothing":' + ignored + b',"prediction_id":', 1)
@@ -214,7 +214,7 @@ raw_texts |= st.sampled_from(
 )
 
 
-@examples(250)
+@examples(60)
 @given(
     st.lists(
         st.tuples(
