@@ -2,8 +2,8 @@
 
     DRIFTSTREAM_FUZZ=25 python -m pytest tests/fuzz --timeout=0
 
-tries twenty-five times as many examples. An environment variable rather than a profile of hypothesis: each test has its own number of examples,
-in proportion to what one costs.
+tries twenty-five times as many examples. An environment variable rather than a profile of hypothesis: each test has its own number of
+examples, in proportion to what one costs.
 """
 
 import os
