@@ -1,9 +1,9 @@
 """How long the fuzz tests look: a few seconds each, or as long as DRIFTSTREAM_FUZZ says.
 
-    DRIFTSTREAM_FUZZ=50 python -m pytest tests/fuzz --timeout=0
+    DRIFTSTREAM_FUZZ=25 python -m pytest tests/fuzz --timeout=0
 
-tries fifty times as many examples. An environment variable rather than a profile of hypothesis: each test has its own number of examples,
-in proportion to what one costs.
+tries twenty-five times as many examples. An environment variable rather than a profile of hypothesis: each test has its own number of
+examples, in proportion to what one costs.
 """
 
 import os

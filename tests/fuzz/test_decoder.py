@@ -144,19 +144,19 @@ def assert_read_as_labels(values: Sequence[bytes | None]) -> None:
             assert found.hashes[position].tobytes() == xxhash.xxh3_128_digest(expected.id.encode())
 
 
-@examples(400)
+@examples(200)
 @given(st.lists(hostile.messages, max_size=4))
 def test_each_prediction_is_decoded_or_rejected_as_another_reader_would(values: list[bytes | None]) -> None:
     assert_read_as_predictions(values)
 
 
-@examples(250)
+@examples(60)
 @given(st.lists(hostile.messages, max_size=4))
 def test_each_label_is_decoded_or_rejected_as_another_reader_would(values: list[bytes | None]) -> None:
     assert_read_as_labels(values)
 
 
-@examples(150)
+@examples(70)
 @given(st.lists(hostile.messages, min_size=2, max_size=5))
 def test_a_prediction_is_decoded_alike_alone_and_among_others(values: list[bytes | None]) -> None:
     found, rejected = PLAIN.predictions(values)
@@ -167,7 +167,7 @@ def test_a_prediction_is_decoded_alike_alone_and_among_others(values: list[bytes
         assert repr(PLAIN.read(alone, 0)) == repr(PLAIN.read(found, position))
 
 
-@examples(150)
+@examples(70)
 @given(hostile.events(), hostile.plain_values)
 def test_what_is_not_read_of_an_event_changes_nothing(event: bytes, ignored: bytes) -> None:
     longer = event.replace(b'{"prediction_id":', b'{"nothing":' + ignored + b',"prediction_id":', 1)
@@ -208,20 +208,29 @@ def test_every_hostile_value_of_a_feature_or_segment_stops_nothing(feature: byte
             assert at in found.index.tolist(), [one for one in rejected if one.index == at]
 
 
-raw_texts = st.none() | st.binary(max_size=12) | st.text(max_size=12).map(str.encode) | st.sampled_from(hostile.NUMBERS + hostile.BEYOND)
-raw_texts |= st.sampled_from(
-    [b"nan", b"-inf", b"null", b"2023-11-14T22:13:20Z", b"1700000000", b"\xff" * 1000, b"x" * (1 << 20), b"0", b"1"]
-)
+RAW_TEXTS = [None, b"", b"nan", b"-inf", b"null", b"high", b"0", b"1", b"1700000000", b"2023-11-14T22:13:20Z", b"\x00", b"\xed\xa0\x80"]
+RAW_TEXTS += [b"\xff" * 1000, b"x" * (1 << 20), *hostile.NUMBERS, *hostile.BEYOND]
+HEADERS: dict[str, bytes | None] = {"time": b"1700000000", "model": MODEL.encode(), "said": b"1"}
+raw_texts = st.sampled_from(RAW_TEXTS) | st.binary(max_size=12) | st.text(max_size=12).map(str.encode)
 
 
-@examples(250)
+@pytest.mark.parametrize("name", ["time", "version", "said", "score", "model"])
+def test_every_hostile_value_of_a_header_costs_its_own_event_at_most(name: str) -> None:
+    headers = [*(HEADERS | {name: text} for text in RAW_TEXTS), HEADERS]
+    values, keys = [b"{}"] * len(headers), [b"a"] * len(headers)
+    found, _ = MAPPED.predictions(values, keys=keys, headers=headers)
+    labels, _ = MAPPED.labels(values, keys=keys, headers=headers)
+    assert found.index[-1] == labels.index[-1] == len(RAW_TEXTS)
+
+
+@examples(60)
 @given(
     st.lists(
         st.tuples(
             st.just(b"{}") | hostile.messages,
             raw_texts,
             st.dictionaries(st.sampled_from(("time", "version", "said", "score", "model")), raw_texts).map(
-                lambda headers: {"time": b"1700000000", "model": MODEL.encode(), "said": b"1"} | headers
+                lambda headers: HEADERS | headers
             ),
             st.integers(-(2**63), 2**63 - 1) | st.integers(BASE_MS, LATEST_MS),
         ),

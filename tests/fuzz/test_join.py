@@ -138,7 +138,7 @@ def shared_redis(redis_url: str) -> str:
     return redis_url
 
 
-@examples(250)
+@examples(60)
 @given(logs(hashes, near), cuts)
 def test_the_memory_store_joins_as_a_dictionary_would(log: list[Event], again: list[tuple[int, int]]) -> None:
     store, expected = MemoryStore(MAX_DELAY_MS), Dictionary()

@@ -88,7 +88,7 @@ def said(watched: Monitor, topic: str) -> list[dict[str, Any]]:
     return found
 
 
-@examples(80)
+@examples(50)
 @given(logs)
 def test_no_message_crashes_the_worker_or_is_lost(log: list[tuple[tuple[Side, int], list[bytes | None], str]]) -> None:
     watched = monitor()
@@ -119,7 +119,7 @@ def hostile_events(prefix: str, field: bytes, seconds: float = 1) -> list[bytes]
     ]
 
 
-@examples(30)
+@examples(20)
 @given(st.lists(st.tuples(st.integers(0, 253_402_300_799), st.integers(0, 5)), min_size=1, max_size=8), st.booleans())
 def test_events_of_any_year_are_counted_and_their_windows_close(times: list[tuple[int, int]], labels_first: bool) -> None:
     watched = monitor()

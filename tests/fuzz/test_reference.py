@@ -180,7 +180,7 @@ def test_the_file_that_is_changed_is_a_reference(file: Path) -> None:
     watch(found)
 
 
-@examples(250)
+@examples(60)
 @given(
     st.lists(
         st.tuples(st.sampled_from(paths(TREE)[1:]), st.sampled_from(("put", "put", "drop", "insert")), values), min_size=1, max_size=3
@@ -197,7 +197,10 @@ def test_a_changed_reference_is_refused_or_can_be_used(file: Path, changes: list
         watch(found)
 
 
-@pytest.mark.parametrize("path", paths(TREE)[1:], ids=lambda path: ".".join(map(str, path)))
+PLACES = [path for path in paths(TREE)[1:] if path[-1] != "format" and not (isinstance(path[-1], int) and path[-1] > 1)]
+
+
+@pytest.mark.parametrize("path", PLACES, ids=lambda path: ".".join(map(str, path)))
 def test_every_hostile_value_at_every_place_is_refused_or_can_be_used(file: Path, path: Path_) -> None:
     for value in VALUES:
         node = changed(path, "put", value)
@@ -207,7 +210,7 @@ def test_every_hostile_value_at_every_place_is_refused_or_can_be_used(file: Path
                 watch(found)
 
 
-@examples(150)
+@examples(70)
 @given(st.binary(max_size=60) | hostile.plain_values | st.tuples(st.integers(0, 1500), hostile.values, st.integers(0, 5)))
 def test_any_bytes_are_refused_or_can_be_used(file: Path, content: bytes | tuple[int, bytes, int]) -> None:
     whole = json.dumps(signed(TREE)).encode()
