@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 FIRST_LABELS: Final = UnitId("labels", 0)
 POISON_KILLS: Final = 2  # a message over which so many workers ended becomes a dead letter
 DEAD_LETTER_BYTES: Final = 700_000  # raw bytes that are kept: in base64 and its envelope they fit Kafka's default message of 1 MB
+KEY_BYTES: Final = 10_000  # of a key, likewise
 
 
 class Pipeline:
@@ -254,7 +255,7 @@ class Pipeline:
             add(self._counting.tally.labels, "malformed", len(rejected))
         for one in rejected:
             add(self._counting.tally.dead_letters, one.reason, 1)
-            key, value = messages.keys[one.index], messages.values[one.index] or b""
+            key, value = _short(messages.keys[one.index]), messages.values[one.index] or b""
             letter = DeadLetter(
                 reason=one.reason,
                 detail=one.detail,
@@ -285,11 +286,9 @@ class Pipeline:
                 timestamp=timestamp(time_ms),
                 watermark=timestamp(stood_ms) if stood_ms > NO_TIME else None,
                 origin=self._origin(messages, i),
-                event=msgspec.Raw(
-                    (messages.values[i] or b"null").decode(errors="replace").encode()
-                ),  # a field that is not read may be garbled
+                event=msgspec.Raw(_readable(messages.values[i] or b"null")),
             )
-            unit.enqueue([OutboundMessage(self._topics.late, messages.keys[i], encode(event))])
+            unit.enqueue([OutboundMessage(self._topics.late, _short(messages.keys[i]), encode(event))])
 
     def _origin(self, messages: Messages, i: int) -> Origin:
         return Origin(topic=messages.topic, partition=messages.unit.partition, offset=messages.offsets[i])
@@ -372,3 +371,12 @@ class Pipeline:
         for unit_id, messages in taken.items():
             if unit_id in self.units:
                 self.units[unit_id].undelivered[:0], self.units[unit_id].in_delivery = messages, False
+
+
+def _short(key: bytes | None) -> bytes | None:
+    return None if key is None else key[:KEY_BYTES]
+
+
+def _readable(value: bytes) -> bytes:
+    """The event with "?" for each byte that is no UTF-8: in a field that is not read there may be some."""
+    return value.decode(errors="surrogateescape").encode(errors="replace")

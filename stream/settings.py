@@ -49,6 +49,8 @@ from stream.settings_values import (
 )
 from stream.windows import WindowSpec, pane_length
 
+_CLASSES_MAX = 200  # a confusion matrix of so many takes 320 KB in every pane
+_SEGMENTS_MAX = 20
 _PANES_MAX = 10_000  # of one window: a close reads and merges this many; 7d in panes of 1m is 10 080 and already too fine
 
 
@@ -170,7 +172,10 @@ class ModelSection(Section):
 
     @field_validator("classes", "segments")
     @classmethod
-    def _unique(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _unique(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        most = _CLASSES_MAX if info.field_name == "classes" else _SEGMENTS_MAX
+        if len(names) > most:
+            raise broken(f"at most {most}")
         refuse(((i,), "each name once") for i, name in enumerate(names) if name in names[:i])
         return names
 

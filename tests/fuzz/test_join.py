@@ -21,7 +21,7 @@ from stream.store import JoinStore
 from stream.store_memory import MemoryStore
 from stream.store_redis import RedisStore
 from tests.fuzz.effort import examples
-from tests.stream.stores import MAX_DELAY_MS, in_redis
+from tests.stream.stores import MAX_DELAY_MS, SOURCE, in_redis
 
 GENERATION_MS = MAX_DELAY_MS // 4
 LATEST_MS = 253_402_300_799_999
@@ -176,6 +176,7 @@ def test_both_stores_answer_the_same_whatever_the_delay(
     memory = MemoryStore(max_delay_ms)
     with in_redis(shared_redis, f"test-{uuid.uuid4().hex}") as backend:
         store = RedisStore(shared_redis, backend.namespace, max_delay_ms=max_delay_ms)
+        store.begin(SOURCE)
         try:
             for events in batches(log, again):
                 assert asked(memory, events) == asked(store, events)

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from stream.store import UnitId
-from tests.builders import MODEL, Monitor, at, prediction, seconds_of, settings, small_reference
+from tests.builders import MODEL, Monitor, at, messages, prediction, seconds_of, settings, small_reference
 
 Watch = Callable[..., Monitor]
 P0, P1, L0 = UnitId("predictions", 0), UnitId("predictions", 1), UnitId("labels", 0)
@@ -321,7 +321,7 @@ def test_a_late_event_with_garbled_bytes_is_valid_json_all_the_same(watch: Watch
     monitor = traffic(watch)
     raw = orjson.dumps(prediction("a", 1, note="XX")).replace(b"XX", b"\xff\xfe")
     monitor.run(prediction("b", 100), raw)
-    assert monitor.said("late")[0]["event"]["note"] == "\ufffd\ufffd"
+    assert monitor.said("late")[0]["event"]["note"] == "??"
 
 
 def test_messages_of_an_older_epoch_are_left_to_their_owner(watch: Watch) -> None:
@@ -357,3 +357,18 @@ def test_the_tally_is_what_was_counted_since_it_was_last_taken(watch: Watch) -> 
     assert tally.predictions == {(MODEL, "unversioned"): 1}
     assert (tally.late, tally.duplicates, tally.dead_letters) == ({(MODEL, "traffic"): 1}, {MODEL: 1}, {"malformed_json": 1})
     assert monitor.pipeline.take_tally().consumed == {}
+
+
+def test_what_is_sent_aside_fits_into_a_message_of_kafka(watch: Watch) -> None:
+    monitor = watch(settings({MODEL: {"classes": ["0", "1"], "labels": False}}), partitions=(1, 0))
+    monitor.run(prediction("a", 600))
+    garbled = orjson.dumps(prediction("b", 0, note="NOTE")).replace(b"NOTE", b"\xff" * 500_000)
+    batch = messages([garbled, b"x" * 700_000], first=1, keys=[b"k" * 60_000] * 2)
+    monitor.pipeline.process(batch, monitor.now_ms)
+    monitor.pipeline.checkpoint(monitor.now_ms)
+    monitor.deliver()
+    aside = [message for message in monitor.sink.delivered if "results" not in message.topic]
+    assert {message.topic for message in aside} == {"driftstream.dead-letter", "driftstream.late"}
+    assert all(len(message.key or b"") + len(message.value) < 1_000_000 for message in aside)
+    (event,) = monitor.said("late")
+    assert event["event"]["note"] == "?" * 500_000

@@ -301,6 +301,11 @@ BAD_MODELS = [
     ('models: {"a\\nb": {classes: [x, y]}}', f"models.'a\\nb': 'a\\nb', expected {NAME}"),
     ("models: {fraud: }", f"models.fraud.classes: nothing, expected {NO_DEFAULT}"),
     ("models: {fraud: {classes: x}}", "models.fraud.classes: 'x', expected a list"),
+    (f"models: {{fraud: {{classes: [{', '.join(f'c{i}' for i in range(201))}]}}}}", "models.fraud.classes: a list, expected at most 200"),
+    (
+        f"models: {{fraud: {{classes: [x, y], segments: [{', '.join(f's{i}' for i in range(21))}]}}}}",
+        "models.fraud.segments: a list, expected at most 20",
+    ),
     ("models: {fraud: {classes: [x]}}", "models.fraud.classes: a list, expected at least two classes"),
     ("models: {fraud: {classes: [x, y, x]}}", "models.fraud.classes.2: 'x', expected each name once"),
     ("models: {fraud: {classes: [1, true]}}", "models.fraud.classes: a list, expected not both of 1 and true: they count as one class"),
