@@ -23,7 +23,7 @@ from faust.web import Request, Response, View
 
 from sinks.alerts import KafkaSink
 from sinks.gauges import Gauges
-from stream.kafka import COLLECT_EVERY, Batch, KafkaSource, client_options, find_source
+from stream.kafka import COLLECT_EVERY, Batch, KafkaSource, check_options, client_options, find_source
 from stream.model import Model
 from stream.pipeline import Pipeline
 from stream.reference import Reference
@@ -78,7 +78,11 @@ def reads_kafka(settings: Settings) -> str:
 
 
 def run_worker(settings: Settings, models: Mapping[str, Model], *, port: int) -> int:
-    """Run one worker until SIGTERM or SIGINT; its exit code. Raises KafkaUnavailableError or redis.RedisError if it cannot start."""
+    """Run one worker until SIGTERM or SIGINT; its exit code.
+
+    Raises InvalidOptionError, KafkaUnavailableError, WrongSourceError or redis.RedisError if it cannot start.
+    """
+    check_options(settings.kafka)
     labels = any(model.settings.labels for model in models.values())
     store = build_store(settings)
     store.ping()  # before Kafka is asked: what is wrong is said soon

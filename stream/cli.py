@@ -58,7 +58,7 @@ def _log(level: str) -> None:
 @contextmanager
 def _explained() -> Iterator[None]:
     """Turn the errors that a user can act on into a message and exit code 2."""
-    from stream.kafka import KafkaUnavailableError
+    from stream.kafka import InvalidOptionError, KafkaUnavailableError
     from stream.reference import InvalidReferenceError
     from stream.schema import FieldMappingError
     from stream.settings_file import ConfigError
@@ -67,7 +67,7 @@ def _explained() -> Iterator[None]:
 
     try:
         yield
-    except (ConfigError, InvalidReferenceError, FieldMappingError, KafkaUnavailableError, WrongSourceError) as error:
+    except (ConfigError, InvalidReferenceError, InvalidOptionError, FieldMappingError, KafkaUnavailableError, WrongSourceError) as error:
         raise _unusable(str(error)) from None
     except StoreUnavailableError as error:
         raise _unusable(f"cannot reach Redis: {error}; check redis.url") from None
@@ -145,12 +145,14 @@ def validate(config: Path) -> None:
     """Check the configuration and the references it names, without connecting to anything."""
     with _explained():
         from stream.app import build_models
+        from stream.kafka import check_options
         from stream.pipeline import Pipeline
         from stream.settings import settings_summary
         from stream.store import Partitions
         from stream.store_memory import MemoryStore
 
         settings = _settings(config)
+        check_options(settings.kafka)
         models = build_models(settings)
         for model in models.values():
             _check_fit(config, model)

@@ -69,6 +69,10 @@ class KafkaUnavailableError(RuntimeError):
     """Kafka cannot do what is needed: no broker answers, or a topic does not exist."""
 
 
+class InvalidOptionError(ValueError):
+    """librdkafka does not take `kafka.options`."""
+
+
 @dataclass(slots=True)
 class Batch:
     """What one `consume` brought: messages by unit, and the partitions whose end was reached."""
@@ -137,6 +141,14 @@ def consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
     """librdkafka's options for the consumer of the group."""
     defaults, protocol = (_DEFAULTS, _CLASSIC) if kafka.group_protocol == "classic" else ({}, {"group.protocol": "consumer"})
     return {**_REFRESH, **defaults, **client_options(kafka), **kafka.client_options(), "group.id": kafka.group, **_OPTIONS, **protocol}
+
+
+def check_options(kafka: KafkaSettings) -> None:
+    """Raise InvalidOptionError unless librdkafka takes `kafka.options`; connects to nothing."""
+    try:
+        Consumer(consumer_options(kafka) | {"bootstrap.servers": "", "log_level": 0}).close()
+    except KafkaException as error:
+        raise InvalidOptionError(f"kafka.options: {error.args[0].str()}; see librdkafka's list of configuration properties") from None
 
 
 def count_partitions(kafka: KafkaSettings, *, labels: bool) -> Partitions:

@@ -101,6 +101,19 @@ def test_all_that_is_wrong_is_said_at_once_with_file_key_and_rule(tmp_path: Path
         assert "Traceback" not in ended.err
 
 
+@pytest.mark.parametrize(
+    ("kafka", "said"),
+    [
+        ({"options": {"nonsense": "1"}}, 'kafka.options: No such configuration property: "nonsense"'),
+        ({"group_protocol": "consumer", "options": {"session.timeout.ms": "6000"}}, "`session.timeout.ms` is not supported"),
+    ],
+)
+def test_option_that_librdkafka_does_not_take_is_named(tmp_path: Path, kafka: dict[str, Any], said: str) -> None:
+    ended = driftstream("validate", "--config", config(tmp_path, kafka=kafka))
+    assert ended.code == 2
+    assert said in ended.err
+
+
 def test_missing_configuration_is_named(tmp_path: Path) -> None:
     ended = driftstream("validate", "--config", tmp_path / "none.yaml")
     assert ended.code == 2
