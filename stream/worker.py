@@ -131,7 +131,8 @@ class Worker:
 
     def reclaims(self) -> list[UnitId]:
         """Units that another worker took a while ago, to be assigned again if the group still says that they are ours."""
-        due = [unit for unit, since_s in self._fenced_s.items() if time.monotonic() - since_s >= RECLAIM_S]
+        # a copy: the counting thread may add to it meanwhile
+        due = [unit for unit, since_s in list(self._fenced_s.items()) if time.monotonic() - since_s >= RECLAIM_S]
         for unit in due:
             del self._fenced_s[unit]
         return due

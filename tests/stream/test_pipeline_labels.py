@@ -131,6 +131,24 @@ def test_pending_rows_expire_with_the_watermark_and_later_labels_with_them(watch
     assert monitor.counters(side="labels") == {"consumed": 2, "matched": 1, "expired": 1}
 
 
+def test_when_too_many_wait_the_oldest_go_early(watch: Watch) -> None:
+    """
+    P  900 at 0 --- 200 at 3000
+    L  a(0) ------------------- b(3000)     two generations of 1000 s: the first has gone, with 899 that had no label
+    """
+    monitor = watch(settings(labels={"max_delay": "4000s", "pending_max": 1_000}))
+    monitor.run(*(prediction(f"a{i}", i / 1_000) for i in range(900)))
+    assert monitor.pipeline.pending_rows == 900
+    monitor.run(label("a0", 1), side="labels")
+    assert monitor.store.expired() == (0, 0)
+    monitor.run(*(prediction(f"b{i}", 3_000 + i / 1_000) for i in range(200)))
+    assert monitor.store.expired() == (899, 0)
+    monitor.run(label("a1", 2), label("b1", 3_001), side="labels")
+    monitor.tick()
+    assert monitor.pipeline.pending_rows == 200
+    assert monitor.counters(side="labels") == {"consumed": 3, "matched": 2, "expired": 1}
+
+
 def test_a_late_label_goes_to_the_late_topic_and_is_noted_where_time_stood(watch: Watch) -> None:
     """
     P  a(10)  ---- 60 | ------------- b(130)
