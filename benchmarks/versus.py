@@ -1,0 +1,120 @@
+"""Ours against the peers: runs a peer in its environment, has its answer checked, and tells the ratios."""
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks.baselines import decoder
+from benchmarks.measure import Measured
+from benchmarks.peers.job import Answer
+from benchmarks.peers.truth import Truth, job
+from stream.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+PEERS_VENV = ROOT / ".venv-peers"
+WITHIN_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A peer's case: which of our cases it is compared with, the module and its way of work, the ratio we want, and what it is."""
+
+    ours: str
+    module: str
+    way: tuple[str, ...]
+    unit: str
+    target: float | None
+    what: str
+
+
+PEERS = {
+    "faust": Peer("worker", "faust_job", (), "predictions", 10, "the whole job in plain Faust: agents, state in Redis, labels joined"),
+    "quix": Peer("worker-unlabelled", "quix_job", ("windows",), "predictions", 5, "the same windows in Quix Streams, without labels"),
+    "quix-panes": Peer(
+        "worker-unlabelled", "quix_job", ("panes",), "predictions", 5, "the same, the minutes made from closed windows of 10 s by hand"
+    ),
+    "whylogs": Peer("histograms", "whylogs_columns", ("frames",), "cells", 10, "whylogs over DataFrames of 10 000 events, ready-made"),
+    "whylogs-events": Peer(
+        "histograms-events", "whylogs_columns", ("events",), "cells", 10, "the same with making the DataFrames from decoded events"
+    ),
+    "whylogs-rows": Peer("histograms-events", "whylogs_columns", ("rows",), "cells", None, "whylogs, an event at a time"),
+}
+OURS = {
+    "histograms": "our histogram updates alone, from columns of Python values on; an event is a cell, a value of a feature",
+    "histograms-events": "the same from decoded events on: columns, panes, lateness, all as in the worker",
+}
+ALL = {**OURS, **{name: peer.what for name, peer in PEERS.items()}}
+EXPLANATION = """\
+Ratios are of events (`whylogs`: cells, a value of a feature) per CPU second of the process with all its threads and children, ours over the
+peer's in the same turn; median, and range over all turns. Each side runs alone, in a process of its own, and reads the same bytes. What is left out
+is the start: the worker counts from its assignment, Faust too, Quix from its first event; they end when all events are counted, the worker
+and Faust also have it in Redis then. CPU of Redis and of the broker is nobody's. Peers do less than we do, and are not charged for it:
+they neither check types nor score, judge, recognise zombies or tie offsets to state. A peer whose counts differ from ours fails the
+benchmark: all events, joined labels, confusion counts, and of every closed window the number of values and the sum of their positions; of
+whylogs counts, missing values and means of each column. Quix has no labels here: it joins within equal partitions by message key, and these
+labels come by other partitions than their predictions. What was done for each peer's speed heads its file in `benchmarks/peers/`."""
+
+
+class Versus:
+    """The peers' environment with the truth of one set of events."""
+
+    def __init__(self, python: Path, folder: Path) -> None:
+        self._python, self._folder = python, folder
+        self._truth: Truth | None = None
+        self.versions: dict[str, str] = {}
+
+    def run(self, case: str, config: Settings, messages: dict[str, int]) -> Measured:
+        """Run a peer once. Raises WrongAnswerError if its counts are not ours."""
+        peer, topics, name = PEERS[case], config.kafka.topics, config.kafka.group
+        folder, lines = self._folder / name, self._folder / "predictions.jsonl"
+        folder.mkdir()
+        (model,) = decoder(config)[1].values()
+        given = job(config, model, {n: getattr(topics, n) for n in ("predictions", "labels", "results")}, messages, folder)
+        given.write(folder / "job.json")
+        if self._truth is None:
+            self._truth = Truth.read(config, given, lines)
+        command = [str(self._python), "-W", "ignore", "-m", f"benchmarks.peers.{peer.module}", str(folder / "job.json"), *peer.way]
+        with (folder / "log").open("wb") as log:
+            ended = subprocess.run(
+                [*command, str(lines)],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=WITHIN_S,
+                check=False,
+            )
+        if ended.returncode:
+            raise RuntimeError(f"{case} ended with exit code {ended.returncode}, expected 0: {(folder / 'log').read_text()[-2000:]}")
+        answer = Answer.read(folder)
+        if peer.module == "whylogs_columns":
+            self._truth.check_columns(answer)
+        else:
+            self._truth.check(answer, labels=peer.module == "faust_job", by_partition=peer.module == "quix_job")
+        self.versions |= answer.versions
+        cells = len(model.slots) if peer.unit == "cells" else 1
+        return Measured(answer.wall_s, answer.cpu_s, answer.peak_rss_bytes, events=answer.predictions * cells)
+
+
+def table(runs: Mapping[str, Sequence[Measured]], predictions: int) -> list[str]:
+    """Markdown rows: a peer, ours, the ratio with its range, and the target; peers that did not run are said to be skipped."""
+    rows: list[Sequence[str]] = [
+        ("peer", "of", "ours", "events / CPU s", "peer's", "peer's events", "ratio", "min-max", "target"),
+        ("---", "---", "---", "---:", "---:", "---:", "---:", "---:", "---"),
+    ]
+    for name, peer in PEERS.items():
+        if name not in runs or peer.ours not in runs:
+            rows.append((name, peer.unit, peer.ours, "", "skipped", "", "", "", ""))
+            continue
+        ours, theirs = ([(run.events or predictions) / run.cpu_s for run in runs[case]] for case in (peer.ours, name))
+        ratios = [ours_i / theirs_i for ours_i, theirs_i in zip(ours, theirs, strict=True)]
+        ratio, events = median(ratios), runs[name][0].events
+        target = "" if peer.target is None else f">= {peer.target:.0f}: {'reached' if ratio >= peer.target else 'MISSED'}"
+        spread = f"{min(ratios):.1f}-{max(ratios):.1f}"
+        rows.append(
+            (name, peer.unit, peer.ours, f"{median(ours):,.0f}", f"{median(theirs):,.0f}", f"{events:,}", f"{ratio:.1f}", spread, target)
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
