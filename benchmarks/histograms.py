@@ -1,6 +1,6 @@
 """Histogram updates alone: decoded predictions into the panes of a partition, as the worker does it. Run as a process of its own.
 
-`frames` measures from columns of Python values on, as whylogs is measured from a DataFrame on; `events` from decoded structs on.
+`columns` measures from columns of Python values on, as whylogs is measured from a DataFrame on; `events` from decoded structs on.
 """
 
 import gc
@@ -44,9 +44,9 @@ def measure(config: Settings, way: str) -> Measured:
         unit = units[partition]
         events, rejected = decode.predictions(Messages("", unit.id, 0, unknown, values, unknown, [None] * n), 2**53)
         assert not rejected
-        columns, invalid = decode.feature_columns(model, events.records, everything) if way == "frames" else ([], {})
+        columns, invalid = decode.feature_columns(model, events.records, everything) if way == "columns" else ([], {})
         wall, cpu = time.perf_counter(), time.process_time()
-        if way == "frames":
+        if way == "columns":
             codes, numbers = model.code(columns, invalid)
             group = np.zeros(n, np.int64)
             whole.add(grouped_counts(group, 1, codes, model.traffic.width)[0], grouped_moments(group, 1, numbers)[0])
@@ -55,7 +55,7 @@ def measure(config: Settings, way: str) -> Measured:
             timing = counting.timing(unit, events.groups, events.times_ms, watermark, "traffic")
             counting.predictions(unit, events, timing, np.zeros(n, np.bool_))
         wall_s, cpu_s, total = wall_s + time.perf_counter() - wall, cpu_s + time.process_time() - cpu, total + n
-    counted = int(whole.counts.sum()) // len(model.slots) if way == "frames" else sum(unit.counters["counted"] for unit in units.values())
+    counted = int(whole.counts.sum()) // len(model.slots) if way == "columns" else sum(unit.counters["counted"] for unit in units.values())
     if counted != total:
         raise RuntimeError(f"counted {counted} predictions, expected {total}")
     return Measured(wall_s, cpu_s, peak_rss_bytes("self"), events=total * len(model.slots))

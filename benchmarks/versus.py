@@ -29,6 +29,14 @@ class Peer:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """A case of ours that is there for the comparison only."""
+
+    way: str
+    what: str
+
+
 PEERS = {
     "faust": Peer("worker", "faust_job", (), "predictions", 10, "the whole job in plain Faust: agents, state in Redis, labels joined"),
     "quix": Peer("worker-unlabelled", "quix_job", ("windows",), "predictions", 5, "the same windows in Quix Streams, without labels"),
@@ -42,19 +50,20 @@ PEERS = {
     "whylogs-rows": Peer("histograms-events", "whylogs_columns", ("rows",), "cells", None, "whylogs, an event at a time"),
 }
 OURS = {
-    "histograms": "our histogram updates alone, from columns of Python values on; an event is a cell, a value of a feature",
-    "histograms-events": "the same from decoded events on: columns, panes, lateness, all as in the worker",
+    "histograms": Ours("columns", "our histogram updates alone, from columns of Python values on"),
+    "histograms-events": Ours("events", "the same from decoded events on: columns, panes, lateness, as in the worker"),
 }
-ALL = {**OURS, **{name: peer.what for name, peer in PEERS.items()}}
 EXPLANATION = """\
-Ratios are of events (`whylogs`: cells, a value of a feature) per CPU second of the process with all its threads and children, ours over the
-peer's in the same turn; median, and range over all turns. Each side runs alone, in a process of its own, and reads the same bytes. What is left out
-is the start: the worker counts from its assignment, Faust too, Quix from its first event; they end when all events are counted, the worker
-and Faust also have it in Redis then. CPU of Redis and of the broker is nobody's. Peers do less than we do, and are not charged for it:
-they neither check types nor score, judge, recognise zombies or tie offsets to state. A peer whose counts differ from ours fails the
-benchmark: all events, joined labels, confusion counts, and of every closed window the number of values and the sum of their positions; of
-whylogs counts, missing values and means of each column. Quix has no labels here: it joins within equal partitions by message key, and these
-labels come by other partitions than their predictions. What was done for each peer's speed heads its file in `benchmarks/peers/`."""
+Events are predictions, for whylogs cells: values of a feature. Ratios are of events per CPU second of a process with all its threads and
+children, ours over the peer's in the same turn; median, and range over the turns. Each side runs alone, in a process of its own, on the
+same bytes. The start is left out: the worker and Faust count from their assignment, Quix from its first event. They end when all events are
+counted; the worker and Faust have them in Redis then. CPU of Redis and of the broker is nobody's.
+
+Peers do less than we do and are not charged for it: they do not check types, score, judge, fence zombies or tie offsets to state. A peer
+whose counts differ from ours fails the benchmark: all events, joined labels, confusion counts, and of each closed window the number of
+values and the sum of their positions; of whylogs the values, missing values and means of each column. There are no labels in Quix: it
+joins within equal partitions by message key, and these labels come by other partitions than their predictions; the worker has none
+either there. What was done for a peer's speed stands at the head of its file in `benchmarks/peers/`."""
 
 
 class Versus:

@@ -1,4 +1,6 @@
-"""The worker's job in plain Faust, as we would write it for production if we knew nothing faster: `python -m benchmarks.peers.faust_job JOB`.
+"""The worker's job in plain Faust, as we would write it for production if there were no other way.
+
+    python -m benchmarks.peers.faust_job JOB
 
 An agent per topic, an event at a time. What we know to be slow is avoided: Faust's windowed tables, which write an event into each window
 that covers it and close them by the wall clock; a Redis round trip per event; asyncio's own loop; the leader topic; aiokafka's checksums.

@@ -7,7 +7,7 @@ events would have to go through Kafka once more. State and changelog topics are 
   key is read as a constant, and each partition has windows of its own (the worker merges those of the partitions, Quix is not asked to);
 - a reducer would read, change and write each window's histograms, about 2000 numbers, for each event: so the positions of its values
   are collected, once an event, and counted when the window closes;
-- `panes`: the long windows are made from the closed short ones, not from events: less than Quix' users would know to do, but the worker does.
+- `panes`: the long windows are made from the closed short ones, not from events, as the worker does.
 """
 
 import sys

@@ -1,4 +1,7 @@
-"""What every peer must have found in the events, by the product's own decoder and coding, and whether it did. Without that a ratio means nothing."""
+"""What every peer must have found in the events, by the product's own decoder and coding, and whether it did.
+
+Without that a ratio means nothing: it would be that of two different jobs.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
