@@ -24,13 +24,14 @@ from tests.services.kafka import KafkaBroker
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 SHORT, FULL = 3, 5  # runs of each case
-SHORT_FOR_PEERS = 40_000  # predictions, so that all of it stays below five minutes
+PREDICTIONS = 600_000
+SHORT_PREDICTIONS, SHORT_FOR_PEERS = 400_000, 30_000  # so that all of it stays below five minutes, also with peers
 FULL_ONLY = {"quix-panes", "histograms-events", "whylogs-events", "whylogs-rows"}  # variants
 
 
 @click.command()
 @click.option("--case", "cases", type=click.Choice([*CASES, *OURS, *PEERS]), multiple=True, help="Only this case; may be given again.")
-@click.option("--predictions", type=click.IntRange(min=1_000), default=600_000, show_default=True)
+@click.option("--predictions", type=click.IntRange(min=1_000), help=f"{SHORT_PREDICTIONS} without it; with --full {PREDICTIONS}.")
 @click.option(
     "--peer-predictions", type=click.IntRange(min=1_000), help=f"Predictions for peers: {SHORT_FOR_PEERS} of the same; with --full all."
 )
@@ -40,7 +41,7 @@ FULL_ONLY = {"quix-panes", "histograms-events", "whylogs-events", "whylogs-rows"
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Also write the document here; with --full RESULTS.md.")
 def main(
     cases: Sequence[str],
-    predictions: int,
+    predictions: int | None,
     peer_predictions: int | None,
     repeat: int | None,
     full: bool,
@@ -51,7 +52,7 @@ def main(
     python = peers.absolute() / "bin" / "python"
     possible = [case for case in (*CASES, *OURS, *PEERS) if python.exists() or case in CASES]
     chosen = [case for case in possible if (case in cases if cases else full or case not in FULL_ONLY)]
-    repeat = repeat or (FULL if full else SHORT)
+    repeat, predictions = repeat or (FULL if full else SHORT), predictions or (PREDICTIONS if full else SHORT_PREDICTIONS)
     before = os.getloadavg()[0]
     with (
         tempfile.TemporaryDirectory(prefix="driftstream-bench-") as name,
