@@ -56,15 +56,16 @@ OURS = {
 EXPLANATION = """\
 Events are predictions, for whylogs cells: values of a feature. Ratios are of events per CPU second of a process with all its threads and
 children, ours over the peer's in the same turn; median, and range over the turns. Each side runs alone, in a process of its own, on the
-same bytes; in the short form the peers read only the first of the predictions, and their labels. The start is left out: the worker and Faust count from their assignment, Quix from its first event. They end when all events are
-counted; the worker and Faust have them in Redis then. CPU of Redis and of the broker is nobody's.
+same bytes; in the short form the peers read only the first of the predictions, and their labels. The start is left out: the worker and
+Faust count from their assignment, Quix from its first event. They end when all events are counted; the worker and Faust have them in
+Redis then. CPU of Redis and of the broker is nobody's.
 
 Peers do less than we do and are not charged for it: they do not check types, score, judge, fence zombies or tie offsets to state. A peer
 whose counts differ from ours fails the benchmark: all events, joined labels, confusion counts, and of each closed window the number of
 values and the sum of their positions; of whylogs the values, missing values and means of each column. There are no labels in Quix: it
-joins within equal partitions by message key, and these labels come by other partitions than their predictions; the worker has none
-either there. whylogs, on the other hand, computes more: sketches of quantiles, distinct values and frequent items, where we count into bins
-that a reference has fixed. What was done for a peer's speed stands at the head of its file in `benchmarks/peers/`."""
+joins within equal partitions by message key, and these labels come by other partitions than their predictions; the worker has none either
+there. whylogs, on the other hand, computes more: sketches of quantiles, distinct values and frequent items, where we count into bins that
+a reference has fixed. What was done for a peer's speed stands at the head of its file in `benchmarks/peers/`."""
 
 
 class Versus:
