@@ -1,7 +1,8 @@
 # make demo    the whole product on this machine in about a minute; options: make demo DEMO="--forever"
 # make test    every test
 # make check   format, lint, types
-# make bench   the benchmarks
+# make bench   the benchmarks in short, below five minutes; peers only if make bench-full has made their environment
+# make bench-full   all of it, against Faust, Quix Streams and whylogs in .venv-peers; writes benchmarks/RESULTS.md; takes most of an hour
 # make chaos   everything is killed, frozen and cut off under load, then counted again; options: make chaos CHAOS="--minutes 30 --seed 3"
 # make lock    pin the dependencies anew; needs uv. Newer versions: make lock LOCK=--upgrade
 # make clean   remove what the others made
@@ -10,10 +11,11 @@
 
 PYTHON ?= python3
 VENV := .venv
+PEERS := .venv-peers
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench chaos lock clean
+.PHONY: demo test check bench bench-full chaos lock clean
 .NOTPARALLEL:
 
 demo: $(VENV)/installed-runtime
@@ -30,6 +32,9 @@ check: $(VENV)/installed-dev
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks
 
+bench-full: $(VENV)/installed-test $(PEERS)/installed
+	$(BIN)/python -m benchmarks --full
+
 chaos: $(VENV)/installed-test
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
@@ -37,6 +42,12 @@ chaos: $(VENV)/installed-test
 $(VENV)/installed-%: requirements/%.txt requirements/build.txt pyproject.toml | $(BIN)/python
 	$(PIP) --require-hashes -r requirements/build.txt -r $<
 	$(PIP) --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Never in .venv: the peers need older versions of what driftstream needs (numpy, pydantic, confluent-kafka). Python 3.11 or 3.12, for numpy 1.26.
+$(PEERS)/installed: benchmarks/requirements-peers.txt
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 $(BIN)/python:
@@ -50,7 +61,8 @@ lock:
 	$(COMPILE) pyproject.toml --output-file requirements/runtime.txt
 	$(COMPILE) pyproject.toml --group test --constraints requirements/runtime.txt --output-file requirements/test.txt
 	$(COMPILE) pyproject.toml --group dev --constraints requirements/test.txt --output-file requirements/dev.txt
+	$(COMPILE) benchmarks/requirements-peers.in --output-file benchmarks/requirements-peers.txt
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
 
 clean:
-	rm -rf $(VENV) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) $(PEERS) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

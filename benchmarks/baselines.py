@@ -29,7 +29,8 @@ def _nothing(messages: list[Any]) -> None:
     """The raw client."""
 
 
-def _decoder(config: Settings) -> tuple[EventDecoder, dict[str, Any]]:
+def decoder(config: Settings) -> tuple[EventDecoder, dict[str, Any]]:
+    """The product's decoder, and its models by name."""
     models = build_models(config)
     store = MemoryStore(config.labels.max_delay_ms)
     texts = sorted({text for model in models.values() for text in model.settings.classes})
@@ -39,7 +40,7 @@ def _decoder(config: Settings) -> tuple[EventDecoder, dict[str, Any]]:
 
 def _structs(config: Settings) -> Callable[[list[Any]], None]:
     """JSON to typed structs: the fast path of the product's schema."""
-    schema = _decoder(config)[0]._prediction_schema
+    schema = decoder(config)[0]._prediction_schema
 
     def decode(messages: list[Any]) -> None:
         schema.decode([message.value() for message in messages])
@@ -49,15 +50,15 @@ def _structs(config: Settings) -> Callable[[list[Any]], None]:
 
 def _columns(config: Settings) -> Callable[[list[Any]], None]:
     """JSON to all that is counted: columns of ids, times, groups, classes, scores, and the codes of all features."""
-    decoder, models = _decoder(config)
+    events_of, models = decoder(config)
     (model,) = models.values()
 
     def decode(messages: list[Any]) -> None:
         values, unknown = [message.value() for message in messages], [0] * len(messages)
         batch = Messages("", UnitId("predictions", 0), 0, unknown, values, unknown, [None] * len(messages))
-        events, rejected = decoder.predictions(batch, 2**53)
+        events, rejected = events_of.predictions(batch, 2**53)
         assert not rejected
-        model.code(*decoder.feature_columns(model, events.records, np.arange(len(messages))))
+        model.code(*events_of.feature_columns(model, events.records, np.arange(len(messages))))
 
     return decode
 

@@ -22,6 +22,7 @@ CONFIGURATION = """
 kafka:
   brokers: {brokers}
   group: {name}
+  topics: {{predictions: {topics[0]}, labels: {topics[1]}}}
 redis:
   url: {redis}
   namespace: {name}
@@ -50,10 +51,11 @@ class Produced:
     label_bytes: int
 
 
-def configure(folder: Path, *, name: str, brokers: str, redis: str, labels: bool) -> Path:
+def configure(folder: Path, *, name: str, brokers: str, redis: str, labels: bool, topics: tuple[str, str]) -> Path:
     """The configuration file of one run, with a consumer group and a Redis namespace of its own."""
     path = folder / f"{name}.yaml"
-    text = CONFIGURATION.format(brokers=brokers, redis=redis, name=name, model=MODEL, folder=folder, labels=str(labels).lower())
+    switch = str(labels).lower()
+    text = CONFIGURATION.format(brokers=brokers, redis=redis, name=name, model=MODEL, folder=folder, labels=switch, topics=topics)
     path.write_text(text)
     return path
 

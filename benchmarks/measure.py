@@ -17,6 +17,7 @@ class Measured:
     redis_cpu_s: float = 0.0
     redis_bytes: int = 0
     results: int = 0
+    events: int = 0  # 0: all predictions that were made
 
 
 def cpu_seconds(pid: int) -> float:

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+from benchmarks import versus
 from benchmarks.data import PARTITIONS, RATE, Produced
 from benchmarks.measure import Measured
 
@@ -70,16 +71,22 @@ def verdict(runs: Runs, produced: Produced) -> str:
     return f"Target: {TARGET:,} events per CPU second in `worker`; {'reached' if reached >= TARGET else 'MISSED'}: {reached:,.0f}."
 
 
-def document(runs: Runs, produced: Produced, load: tuple[float, float]) -> str:
-    """RESULTS.md. `load`: the machine's load average before and after."""
+def document(runs: Runs, produced: Produced, load: tuple[float, float], peers: Mapping[str, str]) -> str:
+    """RESULTS.md. `load`: the machine's load average before and after; `peers`: the versions of theirs."""
     n, labels = produced.predictions, produced.labels
     arguments = "".join(f" {argument}" for argument in sys.argv[1:])
+    theirs = ", ".join(f"{name} {found}" for name, found in sorted(peers.items())) or "none"
     sections = [
         "# Benchmark",
-        "\n".join(table(runs, produced)),
+        "\n".join(table({case: runs[case] for case in CASES}, produced)),
         verdict(runs, produced),
         EXPLANATION,
         "\n".join(f"- `{case}`: {what}" for case, what in CASES.items()),
+        "## Against others",
+        "\n".join(versus.table(runs, n)),
+        versus.EXPLANATION,
+        "\n".join(f"- `{name}`: {case.what}" for name, case in (versus.OURS | versus.PEERS).items()),
+        "## How it was measured",
         "\n".join(
             (
                 f"- command: `python -m benchmarks{arguments}`; {len(runs['worker'])} runs of each case, interleaved",
@@ -89,6 +96,7 @@ def document(runs: Runs, produced: Produced, load: tuple[float, float]) -> str:
                 f"- commit: {_commit()}",
                 f"- machine: {os.cpu_count()} cores, {_cpu_model()}; load average {load[0]:.1f} before, {load[1]:.1f} after",
                 f"- Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in LIBRARIES)}",
+                f"- peers, in an environment of their own: {theirs}",
             )
         ),
     ]
@@ -99,7 +107,7 @@ def _commit() -> str:
     def git(*command: str) -> str:
         return subprocess.run(["git", *command], check=False, capture_output=True, text=True).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", "stream", "sinks", "detectors", "benchmarks/*.py")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "stream", "sinks", "detectors", ":(glob)benchmarks/**/*.py")
     return (git("rev-parse", "--short", "HEAD") or "unknown") + (" with local changes" if changed else "")
 
 

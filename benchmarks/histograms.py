@@ -1,0 +1,66 @@
+"""Histogram updates alone: decoded predictions into the panes of a partition, as the worker does it. Run as a process of its own.
+
+`columns` measures from columns of Python values on, as whylogs is measured from a DataFrame on; `events` from decoded structs on.
+"""
+
+import gc
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from benchmarks.baselines import decoder
+from benchmarks.data import settings
+from benchmarks.measure import Measured, peak_rss_bytes
+from benchmarks.peers.truth import messages
+from stream.aggregates import Aggregate, grouped_counts, grouped_moments
+from stream.counting import Counting
+from stream.events import Messages
+from stream.kafka import COLLECT_EVERY
+from stream.model import ClassCodes
+from stream.settings import Settings
+from stream.store import UnitId, UnitState
+from stream.unit import Unit
+
+
+def measure(config: Settings, way: str) -> Measured:
+    """Count all predictions; only the counting is measured, not reading and decoding. An event is a cell: one value of one feature."""
+    decode, models = decoder(config)
+    (model,) = models.values()
+    counting = Counting(decode, ClassCodes(models.values(), {}), 0)
+    lateness, units, whole = config.time.out_of_orderness_ms, dict[int, Unit](), Aggregate.zero(model.traffic)
+    gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
+    wall_s = cpu_s = 0.0
+    total = 0
+    for partition, batch in messages(config, config.kafka.topics.predictions):
+        n = len(batch)
+        values, unknown, everything = [message.value() for message in batch], [0] * n, np.arange(n)
+        if partition not in units:
+            units[partition] = Unit(
+                UnitId("predictions", partition), UnitState(epoch=1), models, out_of_orderness_ms=lateness, mark_every_ms=10**6
+            )
+        unit = units[partition]
+        events, rejected = decode.predictions(Messages("", unit.id, 0, unknown, values, unknown, [None] * n), 2**53)
+        assert not rejected
+        columns, invalid = decode.feature_columns(model, events.records, everything) if way == "columns" else ([], {})
+        wall, cpu = time.perf_counter(), time.process_time()
+        if way == "columns":
+            codes, numbers = model.code(columns, invalid)
+            group = np.zeros(n, np.int64)
+            whole.add(grouped_counts(group, 1, codes, model.traffic.width)[0], grouped_moments(group, 1, numbers)[0])
+        else:
+            watermark = unit.watermark.advance(events.times_ms)
+            timing = counting.timing(unit, events.groups, events.times_ms, watermark, "traffic")
+            counting.predictions(unit, events, timing, np.zeros(n, np.bool_))
+        wall_s, cpu_s, total = wall_s + time.perf_counter() - wall, cpu_s + time.process_time() - cpu, total + n
+    counted = int(whole.counts.sum()) // len(model.slots) if way == "columns" else sum(unit.counters["counted"] for unit in units.values())
+    if counted != total:
+        raise RuntimeError(f"counted {counted} predictions, expected {total}")
+    return Measured(wall_s, cpu_s, peak_rss_bytes("self"), events=total * len(model.slots))
+
+
+if __name__ == "__main__":
+    path, way = sys.argv[1:]
+    sys.stdout.buffer.write(msgspec.json.encode(measure(settings(Path(path)), way)))
