@@ -6,7 +6,8 @@ The table of keys stands in `store.py`. Values are bytes; a pane's name and its 
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote, unquote
@@ -116,7 +117,8 @@ class RedisStore:
             self._mend_log()
         key, partitions = self._key("era"), source.partitions
         args = (uuid.uuid4().hex, source.cluster, source.predictions_topic, partitions.predictions, source.labels_topic, partitions.labels)
-        pairs = cast(list[bytes], self._begin(keys=[key], args=args))
+        with _refusals():
+            pairs = cast(list[bytes], self._begin(keys=[key], args=args))
         era = {name.decode(): value.decode() for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
         known = {"cluster": source.cluster, "topic:predictions": source.predictions_topic, "topic:labels": source.labels_topic}
         for name, value in known.items():
@@ -153,13 +155,8 @@ class RedisStore:
         pipeline = self._redis.pipeline(transaction=False)
         for keys, args in calls:
             pipeline.evalsha(digest, len(keys) + 1, *keys, key, *args, era)
-        try:
+        with _refusals():
             return pipeline.execute()
-        except redis.ResponseError as error:
-            for code, meaning in _REFUSALS.items():
-                if code in str(error):
-                    raise meaning(str(error)) from None
-            raise
 
     def _key(self, *parts: str) -> str:
         return ":".join((self._namespace, *parts))
@@ -397,6 +394,18 @@ def _view(held: Mapping[bytes, bytes], outbox: int, report: bytes | None) -> Uni
         idle=idle == b"1",
         reported_ms=int(reported),
     )
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Give what Redis answers when it takes nothing a type of its own."""
+    try:
+        yield
+    except redis.ResponseError as error:
+        for code, meaning in _REFUSALS.items():
+            if code in str(error):
+                raise meaning(str(error)) from None
+        raise
 
 
 def _lua(name: str) -> str:

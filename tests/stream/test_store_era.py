@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import redis
 
 from stream.embedded import RedisServer
 from stream.store import Checkpoint, Partitions, Source, Store, UnitReport, WrongSourceError
-from stream.store_redis import RedisStore, StateChangedError
+from stream.store_redis import UNREACHABLE, RedisStore, StateChangedError
 from tests.stream.stores import L0, P0, SOURCE, RedisBackend, checkpoint, closing, join_batch, pane
 
 WRITES: dict[str, Callable[[Store], object]] = {
@@ -63,6 +64,26 @@ def test_a_redis_that_was_restarted_takes_nothing_until_the_worker_begins_again(
             store.begin(SOURCE)
             state = store.acquire(P0, ["m"])
             assert (state.epoch, state.next_offset) == (2, None)
+        finally:
+            store.close_connections()
+
+
+@pytest.mark.parametrize("setting", ["maxmemory", "min-replicas-to-write"])
+def test_a_redis_that_takes_no_writes_is_sat_out_and_gone_on_with(tmp_path: Path, setting: str) -> None:
+    """It is full, or misses its replicas: whatever a worker does is refused in a way that it waits for."""
+    with RedisServer(tmp_path) as server, redis.Redis.from_url(server.url) as operator:
+        store = RedisStore(server.url, "test", max_delay_ms=1_000)
+        try:
+            store.begin(SOURCE)
+            store.acquire(P0, ["m"])
+            operator.config_set(setting, 1)
+            with pytest.raises(UNREACHABLE):
+                store.checkpoint([step()])
+            with pytest.raises(UNREACHABLE):
+                store.begin(SOURCE)
+            operator.config_set(setting, 0)
+            store.begin(SOURCE)
+            assert store.checkpoint([step()]) == []
         finally:
             store.close_connections()
 
