@@ -5,10 +5,10 @@ with a reason; nothing behind this module validates again.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 import msgspec
 import numpy as np
@@ -18,7 +18,7 @@ from stream.groups import Groups
 from stream.join import IdHashes, id_hashes
 from stream.model import ClassCodes, Model
 from stream.reference import CategoricalFeature, NumericFeature
-from stream.schema import DETAIL_MAX, Leaf, Reason, Records, Rejected, Schema
+from stream.schema import DETAIL_MAX, Column, Leaf, Reason, Records, Rejected, Schema
 from stream.settings_events import EventSettings, LabelFields, PredictionFields, Source
 from stream.store import UnitId
 from stream.windows import Times
@@ -109,7 +109,7 @@ class _Fields:
         rows = self._index.tolist()
         match source.kind:
             case "path":
-                return self._records.columns([name])[0]
+                return cast(list[Any], self._records.columns([name])[0])  # no field is read as nothing but a number
             case "const":
                 return [source.argument] * len(rows)
             case "timestamp":
@@ -241,9 +241,7 @@ class EventDecoder:
             decoded = Labels(*(getattr(decoded, name)[kept] for name in ("index", "times_ms", "hashes", "classes", "values")))
         return decoded, [*rejected, *fields.bad.values()]
 
-    def feature_columns(
-        self, model: Model, records: Records, where: npt.NDArray[np.int64]
-    ) -> tuple[list[tuple[Any, ...]], dict[str, list[int]]]:
+    def feature_columns(self, model: Model, records: Records, where: npt.NDArray[np.int64]) -> tuple[list[Column], dict[str, list[int]]]:
         """The columns of the model's features for the records at `where`, and which of them had a value of the wrong type."""
         names = [slot.feature.name for slot in model.slots]
         columns = records.columns([f"features.{name}" for name in names], where)
@@ -276,9 +274,9 @@ def _feature_type(feature: NumericFeature | CategoricalFeature) -> Any:
     return {"string": str, "integer": int, "boolean": bool}[feature.value_type]
 
 
-def _of_type(column: Sequence[Any], kind: Any) -> tuple[tuple[Any, ...], list[int]]:
+def _of_type(column: Iterable[Any], kind: Any) -> tuple[list[Any], list[int]]:
     """The column with None for what is not of the type, and where that was."""
-    kept = tuple(x if _is(x, kind) else None for x in column)
+    kept = [x if _is(x, kind) else None for x in column]
     return kept, [i for i, (x, found) in enumerate(zip(column, kept, strict=True)) if found is None and x is not None]
 
 

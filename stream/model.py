@@ -95,7 +95,7 @@ class Model:
         """Where a segment's value stands in the event: a categorical feature of that name, else the event's segments."""
         return ("features" if segment in self.categories else "segments", segment)
 
-    def code(self, columns: Sequence[Sequence[Any]], invalid: Mapping[str, Sequence[int]]) -> tuple[Codes, Floats]:
+    def code(self, columns: Sequence[Sequence[Any] | Floats], invalid: Mapping[str, Sequence[int]]) -> tuple[Codes, Floats]:
         """Positions of all values in the aggregate, (slots, n), and the numeric values, (moments, n), NaN where there is none.
 
         Args:
@@ -106,7 +106,7 @@ class Model:
         codes, values = np.empty((len(self.slots), n), np.int64), np.empty((self.traffic.moments, n))
         for row, (slot, column) in enumerate(zip(self.slots, columns, strict=True)):
             if isinstance(slot.feature, NumericFeature):
-                x = values[slot.moments] = np.array(column, np.float64)
+                x = values[slot.moments] = np.asarray(column, np.float64)
                 codes[row] = np.where(np.isnan(x), slot.missing, slot.start + np.searchsorted(slot.feature.edges, x, side="right"))
             else:
                 codes[row] = np.fromiter(map(self.categories[slot.feature.name].__getitem__, column), np.int64, n)

@@ -55,9 +55,10 @@ class Decoding:
         assert len(found.hashes) == found.values.size == found.index.size
         return found, rejected
 
-    def features(self, found: Predictions) -> tuple[list[tuple[Any, ...]], dict[str, list[int]]]:
+    def features(self, found: Predictions) -> tuple[list[list[Any]], dict[str, list[int]]]:
         """The columns of the features, and where a value was of the wrong type."""
-        return self.decoder.feature_columns(self.model, found.records, np.arange(found.index.size))
+        columns, invalid = self.decoder.feature_columns(self.model, found.records, np.arange(found.index.size))
+        return [[None if value != value else value for value in column] for column in columns], invalid  # NaN is None of a number
 
     def read(self, found: Predictions, i: int) -> reading.Read:
         """One decoded prediction, as the independent reading has it; without its id, of which there is but the hash."""
@@ -259,6 +260,6 @@ def test_ten_thousand_features_in_the_event_and_in_the_reference(n: int) -> None
     found, rejected = many.predictions(raw)
     assert rejected == []
     columns, invalid = many.features(found)
-    assert columns[6] == (2.5, None, None, None, None)
-    assert columns[-1] == (1, 1, None, None, None)
+    assert columns[6] == [2.5, None, None, None, None]
+    assert columns[-1] == [1, 1, None, None, None]
     assert [sum(i in wrong for wrong in invalid.values()) for i in range(5)] == [0, 1, n - 1, n, 0]  # the events have no country

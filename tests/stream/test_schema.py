@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.schema import DETAIL_MAX, FieldMappingError, Leaf, Reason, Rejected, Schema, _Refused
+from stream.schema import CHUNK, DETAIL_MAX, FieldMappingError, Leaf, Reason, Records, Rejected, Schema, _Refused
 
 LEAVES = {
     "id": Leaf(("id",), str | int, required=True),
@@ -29,8 +29,14 @@ def columns(schema: Schema, value: bytes) -> dict[str, Any]:
     """The record of one usable message, by leaf, and which features were invalid."""
     index, records, rejected = schema.decode([value])
     assert (index.tolist(), rejected) == ([0], [])
-    found = {name: column[0] for name, column in zip(LEAVES, records.columns(list(LEAVES)), strict=True)}
+    found = dict(zip(LEAVES, record(records, 0), strict=True))
     return found | {"invalid": {leaf.feature for leaf in LEAVES.values() if leaf.feature and records.invalid(leaf.feature, index)}}
+
+
+def record(records: Records, position: int) -> list[Any]:
+    """The values of one record, in the order of the leaves; None for the NaN of a column of numbers, as in a list."""
+    values = (column[position] for column in records.columns(list(LEAVES)))
+    return [None if value != value else value for value in values]
 
 
 def rejection(value: bytes | None) -> Rejected:
@@ -96,7 +102,7 @@ def test_a_message_is_decoded_alike_whatever_else_is_in_the_batch(documents: lis
     for position, i in enumerate(index.tolist()):
         alone, only, _ = SCHEMA.decode([values[i]])
         assert alone.size == 1
-        assert repr(only.structs[0]) == repr(records.structs[position])
+        assert repr(record(only, 0)) == repr(record(records, position))
         for feature in ("x", "n", "flag", "text"):
             assert records.invalid(feature, np.array([position])) == only.invalid(feature, np.array([0]))
 
@@ -189,7 +195,7 @@ def test_two_fields_on_one_path_each_get_what_they_can_read() -> None:
     leaves = {"version": Leaf(("v",), str | int), "v": Leaf(("v",), str, feature="v"), "x": Leaf(("x",), float, feature="x")}
     _, records, rejected = Schema(leaves, 100).decode([b'{"v":3}', b'{"v":3,"x":"wrong"}', b'{"v":"a","x":"wrong"}'])
     assert rejected == []
-    assert records.columns(["version"]) == [(3, 3, "a")]
+    assert records.columns(["version"]) == [[3, 3, "a"]]
 
 
 def test_a_path_cannot_be_both_a_value_and_an_object() -> None:
@@ -225,3 +231,14 @@ def test_a_mutated_event_never_raises(document: dict[str, Any], data: st.DataObj
     index, records, rejected = SCHEMA.decode([bytes(value)])
     assert index.size + len(rejected) == 1
     assert len(records.columns(["id"])[0]) == index.size
+
+
+@pytest.mark.parametrize("n", [0, 1, CHUNK, 2 * CHUNK + 1])
+@pytest.mark.parametrize("last", [orjson.dumps(EVENT), b"{"])
+def test_a_batch_of_any_size_keeps_its_order(n: int, last: bytes) -> None:
+    values = [merged(EVENT, id=str(i), features={"x": i if i % 3 else None}) for i in range(n)]
+    index, records, rejected = SCHEMA.decode([*values, last])
+    assert index.size + len(rejected) == n + 1
+    ids, x = records.columns(["id", "x"])
+    assert ids[:n] == [str(i) for i in range(n)]
+    np.testing.assert_array_equal(x[:n], [i if i % 3 else np.nan for i in range(n)])
