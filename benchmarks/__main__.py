@@ -15,7 +15,7 @@ import redis
 from benchmarks import pending, versus, worker
 from benchmarks.data import FAULTS, PARTITIONS, START_MS, Produced, configure, produce, settings, write_reference
 from benchmarks.measure import Measured
-from benchmarks.report import CASES, document, table, verdict
+from benchmarks.report import CASES, document, of_decode, table, verdict
 from benchmarks.versus import OURS, PEERS, PEERS_VENV, Versus
 from stream.embedded import RedisServer
 from stream.settings import Topics
@@ -38,6 +38,7 @@ FULL_ONLY = {"quix-panes", "histograms-events", "whylogs-events", "whylogs-rows"
 @click.option("--repeat", type=click.IntRange(min=1), help=f"Runs of each case; {SHORT} without it.")
 @click.option("--full", is_flag=True, help=f"{FULL} runs of each case, all events for the peers, all peers.")
 @click.option("--peers", type=click.Path(path_type=Path), default=PEERS_VENV, help="The peers' environment; without it they are skipped.")
+@click.option("--at-least", type=click.FloatRange(min=0), help="Exit code 1 if `worker` is below this share of `decode-both`.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Also write the document here; with --full RESULTS.md.")
 def main(
     cases: Sequence[str],
@@ -46,6 +47,7 @@ def main(
     repeat: int | None,
     full: bool,
     peers: Path,
+    at_least: float | None,
     output: Path | None,
 ) -> None:
     """Measure how much one worker process counts, alone and against others. --full writes RESULTS.md if no case was left out."""
@@ -69,8 +71,10 @@ def main(
                 click.echo(f"{case} {i + 1}/{repeat}: {run.cpu_s:.2f} CPU s, {run.wall_s:.2f} wall s", err=True)
     click.echo("\n".join(table({case: runs[case] for case in chosen if case in CASES}, bench.produced)))
     click.echo("\n".join(("", *versus.table(runs, predictions), "")))
-    if "worker" in runs:
-        click.echo(verdict(runs, bench.produced))
+    if {"worker", "decode-both"} <= set(runs):
+        click.echo(verdict(runs))
+        if at_least is not None and of_decode(runs) < at_least:
+            raise click.ClickException(f"worker reached {of_decode(runs):.2f} of decode-both, expected at least {at_least}")
     if full and len(runs) == len(CASES) + len(OURS) + len(PEERS) and repeat >= FULL:
         output = output or RESULTS
     if output and all(case in runs for case in CASES):
@@ -124,7 +128,8 @@ class _Bench:
             return worker.measure(path, config, self._redis, self.produced)
         if case == "pending":
             return pending.measure(config, self._redis, self.produced.predictions)
-        command = [sys.executable, "-m", "benchmarks.baselines", str(path), case, str(self.produced.predictions)]
+        messages = self.produced.predictions + (self.produced.labels if case == "decode-both" else 0)
+        command = [sys.executable, "-m", "benchmarks.baselines", str(path), case, str(messages)]
         if case in OURS:
             command = [sys.executable, "-m", "benchmarks.histograms", str(path), OURS[case].way]
         return msgspec.json.decode(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout, type=Measured)

@@ -3,6 +3,7 @@
 import gc
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,15 @@ def decoder(config: Settings) -> tuple[EventDecoder, dict[str, Any]]:
 
 
 def _structs(config: Settings) -> Callable[[list[Any]], None]:
-    """JSON to typed structs: the fast path of the product's schema."""
-    schema = decoder(config)[0]._prediction_schema
+    """JSON to typed structs, each let go at once: what the product's fast path begins with."""
+    events_of, _ = decoder(config)
+    decoders = {
+        config.kafka.topics.predictions: events_of._prediction_schema._decode,
+        config.kafka.topics.labels: events_of._label_schema._decode,
+    }
 
     def decode(messages: list[Any]) -> None:
-        schema.decode([message.value() for message in messages])
+        deque((decoders[message.topic()](message.value()) for message in messages), maxlen=0)
 
     return decode
 
@@ -66,12 +71,13 @@ def _columns(config: Settings) -> Callable[[list[Any]], None]:
 CASES: dict[str, Callable[[Settings], Callable[[list[Any]], None]]] = {
     "consume": lambda config: _nothing,
     "decode": _structs,
+    "decode-both": _structs,
     "columns": _columns,
 }
 
 
-def measure(config: Settings, case: str, predictions: int) -> Measured:
-    """Read all predictions once."""
+def measure(config: Settings, case: str, expected: int) -> Measured:
+    """Read all predictions once, and in `decode-both` all labels: so many messages are expected."""
     handle = CASES[case](config)
     consumer = Consumer(
         {
@@ -82,18 +88,21 @@ def measure(config: Settings, case: str, predictions: int) -> Measured:
         }
     )
     gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
-    partitions = count_partitions(config.kafka, labels=False).predictions
+    partitions, topics = count_partitions(config.kafka, labels=True), config.kafka.topics
+    places = [TopicPartition(topics.predictions, p, 0) for p in range(partitions.predictions)]
+    if case == "decode-both":
+        places += [TopicPartition(topics.labels, p, 0) for p in range(partitions.labels)]
     wall, cpu, seen = time.perf_counter(), time.process_time(), 0
-    consumer.assign([TopicPartition(config.kafka.topics.predictions, p, 0) for p in range(partitions)])
-    while seen < predictions:
+    consumer.assign(places)
+    while seen < expected:
         messages = consumer.consume(config.worker.batch_size, CONSUME_TIMEOUT_S)
         assert not any(message.error() for message in messages[:1]), messages[0].error()
         handle(messages)
         seen += len(messages)
     measured = Measured(time.perf_counter() - wall, time.process_time() - cpu, peak_rss_bytes("self"))
     consumer.close()
-    if seen != predictions:
-        raise RuntimeError(f"read {seen} predictions, expected {predictions}")
+    if seen != expected:
+        raise RuntimeError(f"read {seen} messages, expected {expected}")
     return measured
 
 

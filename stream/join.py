@@ -38,7 +38,7 @@ IdHashes = npt.NDArray[np.uint8]
 
 def id_hashes(ids: list[str]) -> IdHashes:
     """128-bit hash of each id, (n, 16) uint8."""
-    return np.frombuffer(b"".join([xxhash.xxh3_128_digest(id_.encode()) for id_ in ids]), np.uint8).reshape(-1, 16)
+    return np.frombuffer(b"".join(map(xxhash.xxh3_128_digest, map(str.encode, ids))), np.uint8).reshape(-1, 16)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Offsets come from the store; those committed to Kafka are a hint for lag tools. 
 rebalance is handled between two batches.
 """
 
+import itertools
 import logging
 import threading
 import time
@@ -13,7 +14,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition, Uuid
+import numpy as np
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition, Uuid
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -284,32 +286,41 @@ class KafkaSource:
         """Leave the group; the units are revoked first."""
         self._consumer.close()
 
-    def _batch(self, messages: Sequence[Any]) -> Batch:
-        by_partition: defaultdict[tuple[str, int], list[Any]] = defaultdict(list)
+    def _batch(self, messages: list[Any]) -> Batch:
         batch = Batch()
-        for message in messages:
+        failed = [message for message in messages if message.error() is not None]
+        for message in failed:
             error = message.error()
-            if error is None:
-                by_partition[message.topic(), message.partition()].append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:
+            if error.code() == KafkaError._PARTITION_EOF:
                 batch.ends.append(UnitId(self._sides[message.topic()], message.partition()))
             elif not error.retriable():
                 raise KafkaUnavailableError(f"cannot consume {message.topic()}/{message.partition()}@{message.offset()}: {error.str()}")
-        batch.messages = [self._messages(topic, partition, found) for (topic, partition), found in by_partition.items()]
+        usable = [message for message in messages if message.error() is None] if failed else messages
+        batch.messages = [self._messages(unit, found) for unit, found in self._by_unit(usable).items()]
         return batch
+
+    def _by_unit(self, messages: list[Any]) -> dict[UnitId, list[Any]]:
+        """The messages of each partition. They come in runs, as they were fetched, so it is the runs that are looked at."""
+        by_unit: defaultdict[UnitId, list[Any]] = defaultdict(list)
+        places: dict[str | None, int] = {topic: i for i, topic in enumerate(self._sides)}
+        sides = np.fromiter(map(places.__getitem__, map(Message.topic, messages)), np.int64, len(messages))
+        partitions = np.fromiter(map(Message.partition, messages), np.int64, len(messages))
+        starts = np.flatnonzero(np.diff(partitions, prepend=-1) | np.diff(sides, prepend=-1)).tolist()
+        for start, end in itertools.pairwise([*starts, len(messages)]):
+            by_unit[UnitId(self._sides[messages[start].topic()], messages[start].partition())] += messages[start:end]
+        return by_unit
 
     def _limit(self, batch: Batch) -> None:
         """How many messages the next batch may have, if they are of the size of these."""
         n = sum(len(messages.values) for messages in batch.messages)
         if n:
-            size = sum(len(value) for messages in batch.messages for value in messages.values if value is not None)
+            size = sum(sum(map(len, filter(None, messages.values))) for messages in batch.messages)
             self._owner.batch_bytes(size)
             self._most = max(1, min(self._batch_size, self._batch_bytes * n // max(size, 1)))
 
-    def _messages(self, topic: str, partition: int, messages: list[Any]) -> Messages:
-        unit = UnitId(self._sides[topic], partition)
+    def _messages(self, unit: UnitId, messages: list[Any]) -> Messages:
         return Messages(
-            topic=topic,
+            topic=self._topics[unit.side],
             unit=unit,
             epoch=self._epochs.get(unit, NOT_TAKEN),
             offsets=_offsets(messages),
