@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.stats import binomtest, fisher_exact
 from scipy.stats import chi2 as chi2_law
-from scipy.stats import fisher_exact
 
 from detectors.counts import Counts, Floats, shares
 
 EXPECTED_MIN: Final = 5  # W. G. Cochran, Some Methods for Strengthening the Common chi-square Tests, Biometrics 10(4), 1954
+_EXACT_MAX: Final = 10**6  # rows; fisher_exact takes some ms there, and overflows from about 6e9 rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def chi2(reference: Counts, current: Counts) -> ChiSquare:
     expected = _expected(observed)
     statistic = float(((observed - expected) ** 2 / expected).sum())
     exact = df == 1 and expected.min() < EXPECTED_MIN
-    p_value = fisher_exact(observed).pvalue if exact else chi2_law.sf(statistic, df)
+    p_value = _exact_p_value(observed) if exact else chi2_law.sf(statistic, df)
     return ChiSquare(statistic, df, float(min(p_value, 1.0)), math.sqrt(min(statistic / float(observed.sum()), 1.0)))
 
 
@@ -81,6 +82,20 @@ def pooled(observed: Counts) -> Counts:
     large = np.sort(order[: used.shape[1] - small])
     rare = order[used.shape[1] - small :]
     return np.column_stack((used[:, large], used[:, rare].sum(axis=1)))
+
+
+def _exact_p_value(observed: Counts) -> float:
+    """Two-sided p-value of Fisher's exact test on a (2, 2) table of which one cell expects little.
+
+    Beyond `_EXACT_MAX` rows N the cell is taken to be binomial: of its two margins the smaller one, t, is at most about sqrt(5 N), and
+    to draw t of N rows with or without replacement differs by the order of t / N (Diaconis & Freedman, Ann. Probab. 8(4), 1980).
+    """
+    total = int(observed.sum())
+    if total <= _EXACT_MAX:
+        return float(fisher_exact(observed).pvalue)
+    row, column = int(observed.sum(axis=1).argmin()), int(observed.sum(axis=0).argmin())
+    draws, hits = sorted((int(observed[row].sum()), int(observed[:, column].sum())))
+    return float(binomtest(int(observed[row, column]), draws, hits / total).pvalue)
 
 
 def _expected(observed: Counts) -> Floats:

@@ -71,6 +71,16 @@ def test_a_constant_that_starts_to_vary_is_tested_exactly(new: int) -> None:
     assert found.p_value == pytest.approx(fisher_exact(cells).pvalue if new < 200 else chi2_contingency(cells, correction=False).pvalue)
 
 
+@pytest.mark.parametrize("cells", [[[2_000_000, 9], [500_000, 5]], [[1_500_000, 1], [300, 0]], [[900_000, 600_000], [6, 1]]])
+def test_exact_p_values_of_many_rows_are_nearly_those_of_fisher(cells: list[list[int]]) -> None:
+    assert chi2(*np.array(cells)).p_value == pytest.approx(fisher_exact(cells).pvalue, abs=0.003)
+
+
+def test_exact_p_values_of_any_number_of_rows_are_probabilities() -> None:
+    assert chi2(np.array([2**52, 0]), np.array([300, 5])).p_value < 1e-50
+    assert 0 < chi2(np.array([2**52, 2**52]), np.array([3, 2])).p_value <= 1
+
+
 def test_a_constant_column_does_not_drift() -> None:
     for cells in ([[60], [40]], [[0, 60, 0], [0, 40, 0]]):
         found = chi2(*np.array(cells))
