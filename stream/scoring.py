@@ -18,7 +18,7 @@ from detectors.explain import top_bins
 from detectors.judge import Verdict, judge
 from detectors.performance import METRICS
 from stream.aggregates import Aggregate, Codes, Counts
-from stream.drift import BY_BINS, OF_CATEGORIES, Measured, applies, measure_categories, measure_numbers
+from stream.drift import BY_BINS, OF_CATEGORIES, OF_NUMBERS, Measured, applies, measure_categories, measure_numbers
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model
 from stream.reference import NumericFeature
 from stream.results import AlertKind, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, Score
@@ -80,14 +80,12 @@ class Scorer:
             scores = {name: by_feature(self._reference, current, self._starts) for name, by_feature in self._by_bins.items()}
             for i, slot in enumerate(self.model.slots):
                 bins = slice(self._starts[i], self._starts[i] + self._sizes[i])
-                measured = {
-                    name: Measured(float(scores[name][i]), n, {})
-                    if name in scores
-                    else measure_categories(self._reference[bins], current[bins])
-                    if name in OF_CATEGORIES
-                    else measure_numbers(name, slot, window)
-                    for name in self._methods[i]
-                }
+                measured = {name: Measured(float(scores[name][i]), n, {}) for name in self._methods[i] if name in scores}
+                for name in self._methods[i]:
+                    if name in OF_NUMBERS:
+                        measured[name] = measure_numbers(name, slot, window)
+                    elif name in OF_CATEGORIES:
+                        measured[name] = measure_categories(self._reference[bins], current[bins])
                 found, verdicts = self._judge_drift(i, measured)
                 moved = top_bins(self._reference[bins], current[bins], self._labels[i])
                 top = tuple(BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution) for b in moved)
