@@ -41,6 +41,10 @@ _WINDOW_GAUGES = {  # name: (what it says, its labels)
         "Verdict on the drift score: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
         (*_WINDOW_LABELS, "feature", "method"),
     ),
+    "driftstream_drift_p_value": (
+        "Probability of such a drift score or a higher one if there were no drift, for methods that test.",
+        (*_WINDOW_LABELS, "feature", "method"),
+    ),
     "driftstream_quality_ratio": ("Share of predictions with this defect in this feature.", (*_WINDOW_LABELS, "feature", "metric")),
     "driftstream_performance": ("Online performance metric in the newest closed window.", (*_WINDOW_LABELS, "by", "metric")),
     "driftstream_performance_severity": (
@@ -292,6 +296,8 @@ def _score_samples(labels: tuple[str, ...], score: Score) -> Iterator[_Sample]:
     yield "driftstream_drift_severity", labels, SEVERITY_NUMBER[score.severity]
     if _defined(score.score):
         yield "driftstream_drift_score", labels, score.score
+    if score.p_value is not UNSET:
+        yield "driftstream_drift_p_value", labels, score.p_value
     if _defined(score.threshold):
         level = "critical" if score.severity == "critical" else "warning"
         yield "driftstream_drift_threshold", (*labels, level), score.threshold

@@ -18,6 +18,7 @@ from redis.retry import Retry
 
 from stream.app import build_models
 from stream.balance import Balance, read_balance
+from stream.drift import applies
 from stream.kafka import client_options
 from stream.reference import InvalidReferenceError
 from stream.results import timestamp
@@ -78,6 +79,16 @@ def _references(settings: Settings) -> Iterator[Finding]:
             yield Finding(True, what, "no reference, so no drift is scored")
         elif unknown := sorted(set(model.settings.feature_drift) - {feature.name for feature in reference.features}):
             yield Finding(False, what, f"drift.features: {', '.join(unknown)} not in its reference; correct the configuration")
+        elif misplaced := [
+            f"{feature.name}.{method}"
+            for feature in reference.features
+            if (own := section.drift.features.get(feature.name))
+            for method in sorted(own.model_fields_set - {"minimum_sample"})
+            if not applies(method, feature)
+        ]:
+            yield Finding(
+                False, what, f"drift.features: {', '.join(misplaced)} not scored: the method is not for this kind of feature; remove it"
+            )
         elif reference.model != name:
             yield Finding(False, what, f"its reference was built for model {reference.model}; build one with `driftstream reference build`")
         else:

@@ -36,15 +36,25 @@ class BinShare(Struct, frozen=True, kw_only=True):
 
 
 class Score(Struct, frozen=True, kw_only=True):
-    """One judged number. `score` is null below the minimum sample; `threshold` is the one crossed, else the warning one, null if none."""
+    """One judged number. `score` is null below the minimum sample; `threshold` is the one crossed, else the warning one, null if none.
+
+    Some drift methods say more: `p_value` (ks, chi2) if there were no drift; `bounds` (ks, wasserstein) that the score of the raw rows,
+    which are not kept, lies in; `raw` (wasserstein) the distance in units of the feature; `statistic` (chi2) the chi-square that
+    Cramer's V, the score, was made of; `mean_shift` (mean_std_drift) in standard deviations of the reference.
+    """
 
     score: float | None
     threshold: float | None
     severity: Severity
+    p_value: Ratio | UnsetType = UNSET
+    bounds: tuple[float, float] | UnsetType = UNSET
+    raw: float | UnsetType = UNSET
+    statistic: float | UnsetType = UNSET
+    mean_shift: float | UnsetType = UNSET
 
 
 class FeatureDrift(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Drift of one feature against the reference."""
+    """Drift of one feature against the reference, by each method that is chosen for it and applies to its kind."""
 
     kind: Literal["numeric", "categorical"]
     n: int
@@ -52,6 +62,13 @@ class FeatureDrift(Struct, frozen=True, kw_only=True, omit_defaults=True):
     psi: Score | UnsetType = UNSET
     js_distance: Score | UnsetType = UNSET
     js_divergence: Score | UnsetType = UNSET
+    ks: Score | UnsetType = UNSET
+    chi2: Score | UnsetType = UNSET
+    wasserstein: Score | UnsetType = UNSET
+    hellinger: Score | UnsetType = UNSET
+    total_variation: Score | UnsetType = UNSET
+    kl: Score | UnsetType = UNSET
+    mean_std_drift: Score | UnsetType = UNSET
     top_bins: tuple[BinShare, ...] = ()
 
 
@@ -115,10 +132,11 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why: the sample sizes, and the bins that moved or the confusion matrix."""
+    """Why: the sample sizes, the bins that moved with the p-value of the score, if it has one, or the confusion matrix."""
 
     n: int
     reference_n: int | UnsetType = UNSET
+    p_value: Ratio | UnsetType = UNSET
     top_bins: tuple[BinShare, ...] | UnsetType = UNSET
     classes: tuple[str, ...] | UnsetType = UNSET
     confusion: tuple[tuple[int, ...], ...] | UnsetType = UNSET

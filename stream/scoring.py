@@ -6,24 +6,24 @@ the counts and the reference alone.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from types import MappingProxyType
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from detectors.explain import top_bins
-from detectors.jensen_shannon import js_divergence_by_feature
 from detectors.judge import Verdict, judge
 from detectors.performance import METRICS
-from detectors.psi import psi_by_feature
 from stream.aggregates import Aggregate, Codes, Counts
+from stream.drift import BY_BINS, OF_CATEGORIES, OF_NUMBERS, Measured, applies, measure_categories, measure_numbers
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model
 from stream.reference import NumericFeature
 from stream.results import AlertKind, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, Score
 from stream.results import Counts as EventCounts
 
-DRIFT_METHODS: Final = ("psi", "js_distance", "js_divergence")
 _DISCARD: Final = -1
 
 
@@ -54,6 +54,9 @@ class Scorer:
         self._classes = (*model.settings.classes, OTHER)
         self._positive = None if model.settings.positive is None else model.settings.classes.index(model.settings.positive)
         self._baseline = self._baseline_metrics()
+        self._rules = [model.settings.drift_for(feature.name) for feature in features]
+        self._methods = [[m for m in rules.thresholds if applies(m, f)] for rules, f in zip(self._rules, features, strict=True)]
+        self._by_bins = {name: score for name, score in BY_BINS.items() if any(name in methods for methods in self._methods)}
 
     def _coarse_positions(self) -> Codes:
         """Which coarse bin, of all features end to end, each count of a traffic aggregate belongs to."""
@@ -74,12 +77,16 @@ class Scorer:
         if n and self.model.reference and self.model.slots:
             kept = self._coarse != _DISCARD
             current = np.bincount(self._coarse[kept], counts[kept], self._reference.size).astype(np.int64)
-            divergence = js_divergence_by_feature(self._reference, current, self._starts)
-            scores = {"psi": psi_by_feature(self._reference, current, self._starts), "js_divergence": divergence}
-            scores["js_distance"] = np.sqrt(divergence)
+            scores = {name: by_feature(self._reference, current, self._starts) for name, by_feature in self._by_bins.items()}
             for i, slot in enumerate(self.model.slots):
                 bins = slice(self._starts[i], self._starts[i] + self._sizes[i])
-                found, verdicts = self._judge_drift(slot.feature.name, n, {name: float(values[i]) for name, values in scores.items()})
+                measured = {name: Measured(float(scores[name][i]), n, {}) for name in self._methods[i] if name in scores}
+                for name in self._methods[i]:
+                    if name in OF_NUMBERS:
+                        measured[name] = measure_numbers(name, slot, window)
+                    elif name in OF_CATEGORIES:
+                        measured[name] = measure_categories(self._reference[bins], current[bins])
+                found, verdicts = self._judge_drift(i, measured)
                 moved = top_bins(self._reference[bins], current[bins], self._labels[i])
                 top = tuple(BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution) for b in moved)
                 m = int(self._reference[bins].sum())
@@ -87,15 +94,21 @@ class Scorer:
                 drift[slot.feature.name] = FeatureDrift(kind=kind, n=n, reference_n=m, top_bins=top, **found)
                 evidence = Evidence(n=n, reference_n=m, top_bins=top)
                 judged += [
-                    Judged("data_drift", name, slot.feature.name, found[name].score, verdict, evidence)
+                    Judged(
+                        "data_drift", name, slot.feature.name, found[name].score, verdict, replace(evidence, p_value=found[name].p_value)
+                    )
                     for name, verdict in verdicts.items()
                 ]
         return events, drift, self._quality(counts, n), judged
 
-    def _judge_drift(self, feature: str, n: int, scores: Mapping[str, float]) -> tuple[dict[str, Score], dict[str, Verdict]]:
-        rules = self.model.settings.drift_for(feature)
-        verdicts = {name: judge(scores[name], n, rules.thresholds[name], rules.minimum_sample) for name in DRIFT_METHODS}
-        return {name: _score(scores[name], verdict) for name, verdict in verdicts.items()}, verdicts
+    def _judge_drift(self, feature: int, measured: Mapping[str, Measured]) -> tuple[dict[str, Score], dict[str, Verdict]]:
+        """The scores of a feature as they are reported, and their verdicts; what stands beside a score goes where the score goes."""
+        rules = self._rules[feature]
+        verdicts = {name: judge(m.score, m.n, rules.thresholds[name], rules.minimum_sample) for name, m in measured.items()}
+        return {
+            name: _score(measured[name].score, verdict, {} if verdict.severity == "insufficient_data" else measured[name].beside)
+            for name, verdict in verdicts.items()
+        }, verdicts
 
     def _quality(self, counts: Counts, n: int) -> dict[str, FeatureQuality]:
         if n == 0:
@@ -159,6 +172,7 @@ class Scorer:
         return {name: value for name, value in found.items() if value is not None}
 
 
-def _score(value: float | None, verdict: Verdict) -> Score:
+def _score(value: float | None, verdict: Verdict, beside: Mapping[str, Any] = MappingProxyType({})) -> Score:
     """The score as it is reported: none below the minimum sample."""
-    return Score(score=None if verdict.severity == "insufficient_data" else value, threshold=verdict.threshold, severity=verdict.severity)
+    score = None if verdict.severity == "insufficient_data" else value
+    return Score(score=score, threshold=verdict.threshold, severity=verdict.severity, **beside)

@@ -1,7 +1,7 @@
 """Thresholds of the configuration: what each level of the tree says about drift and performance, and what that comes to.
 
-A level (the built-in one, all models, one model, one feature) gives what it wants to change and inherits the rest. The judging itself
-is in `detectors/judge.py`.
+A level (the built-in one, all models, one model, one feature) gives what it wants to change and inherits the rest. To name a method is to
+choose it, whatever its thresholds; the built-in level chooses some. The judging itself is in `detectors/judge.py`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -48,6 +48,13 @@ class DriftLimits(Limits):
     critical: Annotated[Bound, limit(1_000)] = None
 
 
+class DistanceLimits(DriftLimits):
+    """Thresholds of a score that is never above 1."""
+
+    warning: Annotated[Bound, limit(1)] = None
+    critical: Annotated[Bound, limit(1)] = None
+
+
 class PerformanceLimits(Limits):
     direction: ClassVar[Direction] = "below"
     warning: Annotated[Bound, limit(1)] = None
@@ -55,10 +62,19 @@ class PerformanceLimits(Limits):
 
 
 class DriftSection(Section):
+    """A method is scored where a level names it; a feature of a kind that it does not apply to is skipped (`stream.drift`)."""
+
     minimum_sample: Annotated[int, whole(1, 10**9)] | None = None
     psi: DriftLimits = DriftLimits()
     js_distance: DriftLimits = DriftLimits()
     js_divergence: DriftLimits = DriftLimits()
+    ks: DistanceLimits = DistanceLimits()
+    chi2: DistanceLimits = DistanceLimits()
+    wasserstein: DriftLimits = DriftLimits()
+    hellinger: DistanceLimits = DistanceLimits()
+    total_variation: DistanceLimits = DistanceLimits()
+    kl: DriftLimits = DriftLimits()
+    mean_std_drift: DriftLimits = DriftLimits()
 
 
 class ModelDriftSection(DriftSection):
@@ -73,13 +89,21 @@ class PerformanceSection(Section):
     f1: PerformanceLimits = PerformanceLimits()
 
 
-BUILT_IN_DRIFT = DriftSection(minimum_sample=200, psi=DriftLimits(warning=0.1, critical=0.2))
-BUILT_IN_PERFORMANCE = PerformanceSection(minimum_sample=100)
+BUILT_IN_DRIFT = DriftSection(
+    minimum_sample=200, psi=DriftLimits(warning=0.1, critical=0.2), js_distance=DriftLimits(), js_divergence=DriftLimits()
+)
+BUILT_IN_PERFORMANCE = PerformanceSection(
+    minimum_sample=100,
+    accuracy=PerformanceLimits(),
+    precision=PerformanceLimits(),
+    recall=PerformanceLimits(),
+    f1=PerformanceLimits(),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How the scores of one feature, or of a model's performance, are judged; `thresholds` has every method or metric."""
+    """How the scores of one feature, or of a model's performance, are judged; `thresholds` has every method or metric that is scored."""
 
     minimum_sample: int
     thresholds: Mapping[str, Thresholds]
@@ -108,6 +132,8 @@ def resolve(levels: Levels) -> Rules:
     assert minimum_sample is not None  # the built-in level has one
     thresholds = {}
     for score, limits in _limits(levels[0]).items():
+        if not any(score in level.model_fields_set for level in levels):
+            continue
         warning, critical = (None if bound == "off" else bound for bound in _effective(levels, score))
         thresholds[score] = Thresholds(warning, critical, limits.direction)
     return Rules(minimum_sample, thresholds)

@@ -158,7 +158,9 @@ def watch(made_from: Reference) -> None:
         with pytest.raises(FieldMappingError):  # such a feature must be mapped to another place
             Monitor(settings(), {MODEL: made_from})
         return
-    watched = Monitor(settings({MODEL: {"classes": ["0", "1"], "drift": {"minimum_sample": 1}}}), {MODEL: made_from})
+    chosen = ["ks", "chi2", "wasserstein", "hellinger", "total_variation", "kl", "mean_std_drift"]
+    drift = {"minimum_sample": 1} | {method: {"warning": "off"} for method in chosen}
+    watched = Monitor(settings({MODEL: {"classes": ["0", "1"], "drift": drift}}), {MODEL: made_from})
     features = [
         {},
         {"amount": 15.0, "country": "DE", "channel": 1, "new": True},

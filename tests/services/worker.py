@@ -76,9 +76,13 @@ class WorkerProcess(ServerProcess):
 
 
 def write_config(path: Path, base: Path | None = None, **sections: Any) -> Path:
-    """Writes a configuration: the sections given, over those of the file `base`, key by key. A scalar of `base` stays text: `off`."""
+    """Writes a configuration: the sections given, over those of the file `base`, key by key.
+
+    A scalar of `base` stays text (`off`), and a key without a value stays one, where safe_dump would write an empty text.
+    """
     tree: dict[str, Any] = yaml.load(base.read_text(encoding="utf-8"), yaml.BaseLoader) if base else {}
-    path.write_text(yaml.safe_dump(_merged(tree, json.loads(json.dumps(sections))), sort_keys=False), encoding="utf-8")
+    text = yaml.safe_dump(_merged(tree, json.loads(json.dumps(sections))), sort_keys=False)
+    path.write_text(text.replace(": ''\n", ":\n"), encoding="utf-8")
     return path
 
 

@@ -113,6 +113,18 @@ def test_traffic_result_shows_scores_thresholds_verdicts_quality_and_window_end(
     assert value(gauges, "window_end_seconds", **ALL, subject="traffic") == 60
 
 
+def test_a_p_value_is_shown_for_methods_that_have_one() -> None:
+    gauges = Gauges()
+    result = traffic()
+    assert result.drift is not UNSET
+    ks = Score(score=0.2, threshold=0.1, severity="warning", p_value=0.003, bounds=(0.2, 0.21))
+    gauges.observe_result(replace(result, drift={"amount": replace(result.drift["amount"], ks=ks)}))
+    assert value(gauges, "drift_score", **AMOUNT, method="ks") == 0.2
+    assert value(gauges, "drift_p_value", **AMOUNT, method="ks") == 0.003
+    assert value(gauges, "drift_severity", **AMOUNT, method="ks") == 1
+    assert value(gauges, "drift_p_value", **AMOUNT, method="psi") is None
+
+
 def test_performance_result_shows_defined_metrics_verdicts_and_coverage() -> None:
     gauges = Gauges()
     gauges.observe_result(performance())

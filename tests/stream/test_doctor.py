@@ -113,7 +113,7 @@ def test_redis_that_may_evict_is_refused(installation: Installation) -> None:
     assert "set maxmemory-policy noeviction" in finding.detail
 
 
-def test_reference_that_is_missing_or_of_another_model_is_said(installation: Installation, tmp_path: Path) -> None:
+def test_reference_that_does_not_fit_the_configuration_is_said(installation: Installation, tmp_path: Path) -> None:
     from stream.simulate import write_reference
 
     write_reference(tmp_path / "fraud.json", seed=7)
@@ -121,15 +121,20 @@ def test_reference_that_is_missing_or_of_another_model_is_said(installation: Ins
         "fraud": {"reference": "fraud.json", "drift": {"features": {"height": {"minimum_sample": 9}}}},
         "other": {"reference": "fraud.json"},
         "third": {"reference": "none.json"},
+        "fourth": {
+            "reference": "fraud.json",
+            "drift": {"features": {name: {"ks": {}, "chi2": {}} for name in ("amount", "merchant_category")}},
+        },
     }
     path = write_config(
-        tmp_path / "three.yaml",
+        tmp_path / "four.yaml",
         base=tmp_path / "driftstream.yaml",
         models={name: {"classes": ["0", "1"], **section} for name, section in models.items()},
     )
     findings = {finding.what: finding for finding in examine(load_settings(path, {}))}
     assert findings["model m"].ok
     said = {"model fraud": "height not in its reference", "model other": "built for model fraud", "model third": "none.json"}
+    said["model fourth"] = "amount.chi2, merchant_category.ks not scored"
     for what, detail in said.items():
         assert not findings[what].ok
         assert detail in findings[what].detail

@@ -1,5 +1,6 @@
 """Alerts of closing windows: they fire once, change severity, resolve, and have ids that a repetition repeats."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,24 @@ def test_an_alert_says_what_moved(watch: Watch) -> None:
     assert alert["summary"] == (
         f"fraud unversioned: x drifted, psi {alert['value']:.3g} >= 1 in 1m to 2023-11-14T22:16:00.000Z; a: 50.0% -> 0.0%"
     )
+
+
+def test_a_chosen_method_alerts_on_its_own_threshold_and_gives_its_p_value(watch: Watch) -> None:
+    drift = {"minimum_sample": 10, "psi": {"warning": "off", "critical": "off"}, "chi2": {"warning": 0.1, "critical": 0.9}}
+    known = reference(categorical("x", ["a", "b"], [500, 500, 0]))
+    monitor = watch(settings({MODEL: {"classes": ["0", "1"], "drift": drift, "labels": False}}), {MODEL: known}, partitions=(1, 0))
+    for minute, share in enumerate((OK, CRITICAL, OK)):
+        see(monitor, minute, share)
+    monitor.run(prediction("last", 185))
+    assert transitions(monitor) == [("firing", "warning", "15:00"), ("resolved", "warning", "16:00")]
+    fired, _ = monitor.said("alerts")
+    assert (fired["metric"], fired["threshold"]) == ("chi2", 0.1)
+    assert fired["evidence"]["p_value"] < 1e-6
+    said = [result["drift"]["x"] for result in monitor.said("results") if result["counts"]["predictions"] == N]
+    assert [set(drift) - {"kind", "n", "reference_n", "top_bins"} for drift in said] == [
+        {"psi", "js_distance", "js_divergence", "chi2"}
+    ] * 3
+    assert said[1]["chi2"]["score"] == fired["value"] == math.sqrt(said[1]["chi2"]["statistic"] / (N + 1000))
 
 
 def test_a_window_with_too_few_events_neither_fires_nor_resolves(watch: Watch) -> None:

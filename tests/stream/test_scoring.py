@@ -9,14 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType, json
+from msgspec.structs import replace
 from scipy.spatial.distance import jensenshannon
+from scipy.stats import chi2_contingency, ks_2samp, wasserstein_distance
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
-from stream.aggregates import Aggregate
+from stream.aggregates import Aggregate, grouped_moments
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, PREDICTIONS, Model
 from stream.reference import Feature
-from stream.results import Performance, Score
+from stream.reference_bins import coarse_groups, fine_edges
+from stream.results import FeatureDrift, Performance, Score
 from stream.scoring import Judged, Scorer
 from tests.builders import MODEL, categorical, numeric, reference, settings, small_reference
 
@@ -179,6 +182,146 @@ def test_a_feature_may_have_thresholds_and_a_minimum_of_its_own() -> None:
     assert isinstance(x, Score)
     assert isinstance(y, Score)
     assert (x.severity, y.severity, y.threshold) == ("critical", "insufficient_data", 0.1)
+
+
+# methods that are chosen
+
+CHOSEN: dict[str, Any] = {
+    name: {"warning": "off"} for name in ("ks", "chi2", "wasserstein", "hellinger", "total_variation", "kl", "mean_std_drift")
+}
+
+
+def built_reference(rows: Sequence[float | None], bins: int = 256) -> Feature:
+    """A numeric feature as `reference build` makes it of these rows."""
+    x = np.array([row for row in rows if row is not None], float)
+    edges = fine_edges(x, float(x.min()), float(x.max()), bins)
+    counts = np.bincount(np.searchsorted(edges, x, side="right"), minlength=edges.size + 1)
+    made = numeric("x", edges.tolist(), counts.tolist(), coarse_groups(edges, counts, 10).tolist(), missing=len(rows) - x.size)
+    return replace(made, mean=float(x.mean()), std=float(x.std()), minimum=float(x.min()), maximum=float(x.max()))
+
+
+def with_moments(of: Scorer, columns: Sequence[Sequence[Any]], panes: int = 3) -> Aggregate:
+    """The aggregate of these rows as the stream adds it up, pane by pane."""
+    window = Aggregate.zero(of.model.traffic)
+    for pane in range(panes):
+        rows = [column[pane::panes] for column in columns]
+        codes, values = of.model.code(rows, {})
+        part = Aggregate.zero(of.model.traffic)
+        for row in codes:
+            np.add.at(part.counts, row, 1)
+        part.counts[PREDICTIONS] = len(rows[0])
+        groups = np.zeros(len(rows[0]), np.int64)
+        part.add(np.zeros_like(part.counts), grouped_moments(groups, 1, values)[0])
+        window = window.merge(part)
+    return window
+
+
+def chosen(found: FeatureDrift) -> set[str]:
+    return {name for name in (*CHOSEN, "psi", "js_distance", "js_divergence") if getattr(found, name) is not UNSET}
+
+
+def of_score(value: Score | UnsetType) -> Score:
+    assert isinstance(value, Score)
+    return value
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize(("n", "m"), [(2_000, 500), (500, 3_000)])
+def test_chosen_methods_of_a_number_are_those_of_the_raw_rows(n: int, m: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    before, now = rng.normal(50, 10, n).round(1), rng.normal(53, 12, m).round(1)
+    rows = [None if rng.random() < 0.1 else float(x) for x in now]
+    numbers = np.array([row for row in rows if row is not None])
+    of = scorer(built_reference([None, None, *before.tolist()]), drift=CHOSEN)
+    found = of.traffic(with_moments(of, [rows]))[1]["x"]
+    assert chosen(found) == {*CHOSEN, "psi", "js_distance", "js_divergence"} - {"chi2"}
+
+    truth, said = ks_2samp(before, numbers, method="asymp"), of_score(found.ks)
+    assert isinstance(said.bounds, tuple)
+    assert said.bounds[0] - 1e-12 <= truth.statistic <= said.bounds[1] + 1e-12
+    assert (said.score, said.severity, said.threshold) == (said.bounds[0], "ok", None)
+    assert isinstance(said.p_value, float)
+    assert said.p_value >= truth.pvalue - 1e-12
+
+    said = of_score(found.wasserstein)
+    distance = wasserstein_distance(before, numbers)
+    assert isinstance(said.bounds, tuple)
+    assert said.bounds[0] - 1e-9 <= distance / before.std() <= said.bounds[1] + 1e-9
+    assert said.raw == pytest.approx(distance, rel=0.1)
+    assert said.score == pytest.approx(said.raw / before.std(), rel=1e-9)
+
+    of_mean, of_std = (abs(f(numbers) - f(before)) / abs(f(before)) for f in (np.mean, np.std))
+    said = of_score(found.mean_std_drift)
+    assert said.score == pytest.approx((of_mean + of_std) / 2, rel=1e-4)  # eps
+    assert said.mean_shift == pytest.approx((numbers.mean() - before.mean()) / before.std())
+
+
+def test_chosen_methods_of_a_category_are_those_of_the_raw_rows() -> None:
+    rng = np.random.default_rng(9)
+    before, now = (rng.choice(["a", "b", "c", ""], size, p=p) for size, p in ((4_000, [0.5, 0.3, 0.1, 0.1]), (900, [0.3, 0.3, 0.2, 0.2])))
+    p, q = ([int((rows == value).sum()) for value in ("a", "b", "c", "")] for rows in (before, now))
+    of = scorer(categorical("x", ["a", "b", "c"], [*p[:3], 0], missing=p[3]), drift=CHOSEN)
+    found = of.traffic(counted(of, [[value or None for value in now.tolist()]]))[1]["x"]
+    assert chosen(found) == {*CHOSEN, "psi", "js_distance", "js_divergence"} - {"ks", "wasserstein", "mean_std_drift"}
+    truth, said = chi2_contingency([p, q], correction=False), of_score(found.chi2)
+    assert said.statistic == pytest.approx(truth.statistic)
+    assert said.p_value == pytest.approx(truth.pvalue)
+    assert said.score == pytest.approx(np.sqrt(truth.statistic / (len(before) + len(now))))
+    p, q = np.array(p) / len(before), np.array(q) / len(now)
+    assert score(found.total_variation) == pytest.approx(np.abs(p - q).sum() / 2)
+    assert score(found.hellinger) == pytest.approx(np.sqrt(((np.sqrt(p) - np.sqrt(q)) ** 2).sum() / 2))
+    assert 0 < score(found.kl) < score(found.psi)
+
+
+def test_without_a_choice_there_are_no_more_scores_than_before() -> None:
+    of = scorer(built_reference([1.0, 2.0, 3.0]), categorical("y", ["a"], [3, 0]))
+    found, judged = of.traffic(with_moments(of, [[1.0] * 9, ["a"] * 9]))[1::2]
+    assert chosen(found["x"]) == chosen(found["y"]) == {"psi", "js_distance", "js_divergence"}
+    assert [one.metric for one in judged] == ["psi", "js_distance", "js_divergence"] * 2
+    assert b"p_value" not in json.encode(found) + json.encode([one.evidence for one in judged])
+    assert b"bounds" not in json.encode(found)
+
+
+def test_one_feature_may_have_a_method_of_its_own() -> None:
+    y, z = (replace(built_reference([1.0, 2.0, 3.0]), name=name) for name in ("y", "z"))
+    of = scorer(y, z, drift={"features": {"y": {"ks": {"warning": 0.5, "critical": 0.9}, "hellinger": {}}}})
+    found, judged = of.traffic(with_moments(of, [[9.0] * 30, [2.0] * 30]))[1::2]
+    assert chosen(found["y"]) - chosen(found["z"]) == {"ks", "hellinger"}
+    ks = judged_of(judged, "ks")
+    assert (ks.feature, ks.value, ks.verdict.severity, ks.verdict.threshold) == ("y", 1.0, "critical", 0.9)
+    assert isinstance(ks.evidence.p_value, float)
+    assert ks.evidence.p_value < 1e-3
+    assert judged_of(judged, "psi").evidence.p_value is UNSET
+
+
+@pytest.mark.parametrize("rows", [[None] * 20, [None] * 15 + [2.0] * 5])
+def test_methods_of_numbers_need_the_minimum_sample_of_numbers(rows: list[float | None]) -> None:
+    of = scorer(built_reference([1.0, 2.0, 3.0]), drift=CHOSEN | {"minimum_sample": 10})
+    found = of.traffic(with_moments(of, [rows]))[1]["x"]
+    assert score(found.hellinger) > 0.5
+    for said in map(of_score, (found.ks, found.wasserstein, found.mean_std_drift)):
+        assert (said.score, said.severity) == (None, "insufficient_data")
+        assert (said.p_value, said.bounds, said.raw, said.mean_shift) == (UNSET,) * 4
+
+
+def test_a_reference_without_moments_or_numbers_leaves_what_needs_them_undefined() -> None:
+    bare, empty = numeric("x", [1.0, 2.0], [0, 20, 0], [0, 0, 0]), numeric("y", [0.0], [0, 0], [0, 0], missing=20)
+    of = scorer(bare, empty, drift=CHOSEN)
+    found = of.traffic(with_moments(of, [[1.5] * 20, [1.5] * 20]))[1]
+    assert score(found["x"].ks) == 0.0
+    for said in (found["x"].wasserstein, found["x"].mean_std_drift, found["y"].ks, found["y"].wasserstein, found["y"].mean_std_drift):
+        assert (of_score(said).score, of_score(said).severity) == (None, "insufficient_data")
+
+
+@pytest.mark.parametrize("value", [1e300, -np.inf, np.inf])
+def test_values_beyond_all_measure_leave_scores_finite_or_undefined(value: float) -> None:
+    wide = replace(numeric("x", [-1e308, 1e308], [0, 9, 0], [0, 0, 0]), mean=0.0, std=1.0, minimum=-1.0, maximum=1.0)
+    for feature in (built_reference([1.0, 2.0, 3.0]), wide):
+        of = scorer(feature, drift=CHOSEN)
+        found = of.traffic(with_moments(of, [[value, 1.0, 2.0] * 5]))[1]["x"]
+        for name in ("ks", "wasserstein", "mean_std_drift", "kl"):
+            said = of_score(getattr(found, name))
+            assert said.score is None or np.isfinite(said.score)
 
 
 # performance

@@ -116,6 +116,33 @@ def test_thresholds_are_inherited_one_by_one(load: Load) -> None:
     assert list(plain.performance.thresholds) == ["accuracy", "precision", "recall", "f1"]
 
 
+def test_a_method_is_scored_where_a_level_names_it(load: Load) -> None:
+    settings = load(
+        """
+        drift: {hellinger: {warning: 0.2}, kl: }
+        models:
+          fraud:
+            classes: [x, y]
+            drift:
+              chi2: {}
+              features:
+                amount: {ks: {warning: 0.1, critical: 0.2}, wasserstein: {warning: off}, hellinger: {warning: off}}
+          plain: {classes: [x, y]}
+        """
+    )
+    always = ["psi", "js_distance", "js_divergence"]
+    fraud, plain = settings.model("fraud"), settings.model("plain")
+    assert list(plain.drift.thresholds) == [*always, "hellinger"]
+    assert list(fraud.drift_for("other").thresholds) == [*always, "chi2", "hellinger"]
+    assert fraud.drift_for("amount").thresholds == plain.drift.thresholds | {
+        "ks": Thresholds(0.1, 0.2, "above"),
+        "chi2": Thresholds(None, None, "above"),
+        "wasserstein": Thresholds(None, None, "above"),
+        "hellinger": Thresholds(None, None, "above"),
+    }
+    assert fraud.drift_for("other").thresholds["hellinger"] == Thresholds(0.2, None, "above")
+
+
 def test_quotes_do_not_change_what_a_value_means(load: Load) -> None:
     settings = load('models: {fraud: {classes: [0, yes, true, 2020-01-01, "1:30"], labels: off}}\nworker: {web_port: "9000"}')
     assert settings.model("fraud").classes == ("0", "yes", "true", "2020-01-01", "1:30")
@@ -271,6 +298,19 @@ BAD = [
     ("drift: {minimum_sample: 0}", "drift.minimum_sample: '0', expected a whole number from 1 to 1000000000"),
     ("drift: {psi: {warning: 0}}", f"drift.psi.warning: '0', expected {LIMIT}"),
     ("drift: {psi: {warning: nan}}", f"drift.psi.warning: 'nan', expected {LIMIT}"),
+    ("drift: {ks: {warning: 1.1}}", f"drift.ks.warning: '1.1', expected {SHARE}"),
+    ("drift: {chi2: {critical: 3.84}}", f"drift.chi2.critical: '3.84', expected {SHARE}"),
+    ("drift: {hellinger: {warning: 2}}", f"drift.hellinger.warning: '2', expected {SHARE}"),
+    ("drift: {total_variation: {warning: -1}}", f"drift.total_variation.warning: '-1', expected {SHARE}"),
+    ("drift: {wasserstein: {warning: 1001}}", f"drift.wasserstein.warning: '1001', expected {LIMIT}"),
+    ("drift: {kl: {warning: 0}}", f"drift.kl.warning: '0', expected {LIMIT}"),
+    ("drift: {mean_std_drift: {warning: high}}", f"drift.mean_std_drift.warning: 'high', expected {LIMIT}"),
+    ("drift: {ks: {warning: 0.3, critical: 0.2}}", "drift.ks.critical: '0.2', expected at least the warning threshold 0.3"),
+    (
+        "drift: {waserstein: {warning: 0.1}}",
+        "drift.waserstein: unknown key, expected one of minimum_sample, psi, js_distance, js_divergence, "
+        "ks, chi2, wasserstein, hellinger, total_variation, kl, mean_std_drift; did you mean wasserstein?",
+    ),
     ("drift: {psi: 0.1}", "drift.psi: '0.1', expected a mapping"),
     ("drift: {psi: {warning: 0.3, critical: 0.2}}", "drift.psi.critical: '0.2', expected at least the warning threshold 0.3"),
     ("drift: {psi: {warning: 0.3}}", "drift.psi.warning: '0.3', expected at most the critical threshold 0.2, which it inherits"),
@@ -342,7 +382,8 @@ BAD_MODELS = [
     ),
     (
         f"models: {{fraud: {{{CLASSES}, drift: {{features: {{amount: {{features: {{}}}}}}}}}}}}",
-        "models.fraud.drift.features.amount.features: unknown key, expected one of minimum_sample, psi, js_distance, js_divergence",
+        "models.fraud.drift.features.amount.features: unknown key, expected one of minimum_sample, psi, js_distance, js_divergence, "
+        "ks, chi2, wasserstein, hellinger, total_variation, kl, mean_std_drift",
     ),
     (
         f"models: {{fraud: {{{CLASSES}, windows: [{{sise: 5m}}]}}}}",

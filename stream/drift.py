@@ -1,0 +1,97 @@
+"""The drift methods: which there are, what kinds of features each applies to, and what it is given of a window and its reference.
+
+Methods over the coarse bins (with MISSING and, for categories, OTHER) score all features in one go. The others look at one feature:
+at the fine bins and the moments of a number, so at what is not missing, or at the counts of a category.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from detectors.chi_square import chi2
+from detectors.hellinger import hellinger_by_feature
+from detectors.jensen_shannon import js_distance_by_feature, js_divergence_by_feature
+from detectors.kolmogorov_smirnov import ks
+from detectors.kullback_leibler import kl_by_feature
+from detectors.mean_std import mean_std_drift
+from detectors.moments import Moments
+from detectors.psi import psi_by_feature
+from detectors.total_variation import total_variation_by_feature
+from detectors.wasserstein import wasserstein
+from stream.aggregates import M2, MAXIMUM, MEAN, MINIMUM, Aggregate, Codes, Counts, Floats, N
+from stream.model import FeatureSlot
+from stream.reference import CategoricalFeature, NumericFeature
+
+BY_BINS: Final[Mapping[str, Callable[[Counts, Counts, Codes], Floats]]] = {
+    "psi": psi_by_feature,
+    "js_distance": js_distance_by_feature,
+    "js_divergence": js_divergence_by_feature,
+    "hellinger": hellinger_by_feature,
+    "total_variation": total_variation_by_feature,
+    "kl": kl_by_feature,
+}
+OF_NUMBERS: Final = ("ks", "wasserstein", "mean_std_drift")
+OF_CATEGORIES: Final = ("chi2",)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A drift score of `n` values, None where it is undefined, and the fields of `results.Score` that stand beside it."""
+
+    score: float | None
+    n: int
+    beside: Mapping[str, Any]
+
+
+def applies(method: str, feature: NumericFeature | CategoricalFeature) -> bool:
+    """Whether a method has a meaning for this kind of feature; where it has none it is skipped."""
+    return method in BY_BINS or method in (OF_NUMBERS if isinstance(feature, NumericFeature) else OF_CATEGORIES)
+
+
+def measure_numbers(method: str, slot: FeatureSlot, window: Aggregate) -> Measured:
+    """The score of one of OF_NUMBERS; missing values and those of the wrong type are left out on both sides."""
+    feature = slot.feature
+    assert isinstance(feature, NumericFeature)
+    current = window.counts[slot.start : slot.start + slot.bins]
+    n = int(current.sum())
+    if n == 0 or not feature.counts.any():
+        return Measured(None, n, {})
+    if method == "ks":
+        one_value = np.nextafter(feature.edges[:-1], np.inf) == feature.edges[1:]
+        found = ks(feature.counts, current, points=np.concatenate(([False], one_value, [False])))
+        return _finite(found.statistic, n, bounds=(found.statistic, found.upper), p_value=found.p_value)
+    before, now = _reference_moments(feature), _moments(window.moments[slot.moments])
+    if before is None or now is None:
+        return Measured(None, n, {})
+    if method == "mean_std_drift":
+        drift = mean_std_drift(before, now)
+        return _finite(drift.score, n, mean_shift=drift.mean_shift)
+    with np.errstate(over="ignore", invalid="ignore"):  # edges may be as far apart as doubles go; what comes of it is undefined
+        distance = wasserstein(feature.counts, current, feature.edges, before, now)
+    return _finite(distance.normalized, n, bounds=(distance.lower, distance.upper), raw=distance.raw)
+
+
+def measure_categories(reference: Counts, current: Counts) -> Measured:
+    """Cramer's V of `chi2`, with statistic and p-value, from the counts of the categories, OTHER and MISSING."""
+    found = chi2(reference, current)
+    return _finite(found.cramers_v, int(current.sum()), statistic=found.statistic, p_value=found.p_value)
+
+
+def _finite(score: float, n: int, **beside: Any) -> Measured:
+    """The score, or none if a number of it is beyond what a double holds."""
+    numbers = [score, *(x for value in beside.values() for x in (value if isinstance(value, tuple) else (value,)))]
+    return Measured(score, n, beside) if all(map(math.isfinite, numbers)) else Measured(None, n, {})
+
+
+def _reference_moments(feature: NumericFeature) -> Moments | None:
+    """None if the reference has no finite value, or was built without moments."""
+    return None if math.isnan(feature.mean) else Moments(feature.mean, feature.std, feature.minimum, feature.maximum)
+
+
+def _moments(row: Floats) -> Moments | None:
+    if row[N] == 0:
+        return None
+    return Moments(float(row[MEAN]), math.sqrt(row[M2] / row[N]), float(row[MINIMUM]), float(row[MAXIMUM]))
