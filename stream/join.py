@@ -22,11 +22,12 @@ BUCKETS: Final = 1024  # hashes a shard and generation; up to 512 rows in one st
 GENERATIONS: Final = 4
 TRAIL: Final = GENERATIONS + 1
 
-# What one side knows of itself. Both and the flags fit one hash value of 61 bytes, under the 64 that keep a bucket a listpack.
+# What one side knows of itself. In Redis it waits as its flags and its row; once they have met, the flags, the row of the first and the
+# source of the second remain, the prediction's part in front: 31 and 39 bytes, under the 64 that keep a bucket a listpack.
 # source: partition in the top 16 bits, offset below. behind: ms that the watermark of its partition was ahead of the label.
 PREDICTION: Final = np.dtype([("source", "<u8"), ("time", "<i8"), ("cls", "<u2"), ("group", "<u4"), ("score", "<f8")])
 LABEL: Final = np.dtype([("source", "<u8"), ("time", "<i8"), ("cls", "<u2"), ("behind", "<u4"), ("value", "<f8")])
-ADDRESS: Final = np.dtype([("bucket", "<u2"), ("id", "<u8"), ("generation", "<u2"), ("late", "u1")])
+ADDRESS: Final = np.dtype([("id", "<u8"), ("bucket", "<u2"), ("generation", "<u2"), ("flags", "u1")])  # flags: of the row while it waits
 
 Side = Literal["predictions", "labels"]
 
@@ -54,13 +55,17 @@ class JoinBatch:
         """The shard of each event, (n,)."""
         return self.hashes[:, 8] % SHARDS
 
+    def buckets(self) -> npt.NDArray[np.uint16]:
+        """The bucket of each event within its shard, (n,)."""
+        return self.hashes[:, 9:11].copy().view("<u2").ravel() % np.uint16(BUCKETS)
+
     def packed(self, generations: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
         """What the script reads: (n,) of an address and a row; `generations` is each event's index into the generations named beside it."""
         packed = np.zeros(len(self.rows), np.dtype([("address", ADDRESS), ("row", self.rows.dtype)]))
         address = packed["address"]
         address["id"] = self.hashes[:, :8].copy().view("<u8").ravel()
-        address["bucket"] = self.hashes[:, 9:11].copy().view("<u2").ravel() % BUCKETS
-        address["generation"], address["late"], packed["row"] = generations, self.late, self.rows
+        address["bucket"], address["generation"], packed["row"] = self.buckets(), generations, self.rows
+        address["flags"] = HAS_PREDICTION + LATE_PREDICTION * self.late if self.side == "predictions" else HAS_LABEL
         return packed
 
 

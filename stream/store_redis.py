@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
+from itertools import pairwise
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote, unquote
 
 import numpy as np
+import numpy.typing as npt
 import redis
 from redis.backoff import ExponentialBackoff
 from redis.commands.core import Script
@@ -245,15 +247,22 @@ class RedisStore:
         starts = [generation * self._generation_ms for generation in generations.tolist()]
         names = [x for start in starts for x in (timestamp(start), start + self._generation_ms)]
         side = "P" if batch.side == "predictions" else "L"
-        shards, packed = batch.shards(), batch.packed(places)
+        shards = batch.shards()
+        # One bucket's rows side by side, which the script looks up and writes at once; still in order, as equal ids have equal buckets.
+        order = np.argsort(shards * np.uint16(BUCKETS) + batch.buckets(), kind="stable")
+        ends = np.cumsum(np.bincount(shards, minlength=SHARDS)).tolist()
+        packed = batch.packed(places)[order]
         calls: list[Call] = []
-        order = [np.flatnonzero(shards == shard) for shard in np.unique(shards)]
-        for rows in order:
-            tag = f"{{join/{shards[rows[0]]}}}"
-            args = [side, self._key(tag, "pending", ""), packed[rows].tobytes(), self._generation_ms, TRAIL, *names]
+        slices: list[npt.NDArray[np.intp]] = []
+        for shard, (start, end) in enumerate(pairwise((0, *ends))):
+            if start == end:
+                continue
+            tag = f"{{join/{shard}}}"
+            args = [side, self._key(tag, "pending", ""), packed[start:end].tobytes(), self._generation_ms, TRAIL, *names]
             calls.append(([self._key(tag, "generations"), self._key(tag, "counts")], args))
+            slices.append(order[start:end])
         matches = Matches.none(batch)
-        for rows, (statuses, others) in zip(order, self._run("match", calls), strict=True):
+        for rows, (statuses, others) in zip(slices, self._run("match", calls), strict=True):
             matches.fill(rows, statuses, others)
         return matches
 

@@ -1,24 +1,27 @@
 -- Store or match one shard's share of a batch. KEYS: generations, counts. ARGV: side ('P' or 'L'), prefix of the buckets' keys, packed rows, length
 -- of a generation, generations that a label may trail, then name and end of each generation that the rows point into.
--- Row layouts, flags, and which generations may hold the other side: stream/join.py.
+-- Row layouts, flags, and which generations may hold the other side: stream/join.py. Rows of one bucket stand together, in their order.
 -- Returns one status byte per row, and for each matched row, one behind the other, the stored flags and the other side's row.
 local STORED, DUPLICATE, MATCHED, EXPIRED = '\0', '\1', '\2', '\3'
-local ROW, SOURCE, ADDRESS = 30, 8, 13  -- bytes; the source is partition and offset, the start of a row
+local ADDRESS, ROW, SOURCE, RECORD = '<c8HH', 12, 13, 43  -- a packed row: its address, then flags and row as it waits, which start with its source
+local MET = 39  -- bytes of a row that both sides know: flags, the row of the first, the source of the second
+local RUN = 64  -- rows of one command: they must fit Lua's stack, and are compared with each other
+local call, address, sub, byte, char = redis.call, struct.unpack, string.sub, string.byte, string.char
 local is_prediction, prefix, rows = ARGV[1] == 'P', ARGV[2], ARGV[3]
 local length, trail = tonumber(ARGV[4]), tonumber(ARGV[5])
-local size = ADDRESS + ROW
+local mine, theirs, by_mine = is_prediction and 1 or 2, is_prediction and 2 or 1, is_prediction and 0 or 4
 local dropped, live = -math.huge, {}  -- live: name of each generation by its end
-local held = redis.call('HGETALL', KEYS[1])
+local held = call('HGETALL', KEYS[1])
 for i = 1, #held, 2 do
   if held[i] == 'dropped' then dropped = tonumber(held[i + 1]) else live[tonumber(held[i + 1])] = held[i] end
 end
 local own, ending, gone, near, stored = {}, {}, {}, {}, {}
 for i = 6, #ARGV, 2 do
   local ends = tonumber(ARGV[i + 1])
-  own[#own + 1], ending[#own + 1], stored[#own + 1] = ARGV[i], ARGV[i + 1], 0
+  own[#own + 1], ending[#own + 1], stored[#own + 1] = prefix .. ARGV[i] .. ':', ARGV[i + 1], 0
   gone[#own] = ends <= dropped
   if not gone[#own] and not live[ends] then
-    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+    call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
     live[ends] = ARGV[i]
   end
 end
@@ -26,64 +29,97 @@ for i = 6, #ARGV, 2 do  -- a label comes after its prediction, or a little befor
   local ends, found = tonumber(ARGV[i + 1]), {}
   for distance = -1, trail do
     local other = live[ends + (is_prediction and distance or -distance) * length]
-    if other and distance ~= 0 then found[#found + 1] = other end
+    if other and distance ~= 0 then found[#found + 1] = prefix .. other .. ':' end
   end
   near[#near + 1] = found
 end
-local statuses, others = {}, {}
-for at = 1, #rows, size do
-  local bucket, id, generation, late = struct.unpack('<Hc8HB', rows, at)
-  local row, name = string.sub(rows, at + ADDRESS, at + size - 1), own[generation + 1]
-  local key, expired, fresh, value = prefix .. name .. ':' .. bucket, gone[generation + 1], false, false
-  if is_prediction and not expired then  -- new as a rule, so it is stored before it is looked for
-    fresh = redis.call('HSETNX', key, id, string.char(1 + 8 * late) .. row) == 1
+-- Commands and new strings are what costs here, so a row becomes one only where it must: `at` is where it starts.
+local statuses, judged, others, n_others = {}, 0, {}, 0
+local function answer(flags, other)
+  others[n_others + 1], others[n_others + 2] = flags, other
+  n_others = n_others + 2
+  return MATCHED
+end
+-- What a row comes to that finds its id held: its status, and what to hold from now on if that changes.
+local function meet(value, at)
+  local flags, source = byte(value), sub(rows, at + SOURCE, at + SOURCE + 7)
+  local sides = flags % 4
+  if sides == theirs then  -- the other side waits: this event completes the match
+    local met, other = char(flags + byte(rows, at + ROW) + by_mine), sub(value, 2)
+    return answer(met, other), is_prediction and met .. source .. other or met .. other .. source
   end
-  if not fresh then value = redis.call('HGET', key, id) end  -- its own generation first: a replay finds itself, whoever else has its id
-  for _, other in ipairs(value and {} or near[generation + 1]) do
-    local elsewhere = prefix .. other .. ':' .. bucket
-    value = redis.call('HGET', elsewhere, id)
-    if value then
-      if fresh then redis.call('HDEL', key, id) end
-      key = elsewhere
-      break
+  local by = flags % 8 - sides  -- 4: the label completed it
+  local label = (sides == 2 and 2) or (by == 0 and #value == MET and 10) or 32  -- an older version kept both rows whole
+  local start = is_prediction and 2 or label
+  if sub(value, start, start + 7) ~= source then return DUPLICATE end
+  if sides == mine or by ~= by_mine then return STORED end
+  local other = is_prediction and label or 2
+  return answer(char(flags), sub(value, other, other + 29))  -- a replay of the event that completed the match
+end
+local ids, ats, missing, places, written, where = {}, {}, {}, {}, {}, {}
+-- Store or match `n` rows of one bucket and generation; no id comes twice, so that all are looked up, and then written, at once.
+local function run(n, bucket, generation)
+  local key, expired, fresh, found = own[generation] .. bucket, gone[generation], false, nil
+  if n == 1 and is_prediction and not expired then  -- new as a rule, so it is stored before it is looked for
+    fresh = call('HSETNX', key, ids[1], sub(rows, ats[1] + ROW, ats[1] + RECORD - 1)) == 1
+    found = {not fresh and call('HGET', key, ids[1])}
+  else
+    found = call('HMGET', key, unpack(ids, 1, n))  -- their own generation first: a replay finds itself, whoever else has its id
+  end
+  for i = 1, n do where[i] = key end
+  local others_near = near[generation]
+  for i = 1, #others_near do
+    local absent = 0
+    for j = 1, n do
+      if not found[j] then
+        absent = absent + 1
+        missing[absent], places[absent] = ids[j], j
+      end
+    end
+    if absent == 0 then break end
+    local elsewhere = others_near[i] .. bucket
+    local there = call('HMGET', elsewhere, unpack(missing, 1, absent))
+    for j = 1, absent do
+      if there[j] then found[places[j]], where[places[j]] = there[j], elsewhere end
     end
   end
-  local status = STORED
-  if not value then
-    if expired then
+  local changes = 0
+  for i = 1, n do
+    local held, status, value = found[i], STORED, nil
+    if held then
+      if fresh then call('HDEL', key, ids[i]) end  -- it stands in another generation
+      status, value = meet(held, ats[i])
+    elseif expired then
       status = EXPIRED
     else
-      if not fresh then redis.call('HSET', key, id, '\2' .. row) end
-      stored[generation + 1] = stored[generation + 1] + 1
+      stored[generation] = stored[generation] + 1
+      value = not fresh and sub(rows, ats[i] + ROW, ats[i] + RECORD - 1)
     end
-  else
-    local flags = string.byte(value)
-    local has_prediction, has_label, by_label = bit.band(flags, 1) > 0, bit.band(flags, 2) > 0, bit.band(flags, 4) > 0
-    local source, other
-    if is_prediction then
-      if has_prediction then source = string.sub(value, 2, 1 + SOURCE) end
-      if has_label then other = string.sub(value, has_prediction and 2 + ROW or 2) end
-    else
-      if has_label then
-        local start = has_prediction and 2 + ROW or 2
-        source = string.sub(value, start, start + SOURCE - 1)
-      end
-      if has_prediction then other = string.sub(value, 2, 1 + ROW) end
+    if value and where[i] == key then
+      written[changes + 1], written[changes + 2] = ids[i], value
+      changes = changes + 2
+    elseif value then
+      call('HSET', where[i], ids[i], value)
     end
-    if not source then  -- the other side waits: this event completes the match
-      flags = flags + (is_prediction and 1 + 8 * late or 2 + 4)
-      redis.call('HSET', key, id, string.char(flags) .. (is_prediction and row .. other or other .. row))
-      status = MATCHED
-    elseif source ~= string.sub(row, 1, SOURCE) then
-      status = DUPLICATE
-    elseif other and by_label ~= is_prediction then  -- a replay of the event that completed the match
-      status = MATCHED
-    end
-    if status == MATCHED then others[#others + 1] = string.char(flags) .. other end
+    statuses[judged + i] = status
   end
-  statuses[#statuses + 1] = status
+  judged = judged + n
+  if changes > 0 then call('HSET', key, unpack(written, 1, changes)) end
 end
+local n, bucket, generation = 0, nil, nil
+for at = 1, #rows, RECORD do
+  local id, place, index = address(ADDRESS, rows, at)
+  local ends = n == RUN or place ~= bucket or index + 1 ~= generation
+  for i = 1, ends and 0 or n do ends = ends or ids[i] == id end
+  if ends and n > 0 then
+    run(n, bucket, generation)
+    n = 0
+  end
+  n, bucket, generation = n + 1, place, index + 1
+  ids[n], ats[n] = id, at
+end
+if n > 0 then run(n, bucket, generation) end
 for i = 1, #own do
-  if stored[i] > 0 then redis.call('HINCRBY', KEYS[2], 'rows:' .. ending[i], stored[i]) end
+  if stored[i] > 0 then call('HINCRBY', KEYS[2], 'rows:' .. ending[i], stored[i]) end
 end
 return {table.concat(statuses), table.concat(others)}

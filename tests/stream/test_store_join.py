@@ -7,6 +7,8 @@ A generation is 1000 ms here. A label finds a prediction of its own generation, 
     finds             P    P    P    P    P    P    P
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -25,8 +27,9 @@ from stream.join import (
     id_hashes,
     sources,
 )
+from stream.store_memory import MemoryStore
 from stream.store_redis import DROP_ROWS
-from tests.stream.stores import GENERATION_MS, Answer, Backend, Event, RedisBackend, answers, join_batch
+from tests.stream.stores import GENERATION_MS, MAX_DELAY_MS, Answer, Backend, Event, RedisBackend, answers, join_batch
 
 BASE_MS = 1_000 * GENERATION_MS
 COMPLETE = HAS_PREDICTION | HAS_LABEL
@@ -235,6 +238,45 @@ def test_pending_rows_stay_small_in_redis(redis_backend: RedisBackend) -> None:
     buckets = [key for key in redis_backend.all_keys() if b":pending:" in key]
     encodings = {redis_backend.redis.object("encoding", key) for key in buckets[::50]}
     assert encodings <= {b"listpack", b"ziplist"}
+
+
+@both_sides
+def test_rows_crowded_in_one_bucket_are_judged_one_after_the_other(backend: Backend, first: Side) -> None:
+    """Redis looks up and writes rows of one bucket together; ids come again in the same batch, and in the generations next to theirs."""
+    rng = np.random.default_rng(3)
+    one_by_one = MemoryStore(MAX_DELAY_MS)
+    for step, n in enumerate((1, 300, 300, 300)):
+        side = first if step % 2 == 0 else OTHER[first]
+        numbers, generations = rng.integers(0, 500, n).tolist(), (np.arange(n) * 3 // n).tolist()
+        batch = join_batch(
+            side, *[(f"id {i}", BASE_MS + g * GENERATION_MS, 1000 * step + i) for i, g in zip(numbers, generations, strict=True)]
+        )
+        batch = replace(batch, hashes=batch.hashes * (np.arange(16) < 8).astype(np.uint8))  # what chooses shard and bucket is cleared
+        alone = [JoinBatch(side, *(column[i : i + 1] for column in (batch.hashes, batch.late, batch.rows))) for i in range(n)]
+        assert answers(backend.store.match(batch)) == [answer for event in alone for answer in answers(one_by_one.match(event))]
+    assert backend.store.pending() == one_by_one.pending()
+
+
+@both_sides
+def test_rows_that_an_older_version_has_matched_are_read(redis_backend: RedisBackend, first: Side) -> None:
+    """It kept both rows whole, the prediction's in front."""
+    match(redis_backend, first, ("a", BASE_MS, 5))
+    match(redis_backend, OTHER[first], ("a", BASE_MS, 7))
+    rows = {side: join_batch(side, ("a", BASE_MS, 5 if side == first else 7)).rows.tobytes() for side in OTHER}
+    (key,) = (key for key in redis_backend.all_keys() if b":pending:" in key)
+    ((field, held),) = redis_backend.redis.hgetall(key).items()
+    redis_backend.redis.hset(key, field, held[:1] + rows["predictions"] + rows["labels"])
+    for _ in range(2):
+        assert match(redis_backend, OTHER[first], ("a", BASE_MS, 7), ("a", BASE_MS, 8)) == [completed(first, 5), (DUPLICATE,)]
+        assert match(redis_backend, first, ("a", BASE_MS, 5), ("a", BASE_MS, 6)) == [(STORED,), (DUPLICATE,)]
+
+
+@both_sides
+def test_rows_that_have_met_keep_the_second_only_by_name(redis_backend: RedisBackend, first: Side) -> None:
+    for side, size in ((first, 31), (OTHER[first], 39)):
+        match(redis_backend, side, ("a", BASE_MS, 5))
+        (key,) = (key for key in redis_backend.all_keys() if b":pending:" in key)
+        assert [len(value) for value in redis_backend.redis.hvals(key)] == [size]
 
 
 def test_an_event_is_named_by_its_partition_and_offset() -> None:
