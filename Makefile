@@ -34,6 +34,7 @@ bench: $(VENV)/installed-test
 
 bench-full: $(VENV)/installed-test $(PEERS)/installed
 	$(BIN)/python -m benchmarks --full
+	$(BIN)/python -m benchmarks.scaling
 
 chaos: $(VENV)/installed-test
 	$(BIN)/python -m tests.chaos $(CHAOS)
