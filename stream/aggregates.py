@@ -21,6 +21,9 @@ _HEADER = struct.Struct("<16sBII")  # layout, encoding of the counts, how many c
 _DTYPES: tuple[np.dtype[np.unsignedinteger], ...] = tuple(
     np.dtype(f"<u{size}") for size in (1, 2, 4, 8)
 )  # the low bits of the encoding choose one
+_BLOCK = (
+    8_192  # values whose moments are found at once, many rows of a few events or one row of many: 64 KB, so that they stay in the cache
+)
 _SPARSE = 0x80  # bit of the encoding: (index, count) pairs of the counts that are not zero
 
 
@@ -55,10 +58,10 @@ class Aggregate:
         """Its size in memory."""
         return self.counts.nbytes + self.moments.nbytes
 
-    def add(self, counts: Counts, moments: Floats) -> None:
-        """Take in the counts and moments of more events, in place."""
+    def add(self, counts: Counts, moments: Floats | None = None) -> None:
+        """Take in the counts of more events, and the moments if there are any, in place."""
         self.counts += counts
-        if self.layout.moments:
+        if moments is not None:
             self.moments = merge_moments(self.moments, moments)
 
     def merge(self, other: "Aggregate") -> "Aggregate":
@@ -108,6 +111,8 @@ def distinct(codes: Codes) -> tuple[Codes, Codes]:
     (array([5, 7]), array([1, 0, 1]))
     """
     low, high = (int(codes.min()), int(codes.max())) if codes.size else (0, 0)
+    if codes.size and low == high:  # as a rule, where a batch is of one group or one pane
+        return codes[:1].copy(), np.zeros(codes.size, np.int64)
     if high - low > 4 * codes.size:
         values, places = np.unique(codes, return_inverse=True)
         return values, places
@@ -138,18 +143,31 @@ def zero_moments(rows: int) -> Floats:
 
 def grouped_moments(groups: Codes, n_groups: int, values: Floats) -> Floats:
     """Moments of each row of `values` within each group, (n_groups, rows, 5); NaN is left out, MOMENTS_LIMIT stands for what is beyond."""
-    moments = np.stack([zero_moments(len(values))] * n_groups)
-    for row, column in enumerate(values):
-        kept = ~np.isnan(column)
-        x, g = (column, groups) if kept.all() else (column[kept], groups[kept])
-        x = np.clip(x, -MOMENTS_LIMIT, MOMENTS_LIMIT)
-        n = np.bincount(g, minlength=n_groups).astype(np.float64)
-        mean = np.bincount(g, x, n_groups) / np.maximum(n, 1)
-        moments[:, row, N], moments[:, row, MEAN] = n, mean
-        moments[:, row, M2] = np.bincount(g, (x - mean[g]) ** 2, n_groups)
-        np.minimum.at(moments[:, row, MINIMUM], g, x)
-        np.maximum.at(moments[:, row, MAXIMUM], g, x)
+    rows, n = values.shape
+    moments = np.empty((n_groups, rows, 5))
+    block = max(_BLOCK // max(n, 1), 1)
+    for start in range(0, rows, block):
+        part = values[start : start + block]
+        moments[:, start : start + block] = _moments_of_rows(groups, n_groups, part).swapaxes(0, 1)
     return moments
+
+
+def _moments_of_rows(groups: Codes, n_groups: int, values: Floats) -> Floats:
+    """`grouped_moments` of a few rows at once, (rows, n_groups, 5): one pass over all of their values, as if they were one long row."""
+    rows, size = len(values), len(values) * n_groups
+    place = (np.arange(rows)[:, None] * n_groups + groups).ravel()
+    x = values.ravel()
+    present = ~np.isnan(x)
+    if not present.all():
+        x, place = x[present], place[present]
+    x = np.clip(x, -MOMENTS_LIMIT, MOMENTS_LIMIT)
+    n = np.bincount(place, minlength=size).astype(np.float64)
+    mean = np.bincount(place, x, size) / np.maximum(n, 1)
+    m2 = np.bincount(place, (x - mean[place]) ** 2, size)
+    least, greatest = np.full(size, np.inf), np.full(size, -np.inf)
+    np.minimum.at(least, place, x)
+    np.maximum.at(greatest, place, x)
+    return np.stack((n, mean, m2, least, greatest), axis=1).reshape(rows, n_groups, 5)
 
 
 def merge_moments(a: Floats, b: Floats) -> Floats:

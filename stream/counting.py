@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from stream.aggregates import Codes, Counts, Floats, distinct, grouped_counts, grouped_moments, zero_moments
+from stream.aggregates import Codes, Counts, Floats, distinct, grouped_counts, grouped_moments
 from stream.events import EventDecoder, Predictions
 from stream.groups import Groups
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, PREDICTIONS, ClassCodes, Model
@@ -163,7 +163,7 @@ class Counting:
             target = np.array([place[key] for key in keys], np.int64)[inverse] * len(starts) + pane
             n = len(named) * len(starts)
             counts: Counts = grouped_counts(target, n, codes, layout.width)
-            moments = grouped_moments(target, n, values) if values is not None else np.stack([zero_moments(layout.moments)] * n)
+            moments = grouped_moments(target, n, values) if values is not None and len(values) else [None] * n
             for slot in distinct(target)[0].tolist():
                 version, segment = named[slot // len(starts)]
                 group = PaneGroup(subject, int(starts[slot % len(starts)]) * model.settings.pane_ms, version, segment)

@@ -104,12 +104,17 @@ class Model:
         """
         n = len(columns[0]) if columns else 0
         codes, values = np.empty((len(self.slots), n), np.int64), np.empty((self.traffic.moments, n))
+        numeric: list[int] = []  # the row of each row of moments
         for row, (slot, column) in enumerate(zip(self.slots, columns, strict=True)):
             if isinstance(slot.feature, NumericFeature):
                 x = values[slot.moments] = np.asarray(column, np.float64)
-                codes[row] = np.where(np.isnan(x), slot.missing, slot.start + np.searchsorted(slot.feature.edges, x, side="right"))
+                codes[row] = slot.start + np.searchsorted(slot.feature.edges, x, side="right")  # NaN goes right of all edges
+                numeric.append(row)
             else:
                 codes[row] = np.fromiter(map(self.categories[slot.feature.name].__getitem__, column), np.int64, n)
+        row_of, event = np.nonzero(np.isnan(values))
+        codes[np.array(numeric, np.int64)[row_of], event] = np.array([self.slots[row].missing for row in numeric], np.int64)[row_of]
+        for row, slot in enumerate(self.slots):
             if wrong := invalid.get(slot.feature.name):
                 codes[row, wrong] = slot.invalid
         return codes, values

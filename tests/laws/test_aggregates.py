@@ -233,3 +233,17 @@ def test_aggregates_of_two_references_are_neither_merged_nor_read() -> None:
         Aggregate.zero(LAYOUT).merge(Aggregate.zero(other))
     with pytest.raises(LayoutMismatch, match=f"expected {other.fingerprint.hex()}"):
         Aggregate.decode(other, Aggregate.zero(LAYOUT).encode())
+
+
+@pytest.mark.parametrize(("rows", "n"), [(1, 1), (40, 7), (3, 3_000), (2, 20_000)])
+def test_moments_are_those_of_numpy_whatever_the_shape(rows: int, n: int) -> None:
+    rng = np.random.default_rng(3)
+    values, groups = rng.normal(5.0, 2.0, (rows, n)), rng.integers(0, 3, n)
+    values[rng.random((rows, n)) < 0.2] = np.nan
+    found = grouped_moments(groups, 3, values)
+    for group in range(3):
+        for row in range(rows):
+            x = values[row, groups == group]
+            x = x[~np.isnan(x)]
+            expected = (x.size, x.mean(), x.var() * x.size, x.min(), x.max()) if x.size else (0, 0.0, 0.0, np.inf, -np.inf)
+            np.testing.assert_allclose(found[group, row], expected, rtol=1e-9, atol=1e-12)
