@@ -21,9 +21,7 @@ _HEADER = struct.Struct("<16sBII")  # layout, encoding of the counts, how many c
 _DTYPES: tuple[np.dtype[np.unsignedinteger], ...] = tuple(
     np.dtype(f"<u{size}") for size in (1, 2, 4, 8)
 )  # the low bits of the encoding choose one
-_BLOCK = (
-    8_192  # values whose moments are found at once, many rows of a few events or one row of many: 64 KB, so that they stay in the cache
-)
+_BLOCK = 8_192  # values whose moments are found at once, 64 KB that stay in the cache: many rows of a few events, or one row of many
 _SPARSE = 0x80  # bit of the encoding: (index, count) pairs of the counts that are not zero
 
 

@@ -20,7 +20,7 @@ from tests.services.topics import count, wait_until
 from tests.services.worker import CONFIG, WorkerProcess, write_config
 
 COMMANDS = ("demo", "worker", "validate", "topics create", "simulate", "reference build", "replay", "doctor")
-PATIENCE_S = 30.0  # that a user has for "there is no Kafka"
+PATIENCE_S = 15.0  # that a user has for "there is no Kafka"
 
 
 class Ended(NamedTuple):
