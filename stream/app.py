@@ -36,7 +36,7 @@ from stream.worker import Worker
 log = logging.getLogger(__name__)
 
 CRASH: Final = 70  # exit code after an unexpected error (EX_SOFTWARE); a supervisor starts the worker again
-STOP_S: Final = 20  # what SIGTERM gives the batch in hand, the last checkpoint and the outbox
+STOP_S: Final = 15  # what SIGTERM gives the batch in hand, the last checkpoint and the outbox
 LEAVE_S: Final = 3  # what it then gives the goodbye to the group, which librdkafka holds back for minutes while a rebalance goes on
 
 
