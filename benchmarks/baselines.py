@@ -15,10 +15,10 @@ from confluent_kafka import Consumer, TopicPartition
 from benchmarks.data import settings
 from benchmarks.measure import Measured, peak_rss_bytes
 from stream.app import build_models
+from stream.coding import ClassCodes, Coding
 from stream.events import EventDecoder, Messages
 from stream.groups import Groups
 from stream.kafka import COLLECT_EVERY, CONSUME_TIMEOUT_S, client_options, count_partitions
-from stream.model import ClassCodes
 from stream.settings import Settings
 from stream.store import UnitId
 from stream.store_memory import MemoryStore
@@ -56,14 +56,14 @@ def _structs(config: Settings) -> Callable[[list[Any]], None]:
 def _columns(config: Settings) -> Callable[[list[Any]], None]:
     """JSON to all that is counted: columns of ids, times, groups, classes, scores, and the codes of all features."""
     events_of, models = decoder(config)
-    (model,) = models.values()
+    coding = Coding(list(models.values()))
 
     def decode(messages: list[Any]) -> None:
         values, unknown = [message.value() for message in messages], [0] * len(messages)
         batch = Messages("", UnitId("predictions", 0), 0, unknown, values, unknown, [None] * len(messages))
         events, rejected = events_of.predictions(batch, 2**53)
         assert not rejected
-        model.code(*events_of.feature_columns(model, events.records, np.arange(len(messages))))
+        coding.code(*events_of.feature_columns(coding.slots, events.records, np.arange(len(messages))))
 
     return decode
 

@@ -15,13 +15,13 @@ from benchmarks.baselines import decoder
 from benchmarks.data import settings
 from benchmarks.measure import Measured, peak_rss_bytes
 from benchmarks.peers.truth import messages
-from stream.aggregates import Aggregate, grouped_counts, grouped_moments
+from stream.coding import ClassCodes, Coding
 from stream.counting import Counting
 from stream.events import Messages
 from stream.kafka import COLLECT_EVERY
-from stream.model import ClassCodes
+from stream.panes import PaneKey, Panes
 from stream.settings import Settings
-from stream.store import UnitId, UnitState
+from stream.store import PaneGroup, UnitId, UnitState
 from stream.unit import Unit
 
 
@@ -29,8 +29,9 @@ def measure(config: Settings, way: str) -> Measured:
     """Count all predictions; only the counting is measured, not reading and decoding. An event is a cell: one value of one feature."""
     decode, models = decoder(config)
     (model,) = models.values()
-    counting = Counting(decode, ClassCodes(models.values(), {}), 0)
-    lateness, units, whole = config.time.out_of_orderness_ms, dict[int, Unit](), Aggregate.zero(model.traffic)
+    counting = Counting(models, decode, ClassCodes(models.values(), {}), 0)
+    lateness, units, whole = config.time.out_of_orderness_ms, dict[int, Unit](), Panes()
+    coding, pane = Coding([model]), whole.number(PaneKey(model.settings.name, PaneGroup("traffic", 0, "", "")), model.traffic)
     gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
     wall_s = cpu_s = 0.0
     total = 0
@@ -44,18 +45,20 @@ def measure(config: Settings, way: str) -> Measured:
         unit = units[partition]
         events, rejected = decode.predictions(Messages("", unit.id, 0, unknown, values, unknown, [None] * n), 2**53)
         assert not rejected
-        columns, invalid = decode.feature_columns(model, events.records, everything) if way == "columns" else ([], {})
+        columns, invalid = decode.feature_columns(model.slots, events.records, everything) if way == "columns" else ([], {})
         wall, cpu = time.perf_counter(), time.process_time()
         if way == "columns":
-            codes, numbers = model.code(columns, invalid)
-            group = np.zeros(n, np.int64)
-            whole.add(grouped_counts(group, 1, codes, model.traffic.width)[0], grouped_moments(group, 1, numbers)[0])
+            codes, numbers = coding.code(columns, invalid)
+            everyone = np.full(n, pane)
+            whole.add(everyone, codes)
+            whole.add_moments(everyone, numbers)
         else:
             watermark = unit.watermark.advance(events.times_ms)
             timing = counting.timing(unit, events.groups, events.times_ms, watermark, "traffic")
             counting.predictions(unit, events, timing, np.zeros(n, np.bool_))
         wall_s, cpu_s, total = wall_s + time.perf_counter() - wall, cpu_s + time.process_time() - cpu, total + n
-    counted = int(whole.counts.sum()) // len(model.slots) if way == "columns" else sum(unit.counters["counted"] for unit in units.values())
+    summed = sum(int(aggregate.counts.sum()) for _, aggregate in whole.take_dirty()) // len(model.slots)
+    counted = summed if way == "columns" else sum(unit.counters["counted"] for unit in units.values())
     if counted != total:
         raise RuntimeError(f"counted {counted} predictions, expected {total}")
     return Measured(wall_s, cpu_s, peak_rss_bytes("self"), events=total * len(model.slots))

@@ -56,12 +56,6 @@ class Aggregate:
         """Its size in memory."""
         return self.counts.nbytes + self.moments.nbytes
 
-    def add(self, counts: Counts, moments: Floats | None = None) -> None:
-        """Take in the counts of more events, and the moments if there are any, in place."""
-        self.counts += counts
-        if moments is not None:
-            self.moments = merge_moments(self.moments, moments)
-
     def merge(self, other: "Aggregate") -> "Aggregate":
         """The aggregate of both sets of events; neither is modified."""
         if self.layout.fingerprint != other.layout.fingerprint:
@@ -119,17 +113,6 @@ def distinct(codes: Codes) -> tuple[Codes, Codes]:
     place = np.zeros(high - low + 1, np.int64)
     place[values] = np.arange(values.size)
     return values + low, place[shifted]
-
-
-def grouped_counts(groups: Codes, n_groups: int, codes: Codes, width: int) -> Counts:
-    """How often each code occurs in each group, (n_groups, width) int64.
-
-    Args:
-        groups: (n,) int64 group of each event.
-        codes: (rows, n) int64, one code in [0, width) per event and row.
-    """
-    flat = codes if n_groups == 1 else codes + groups * width
-    return np.bincount(flat.ravel(), minlength=n_groups * width).reshape(n_groups, width)
 
 
 def zero_moments(rows: int) -> Floats:

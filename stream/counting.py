@@ -1,21 +1,23 @@
 """From columns to panes: which pane each event belongs to, whether it is late, and the counts that it adds to the aggregates.
 
-One pass per model of a batch, whatever its windows, versions and segments: positions by `searchsorted` and look-up, sums by `bincount`.
-Works on the unit it is given; no store, no clock.
+One pass per batch, however many models, windows and versions it is about: positions by `searchsorted` and look-up (`coding`), one sum for
+all traffic and one for each segment key (`panes`). Works on the unit it is given; no store, no clock.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from stream.aggregates import Codes, Counts, Floats, distinct, grouped_counts, grouped_moments
+from stream.aggregates import Codes, Floats, distinct
+from stream.coding import ClassCodes, Coding
 from stream.events import EventDecoder, Predictions
 from stream.groups import Groups
-from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, PREDICTIONS, ClassCodes, Model
-from stream.store import PaneGroup, Subject
+from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, PREDICTIONS, Model
+from stream.store import Subject
 from stream.unit import Unit
 from stream.watermark import NO_TIME
 from stream.windows import Times, pane_starts
@@ -70,9 +72,14 @@ class Outcomes:
 class Counting:
     """Counts events of the configured models into the panes of a unit."""
 
-    def __init__(self, decoder: EventDecoder, classes: ClassCodes, lateness_ms: int) -> None:
+    def __init__(self, models: Mapping[str, Model], decoder: EventDecoder, classes: ClassCodes, lateness_ms: int) -> None:
         self._decoder, self._classes, self._lateness_ms = decoder, classes, lateness_ms
         self._groups: Groups = decoder.groups
+        self._names = list(models)
+        self._n_classes = np.array([len(model.settings.classes) + 1 for model in models.values()], np.int64)  # with OTHER
+        self._most_segments = max(len(model.settings.segments) for model in models.values())
+        self._pane_ms = math.gcd(*(model.settings.pane_ms for model in models.values()))
+        self._codings, self._coding_of, self._member_of = _codings(list(models.values()))
         self.tally = Tally()
 
     def timing(self, unit: Unit, groups: Indices, times_ms: Times, watermark: Times, subject: Subject) -> Timing:
@@ -89,8 +96,7 @@ class Counting:
 
     def panes(self, groups: Indices, times_ms: Times) -> tuple[Times, Times]:
         """Start and end of each event's pane."""
-        used, inverse = distinct(groups)
-        lengths = np.array([self._groups[index].model.settings.pane_ms for index in used.tolist()], np.int64)[inverse]
+        lengths = self._groups.table["pane_ms"][groups]
         starts = pane_starts(times_ms, lengths)
         return starts, starts + lengths
 
@@ -98,73 +104,89 @@ class Counting:
         """Count a batch of predictions: each in its own pane; what is too old is noted in the pane where time stood."""
         late = timing.late & ~duplicate
         counted = ~(duplicate | timing.late)
-        noted = np.where(timing.late, self.panes(events.groups, timing.newest)[0], timing.panes)
-        kinds = np.select([duplicate, late], [DUPLICATES, LATE], PREDICTIONS)
+        noted = np.where(timing.late, self.panes(events.groups, timing.newest)[0], timing.panes) if timing.late.any() else timing.panes
+        numbers = self._numbers(unit, "traffic", events.groups, noted)
+        _add(unit, numbers, np.select([duplicate, late], [DUPLICATES, LATE], PREDICTIONS)[None])
+        models = self._groups.table["model"][events.groups]
+        kept = np.flatnonzero(counted)
+        for coding, where in self._by_coding(models[kept]):
+            at = kept[where]
+            codes, values = coding.code(*self._decoder.feature_columns(coding.slots, events.records, at), self._member_of[models[at]])
+            _add(unit, numbers[:, at], codes, values)
         open_outcomes = ~self.is_late(timing.ends, np.maximum(timing.watermark, unit.floors_ms["performance"]))
-        for model, where in self._by_model(events.groups):
-            self._add(unit, model, "traffic", events.groups[where], noted[where], kinds[None, where])
-            kept = where[counted[where]]
-            if model.slots and kept.size:
-                codes, values = model.code(*self._decoder.feature_columns(model, events.records, kept))
-                self._add(unit, model, "traffic", events.groups[kept], timing.panes[kept], codes, values)
-            kept = kept[open_outcomes[kept]]
-            if model.settings.labels and kept.size:
-                self._add(unit, model, "performance", events.groups[kept], timing.panes[kept], np.full((1, kept.size), PREDICTIONS))
-            add(self.tally.late, (model.settings.name, "traffic"), int(late[where].sum()))
-            add(self.tally.duplicates, model.settings.name, int(duplicate[where].sum()))
-        for index, n in enumerate(np.bincount(events.groups[counted]).tolist()):
+        at = kept[open_outcomes[kept] & self._groups.table["labels"][events.groups[kept]]]
+        _add(unit, self._numbers(unit, "performance", events.groups[at], timing.panes[at]), np.full((1, at.size), PREDICTIONS))
+        for name, n in self._by_name(models[late]):
+            add(self.tally.late, (name, "traffic"), n)
+        for name, n in self._by_name(models[duplicate]):
+            add(self.tally.duplicates, name, n)
+        for index, n in _tallied(events.groups[counted]):
             group = self._groups[index]
-            add(self.tally.predictions, (group.model.settings.name, group.version), int(n))
+            add(self.tally.predictions, (group.model.settings.name, group.version), n)
         for name, mask in (("duplicate", duplicate), ("late", late), ("counted", counted)):
             unit.counters[name] += int(mask.sum())
 
     def outcomes(self, unit: Unit, outcomes: Outcomes) -> None:
         """Count matched labels by label time; late ones are noted in the pane where time stood."""
         times = np.where(outcomes.late, outcomes.newest, outcomes.times_ms)
-        panes = self.panes(outcomes.groups, times)[0]
-        for model, where in self._by_model(outcomes.groups):
-            late, kept = where[outcomes.late[where]], where[~outcomes.late[where]]
-            classes = len(model.settings.classes) + 1
-            predicted = self._classes.codes(model, outcomes.predicted[kept])
-            labelled = self._classes.codes(model, outcomes.labelled[kept])
-            cells = np.stack([np.full(kept.size, LABELS), CONFUSION_START + labelled * classes + predicted])
-            self._add(unit, model, "performance", outcomes.groups[kept], panes[kept], cells)
-            self._add(unit, model, "performance", outcomes.groups[late], panes[late], np.full((1, late.size), LATE))
-            add(self.tally.late, (model.settings.name, "performance"), late.size)
+        numbers = self._numbers(unit, "performance", outcomes.groups, self.panes(outcomes.groups, times)[0])
+        models = self._groups.table["model"][outcomes.groups]
+        late, kept = np.flatnonzero(outcomes.late), np.flatnonzero(~outcomes.late)
+        of = models[kept]
+        labelled, predicted = (self._classes.codes(of, classes[kept]) for classes in (outcomes.labelled, outcomes.predicted))
+        cells = CONFUSION_START + labelled * self._n_classes[of] + predicted
+        _add(unit, numbers[:, kept], np.stack([np.full(kept.size, LABELS), cells]))
+        _add(unit, numbers[:, late], np.full((1, late.size), LATE))
+        for name, n in self._by_name(models[late]):
+            add(self.tally.late, (name, "performance"), n)
 
-    def _by_model(self, groups: Indices) -> Iterator[tuple[Model, Indices]]:
-        """Each model among the events, and where they are."""
-        used, inverse = distinct(groups)
-        models = [self._groups[index].model for index in used.tolist()]
-        names = [model.settings.name for model in models]
-        by_name = dict(zip(names, models, strict=True))
-        if len(by_name) == 1:
-            yield models[0], np.arange(groups.size)
-            return
-        place = {name: i for i, name in enumerate(by_name)}
-        codes = np.array([place[name] for name in names], np.int64)[inverse]
-        order = np.argsort(codes, kind="stable")
-        yield from zip(by_name.values(), np.split(order, np.flatnonzero(np.diff(codes[order])) + 1), strict=True)
+    def _numbers(self, unit: Unit, subject: Subject, groups: Indices, panes: Times) -> Codes:
+        """The panes that each event counts in, by number, (1 + most segments, n): of all traffic, and of its segments; -1 for none."""
+        starts, place = distinct(panes // self._pane_ms)
+        pairs, inverse = distinct(groups * len(starts) + place)
+        table = np.full((len(pairs), 1 + self._most_segments), -1, np.int64)
+        for row, pair in zip(table, pairs.tolist(), strict=True):
+            group = self._groups[pair // len(starts)]
+            row[: len(group.segments)] = unit.numbers(subject, group, int(starts[pair % len(starts)]) * self._pane_ms)
+        return table.T[:, inverse]
 
-    def _add(
-        self, unit: Unit, model: Model, subject: Subject, groups: Indices, panes: Times, codes: Codes, values: Floats | None = None
-    ) -> None:
-        """Add one count per event and row of `codes` to the aggregates of all traffic and of each of the events' segments."""
-        if groups.size == 0:
-            return
-        layout = model.traffic if subject == "traffic" else model.outcomes
-        used, inverse = distinct(groups)
-        starts, pane = distinct(panes // model.settings.pane_ms)
-        members = [self._groups[index] for index in used.tolist()]
-        for position in range(1 + len(model.settings.segments)):
-            keys = [(group.version, group.segments[position]) for group in members]
-            named = list(dict.fromkeys(keys))
-            place = {key: i for i, key in enumerate(named)}
-            target = np.array([place[key] for key in keys], np.int64)[inverse] * len(starts) + pane
-            n = len(named) * len(starts)
-            counts: Counts = grouped_counts(target, n, codes, layout.width)
-            moments = grouped_moments(target, n, values) if values is not None and len(values) else [None] * n
-            for slot in distinct(target)[0].tolist():
-                version, segment = named[slot // len(starts)]
-                group = PaneGroup(subject, int(starts[slot % len(starts)]) * model.settings.pane_ms, version, segment)
-                unit.aggregate(model.settings.name, group).add(counts[slot], moments[slot])
+    def _by_coding(self, models: Indices) -> Iterator[tuple[Coding, Indices]]:
+        """Each coding among the events of these models, and where they are; without those that have no features."""
+        used, place = distinct(self._coding_of[models])
+        for index, coding in enumerate(self._codings[each] for each in used.tolist()):
+            if coding.slots:
+                yield coding, np.flatnonzero(place == index)
+
+    def _by_name(self, models: Indices) -> Iterator[tuple[str, int]]:
+        """How many events there are of each model."""
+        return ((self._names[index], n) for index, n in _tallied(models))
+
+
+def _codings(models: Sequence[Model]) -> tuple[list[Coding], Indices, Indices]:
+    """The codings, and of each model the index of its coding and its own in there."""
+    members: dict[Any, list[int]] = {}
+    for index, model in enumerate(models):
+        members.setdefault(Coding.key(model), []).append(index)
+    coding_of, member_of = np.zeros(len(models), np.int64), np.zeros(len(models), np.int64)
+    for coding, indices in enumerate(members.values()):
+        coding_of[indices], member_of[indices] = coding, np.arange(len(indices))
+    return [Coding([models[index] for index in indices]) for indices in members.values()], coding_of, member_of
+
+
+def _add(unit: Unit, numbers: Codes, codes: Codes, values: Floats | None = None) -> None:
+    """Add one count per event and row of `codes`, (rows, n), to each of the event's panes, `numbers`, (panes, n), and `values` likewise."""
+    for panes in numbers:
+        has = panes >= 0  # models differ in how many segment keys they have
+        everywhere = has.all()
+        if not has.any():
+            continue
+        unit.panes.add(panes if everywhere else panes[has], codes if everywhere else codes[:, has])
+        if values is not None and len(values):
+            unit.panes.add_moments(panes if everywhere else panes[has], values if everywhere else values[:, has])
+
+
+def _tallied(indices: Indices) -> Iterator[tuple[int, int]]:
+    """Each index that occurs, and how often."""
+    counts = np.bincount(indices)
+    used = np.flatnonzero(counts)
+    return zip(used.tolist(), counts[used].tolist(), strict=True)

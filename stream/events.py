@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from stream.coding import ClassCodes
 from stream.groups import Groups
 from stream.join import IdHashes, id_hashes
-from stream.model import ClassCodes, Model
+from stream.model import FeatureSlot, Model
 from stream.reference import CategoricalFeature, NumericFeature
 from stream.schema import DETAIL_MAX, Column, Leaf, Reason, Records, Rejected, Schema
 from stream.settings_events import EventSettings, LabelFields, PredictionFields, Source
@@ -241,12 +242,14 @@ class EventDecoder:
             decoded = Labels(*(getattr(decoded, name)[kept] for name in ("index", "times_ms", "hashes", "classes", "values")))
         return decoded, [*rejected, *fields.bad.values()]
 
-    def feature_columns(self, model: Model, records: Records, where: npt.NDArray[np.int64]) -> tuple[list[Column], dict[str, list[int]]]:
-        """The columns of the model's features for the records at `where`, and which of them had a value of the wrong type."""
-        names = [slot.feature.name for slot in model.slots]
+    def feature_columns(
+        self, slots: Sequence[FeatureSlot], records: Records, where: npt.NDArray[np.int64]
+    ) -> tuple[list[Column], dict[str, list[int]]]:
+        """The columns of these slots' features for the records at `where`, and which of them had a value of the wrong type."""
+        names = [slot.feature.name for slot in slots]
         columns = records.columns([f"features.{name}" for name in names], where)
         invalid = {name: records.invalid(name, where) for name in names}
-        for i, slot in enumerate(model.slots):
+        for i, slot in enumerate(slots):
             if slot.feature.name in self._mixed:
                 columns[i], wrong = _of_type(columns[i], _feature_type(slot.feature))
                 invalid[slot.feature.name] += wrong

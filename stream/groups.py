@@ -7,7 +7,7 @@ pending rows of the join refer to it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ from stream.store import NameStore
 
 _TEXT_MAX = 200  # characters of a version or a segment value; longer ones are OTHER, as keys and labels carry them
 _CACHE_MAX = 200_000  # raw combinations remembered; the cache starts afresh beyond, which only costs time
+
+# What is looked up for every event: the stored number, the index of its model, the length of its panes, and whether it has labels.
+TABLE: Final = np.dtype([("number", "<u4"), ("model", "<i8"), ("pane_ms", "<i8"), ("labels", "?")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,19 @@ class Groups:
         self._admitted: dict[str, set[str]] = {}
         self._full: set[str] = set()
         self._groups: list[Group] = []
+        self._places = {name: i for i, name in enumerate(models)}
+        self._table = np.zeros(0, TABLE)
 
     def __getitem__(self, index: int) -> Group:
         return self._groups[index]
+
+    @property
+    def table(self) -> npt.NDArray[np.void]:
+        """A row for each group, in order of their indices: TABLE."""
+        if len(self._table) < len(self._groups):
+            new = [(g.number, self._places[g.model.settings.name], g.model.settings.pane_ms, g.model.settings.labels) for g in self._groups]
+            self._table = np.array(new, TABLE)
+        return self._table
 
     def of_events(self, keys: Sequence[tuple[Any, ...]]) -> npt.NDArray[np.int64]:
         """Index of each event's group, (n,); -1 where the model is not configured."""

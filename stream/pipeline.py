@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sinks import OutboundMessage
-from stream.aggregates import distinct
 from stream.closing import Closer, Firing
+from stream.coding import ClassCodes
 from stream.counting import Counting, LabelOutcome, Outcomes, Tally, Timing, add
 from stream.events import EventDecoder, Messages, Predictions
 from stream.groups import Groups
@@ -35,7 +35,7 @@ from stream.join import (
     Side,
     sources,
 )
-from stream.model import ClassCodes, Model
+from stream.model import Model
 from stream.rebuild import Bookmark, Reach
 from stream.results import DeadLetter, LateEvent, Origin, encode, timestamp
 from stream.schema import Rejected
@@ -63,7 +63,7 @@ class Pipeline:
         texts = sorted({text for model in models.values() for text in model.settings.classes})
         classes = ClassCodes(models.values(), dict(zip(texts, store.intern("class", texts), strict=True)))
         self._decoder = EventDecoder(settings.events, models, lambda columns: Groups(models, columns, store), classes)
-        self._counting = Counting(self._decoder, classes, self._time.allowed_lateness_ms)
+        self._counting = Counting(models, self._decoder, classes, self._time.allowed_lateness_ms)
         self._reach = Reach(models.values(), self._time.allowed_lateness_ms, self._labels.max_delay_ms)
         self._closer = Closer(models, store, partitions, settings, self._reach)
         self.units: dict[UnitId, Unit] = {}
@@ -179,11 +179,10 @@ class Pipeline:
         rows = np.zeros(events.index.size, PREDICTION)
         rows["source"] = sources(unit.id.partition, messages.offsets_at(events.index))
         rows["time"], rows["cls"], rows["score"] = events.times_ms, events.classes, events.scores
-        used, inverse = distinct(events.groups)
-        groups = [self._decoder.groups[index] for index in used.tolist()]
-        rows["group"] = np.array([group.number for group in groups], np.uint32)[inverse]
+        table = self._decoder.groups.table
+        rows["group"] = table["number"][events.groups]
         batch = JoinBatch("predictions", events.hashes, timing.late, rows)
-        joined = np.array([group.model.settings.labels for group in groups])[inverse]
+        joined = table["labels"][events.groups]
         if joined.all():
             return self._store.match(batch)
         matches = Matches.none(batch)

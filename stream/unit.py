@@ -10,8 +10,10 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from sinks import OutboundMessage
-from stream.aggregates import Aggregate, Layout, LayoutMismatch
+from stream.aggregates import Aggregate, LayoutMismatch
+from stream.groups import Group
 from stream.model import Model
+from stream.panes import PaneKey, Panes
 from stream.rebuild import Bookmark, needed, passed
 from stream.store import SUBJECTS, Checkpoint, Clock, Mark, OffsetRange, PaneGroup, Subject, UnitId, UnitReport, UnitState
 from stream.watermark import NO_TIME, Watermark
@@ -48,9 +50,8 @@ class Unit:
         self._marks_changed = self._lost_changed = False
         self._sequence = state.sequence
         self._models = models
-        self._panes: dict[tuple[str, PaneGroup], Aggregate] = {}
-        self.state_bytes = 0
-        self._dirty: set[tuple[str, PaneGroup]] = set()
+        self.panes = Panes()
+        self._numbers: dict[tuple[Subject, int, int], tuple[int, ...]] = {}
         self._outbox: list[OutboundMessage] = []
         self._changed = False
         for model, groups in state.panes.items():
@@ -59,30 +60,18 @@ class Unit:
 
     def _load(self, model: str, group: PaneGroup, blob: bytes) -> None:
         try:
-            self._hold((model, group), Aggregate.decode(self._layout(model, group.subject), blob))
+            self.panes.hold(PaneKey(model, group), Aggregate.decode(self._models[model].layout(group.subject), blob))
         except LayoutMismatch:
             log.error("%s: dropped an open pane of model %s, %s: it was counted on another reference or pane length", self.id, model, group)
 
-    def _layout(self, model: str, subject: Subject) -> Layout:
-        return self._models[model].traffic if subject == "traffic" else self._models[model].outcomes
-
-    @property
-    def open_panes(self) -> int:
-        """How many aggregates are held."""
-        return len(self._panes)
-
-    def aggregate(self, model: str, group: PaneGroup) -> Aggregate:
-        """The aggregate to count into; it will be part of the next checkpoint."""
-        key = (model, group)
-        self._dirty.add(key)
-        if (held := self._panes.get(key)) is None:
-            held = self._hold(key, Aggregate.zero(self._layout(model, group.subject)))
-        return held
-
-    def _hold(self, key: tuple[str, PaneGroup], aggregate: Aggregate) -> Aggregate:
-        self._panes[key] = aggregate
-        self.state_bytes += aggregate.nbytes
-        return aggregate
+    def numbers(self, subject: Subject, group: Group, start_ms: int) -> tuple[int, ...]:
+        """The panes, by number, that an event of the group counts in: that of all traffic, and one for each of its segments."""
+        key = (subject, group.number, start_ms)
+        if (found := self._numbers.get(key)) is None:
+            name, layout = group.model.settings.name, group.model.layout(subject)
+            panes = [PaneKey(name, PaneGroup(subject, start_ms, group.version, segment)) for segment in group.segments]
+            found = self._numbers[key] = tuple(self.panes.number(pane, layout) for pane in panes)
+        return found
 
     def begin(self, mark: Mark, said: Clock) -> None:
         """There is no state: count from the mark on. `said`: what fires up to this clock had been fired and delivered before."""
@@ -133,15 +122,16 @@ class Unit:
 
     def checkpoint(self) -> Checkpoint | None:
         """The step that makes everything counted so far durable; None if there is nothing new."""
-        if not (self._changed or self._dirty or self._outbox):
+        dirty = self.panes.take_dirty()
+        if not (self._changed or dirty or self._outbox):
             return None
         if self.next_offset is not None:
             marks = passed(self.marks, Mark(self.watermark.newest_ms, self.next_offset), self._mark_every_ms)
             self._marks_changed |= marks is not self.marks
             self.marks = marks
         panes: dict[str, dict[PaneGroup, bytes]] = {}
-        for model, group in self._dirty:
-            panes.setdefault(model, {})[group] = self._panes[model, group].encode()
+        for (model, group), aggregate in dirty:
+            panes.setdefault(model, {})[group] = aggregate.encode()
         self._sequence += 1
         outbox = self.send(self._outbox)
         step = Checkpoint(
@@ -159,7 +149,7 @@ class Unit:
             lost=self._lost if self._lost_changed else None,
         )
         self.undelivered += outbox
-        self._dirty, self._outbox, self._changed = set(), [], False
+        self._outbox, self._changed = [], False
         self._marks_changed = self._lost_changed = False
         return step
 
@@ -169,8 +159,5 @@ class Unit:
 
     def forget_before(self, closed_ms: Mapping[Subject, int]) -> None:
         """Let go of the panes that end at or before the watermark of their kind: nothing may be counted into them any more."""
-        for key in [key for key in self._panes if self._end(key) <= closed_ms[key[1].subject] and key not in self._dirty]:
-            self.state_bytes -= self._panes.pop(key).nbytes
-
-    def _end(self, key: tuple[str, PaneGroup]) -> int:
-        return key[1].start_ms + self._models[key[0]].settings.pane_ms
+        if self.panes.forget(lambda key: key.group.start_ms + self._models[key.model].settings.pane_ms <= closed_ms[key.group.subject]):
+            self._numbers.clear()

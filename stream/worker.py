@@ -253,7 +253,7 @@ class Worker:
     def _look_at_limits(self) -> None:
         """Decide which units are not to be read for now: all while the outbox is full, those ahead in time while too much is open."""
         units = self._pipeline.units.values()
-        waiting, state_bytes = sum(len(unit.undelivered) for unit in units), sum(unit.state_bytes for unit in units)
+        waiting, state_bytes = sum(len(unit.undelivered) for unit in units), sum(unit.panes.nbytes for unit in units)
         held = frozenset(self._pipeline.units) if waiting >= self._limits.outbox_max else frozenset()
         if state_bytes > self._limits.state_bytes:
             held |= self._pipeline.ahead()
@@ -261,7 +261,7 @@ class Worker:
             log.warning("%d partition(s) wait: %d messages in the outbox, %d bytes in open windows", len(held), waiting, state_bytes)
         self._held_back = held
         self._gauges.set_outbox_length(waiting)
-        self._gauges.set_state(sum(unit.open_panes for unit in units), state_bytes, self._pipeline.pending_rows)
+        self._gauges.set_state(sum(len(unit.panes) for unit in units), state_bytes, self._pipeline.pending_rows)
         self._gauges.set_held_back(len(held))
 
     def _publish_balance(self) -> None:

@@ -14,7 +14,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks.baselines import decoder
 from benchmarks.peers.job import Answer, Feature, Job, Window
-from stream.aggregates import Counts, grouped_counts
+from stream.aggregates import Codes, Counts
+from stream.coding import Coding
 from stream.events import Messages
 from stream.kafka import CONSUME_TIMEOUT_S, METADATA_TIMEOUT_S, client_options
 from stream.model import Model
@@ -91,6 +92,7 @@ class Truth:
     def read(cls, config: Settings, job: Job, lines: Path) -> "Truth":
         """Reads both topics; writes the values of the predictions to `lines`, one a line."""
         decode, (model,) = decoder(config)[0], decoder(config)[1].values()
+        coding = Coding([model])
         truth, predicted, sums = cls(job), dict[str, Any](), np.zeros(len(model.slots))
         with lines.open("wb") as file:
             for partition, batch in messages(config, job.topics["predictions"]):
@@ -100,7 +102,7 @@ class Truth:
                     Messages("", UnitId("predictions", partition), 0, unknown, values, unknown, [None] * len(batch)), 2**53
                 )
                 assert not rejected
-                codes, numbers = model.code(*decode.feature_columns(model, events.records, np.arange(len(batch))))
+                codes, numbers = coding.code(*decode.feature_columns(coding.slots, events.records, np.arange(len(batch))))
                 truth._count(partition, events.times_ms, codes)
                 sums[[slot.moments >= 0 for slot in model.slots]] += np.nansum(numbers, axis=1)
                 predicted.update(zip(*events.records.columns(["prediction_id", "prediction"]), strict=True))
@@ -114,7 +116,7 @@ class Truth:
     def _count(self, partition: int, times_ms: Any, codes: Any) -> None:
         self.newest["predictions"][partition] = max(int(times_ms.max()), self.newest["predictions"].get(partition, 0))
         starts, place = np.unique(pane_starts(times_ms, self.job.pane_ms), return_inverse=True)
-        for start, counts in zip(starts.tolist(), grouped_counts(place, starts.size, codes, self.job.width), strict=True):
+        for start, counts in zip(starts.tolist(), _by_pane(place, starts.size, codes, self.job.width), strict=True):
             self.panes[partition, start] = self.panes.get((partition, start), 0) + counts
 
     def _join(self, config: Settings, predicted: dict[str, Any]) -> None:
@@ -167,3 +169,8 @@ class Truth:
     def _expect(what: str, found: object, expected: object) -> None:
         if found != expected:
             raise WrongAnswerError(f"{what}: found {found}, expected {expected}")
+
+
+def _by_pane(places: Codes, panes: int, codes: Codes, width: int) -> Counts:
+    """How often each code occurs in each pane, (panes, width)."""
+    return np.bincount((codes + places * width).ravel(), minlength=panes * width).reshape(panes, width)

@@ -13,9 +13,10 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.coding import ClassCodes, Coding
 from stream.events import EventDecoder, Labels, Predictions
 from stream.groups import Groups
-from stream.model import ClassCodes, Model
+from stream.model import Model
 from stream.reference import Reference
 from stream.schema import DETAIL_MAX, REASONS, Rejected
 from stream.store_memory import MemoryStore
@@ -42,7 +43,7 @@ class Decoding:
         """What becomes of these messages, each of them once."""
         found, rejected = self.decoder.predictions(messages(values, **more), LATEST_MS)
         assert_each_once(len(values), found, rejected)
-        codes, numbers = self.model.code(*self.features(found))
+        codes, numbers = Coding([self.model]).code(*self.features(found))
         assert codes.shape == (len(self.model.slots), found.index.size)
         assert all(slot.start <= code <= slot.invalid for slot, row in zip(self.model.slots, codes.tolist(), strict=True) for code in row)
         assert len(found.hashes) == found.scores.size == found.groups.size == found.index.size == numbers.shape[1]
@@ -57,7 +58,7 @@ class Decoding:
 
     def features(self, found: Predictions) -> tuple[list[list[Any]], dict[str, list[int]]]:
         """The columns of the features, and where a value was of the wrong type."""
-        columns, invalid = self.decoder.feature_columns(self.model, found.records, np.arange(found.index.size))
+        columns, invalid = self.decoder.feature_columns(self.model.slots, found.records, np.arange(found.index.size))
         return [[None if value != value else value for value in column] for column in columns], invalid  # NaN is None of a number
 
     def read(self, found: Predictions, i: int) -> reading.Read:
@@ -67,7 +68,7 @@ class Decoding:
         return reading.Read(
             id="",
             time_ms=int(found.times_ms[i]),
-            said=int(self.classes.codes(self.model, found.classes[i : i + 1])[0]),
+            said=int(self.classes.codes(0, found.classes[i : i + 1])[0]),
             score=float(found.scores[i]),
             version=group.version,
             plan=group.segments[1].removeprefix("plan="),
@@ -141,7 +142,7 @@ def assert_read_as_labels(values: Sequence[bytes | None]) -> None:
         if expected is not None:
             position = found.index.tolist().index(i)
             assert abs(found.times_ms[position] - expected.time_ms) <= SLOW_MS
-            assert PLAIN.classes.codes(PLAIN.model, found.classes[position : position + 1])[0] == expected.said
+            assert PLAIN.classes.codes(0, found.classes[position : position + 1])[0] == expected.said
             assert found.hashes[position].tobytes() == xxhash.xxh3_128_digest(expected.id.encode())
 
 

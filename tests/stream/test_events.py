@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.coding import ClassCodes, Coding
 from stream.events import EventDecoder, Labels, Messages, Predictions
 from stream.groups import Groups
 from stream.join import id_hashes
-from stream.model import ClassCodes, Model
+from stream.model import Model
 from stream.reference import Feature, Reference
 from stream.schema import Rejected
 from stream.store_memory import MemoryStore
@@ -66,7 +67,7 @@ class Decoding:
         found, rejected = self.predictions(*events)
         assert rejected == []
         where = np.flatnonzero([self.decoder.groups[g].model.settings.name == model for g in found.groups.tolist()])
-        coded, _ = self.models[model].code(*self.decoder.feature_columns(self.models[model], found.records, where))
+        coded, _ = Coding([self.models[model]]).code(*self.decoder.feature_columns(self.models[model].slots, found.records, where))
         named = {}
         for slot, row in zip(self.models[model].slots, coded.tolist(), strict=True):
             special = {slot.missing: "missing", slot.invalid: "invalid"}
@@ -154,7 +155,7 @@ def test_integers_of_any_length_stop_nothing(field: str, digits: int) -> None:
     found, rejected = decoding.predictions(orjson.dumps(event).replace(b"123456", b"9" * digits))
     assert len(found.index) + len(rejected) == 1
     if found.index.size:
-        decoding.models[MODEL].code(*decoding.decoder.feature_columns(decoding.models[MODEL], found.records, np.arange(1)))
+        Coding([decoding.models[MODEL]]).code(*decoding.decoder.feature_columns(decoding.models[MODEL].slots, found.records, np.arange(1)))
 
 
 @pytest.mark.parametrize("digits", [20, 400, 4301])
@@ -208,9 +209,8 @@ def test_a_class_may_come_as_text_number_or_boolean(classes: list[str], values: 
     found, rejected = decoding.predictions(*(prediction(str(i), 0, value) for i, value in enumerate(values)))
     labels, _ = decoding.labels(*(label(str(i), 0, value) for i, value in enumerate(values)))
     assert rejected == []
-    model = decoding.models[MODEL]
-    assert decoding.classes.codes(model, found.classes).tolist() == expected
-    assert decoding.classes.codes(model, labels.classes).tolist() == expected
+    assert decoding.classes.codes(0, found.classes).tolist() == expected
+    assert decoding.classes.codes(0, labels.classes).tolist() == expected
 
 
 def test_models_that_write_the_same_class_differently_do_not_disturb_each_other() -> None:
@@ -220,7 +220,7 @@ def test_models_that_write_the_same_class_differently_do_not_disturb_each_other(
     found, _ = decoding.predictions(
         *(prediction(str(i), 0, value) | {"model": "digits"} for i, value in enumerate([1, True, "1", "true", "01"]))
     )
-    codes = {name: decoding.classes.codes(model, found.classes).tolist() for name, model in decoding.models.items()}
+    codes = {name: decoding.classes.codes(i, found.classes).tolist() for i, name in enumerate(decoding.models)}
     assert codes["padded"] == [2, 2, 2, 2, 1]
     assert codes["digits"][:3] == [*codes["words"][:2], 1] == [1, 1, 1]
 
@@ -268,7 +268,9 @@ def test_fields_may_stand_anywhere_in_the_message() -> None:
     assert found.hashes.tolist() == id_hashes(["id-1"]).tolist()
     assert found.scores.tolist() == [0.5]
     assert decoding.decoder.groups[int(found.groups[0])].version == "7"
-    coded, _ = decoding.models[MODEL].code(*decoding.decoder.feature_columns(decoding.models[MODEL], found.records, np.arange(1)))
+    coded, _ = Coding([decoding.models[MODEL]]).code(
+        *decoding.decoder.feature_columns(decoding.models[MODEL].slots, found.records, np.arange(1))
+    )
     slots = decoding.models[MODEL].slots
     assert (coded[:, 0] - [slot.start for slot in slots]).tolist() == [2, 1, slots[2].bins, slots[3].bins]  # new is not mapped: missing
 
@@ -407,7 +409,9 @@ def test_a_whole_number_too_large_for_a_double_is_invalid_where_models_disagree(
     raw = b'{"prediction_id":"a","timestamp":1,"model":"number","prediction":0,"features":{"x":1' + b"0" * 400 + b"}}"
     found, _ = decoding.predictions(raw)
     model = decoding.models["number"]
-    assert model.code(*decoding.decoder.feature_columns(model, found.records, np.arange(1)))[0][0, 0] == model.slots[0].invalid
+    assert (
+        Coding([model]).code(*decoding.decoder.feature_columns(model.slots, found.records, np.arange(1)))[0][0, 0] == model.slots[0].invalid
+    )
 
 
 # whatever comes
@@ -475,7 +479,7 @@ def test_every_message_is_either_usable_or_rejected_and_nothing_raises(values: l
     assert (found.times_ms.size, found.groups.size, found.classes.size, found.scores.size, len(found.hashes)) == (n,) * 5
     assert all(0 <= time <= LATEST_MS for time in found.times_ms.tolist())
     model = ROUGH.models[MODEL]
-    codes, _ = model.code(*ROUGH.decoder.feature_columns(model, found.records, np.arange(n)))
+    codes, _ = Coding([model]).code(*ROUGH.decoder.feature_columns(model.slots, found.records, np.arange(n)))
     assert codes.shape == (4, n)
     labels, refused = ROUGH.labels(*values)
     assert sorted([*labels.index.tolist(), *(one.index for one in refused)]) == list(range(len(values)))

@@ -1,8 +1,10 @@
 """The state of a topic-partition: what a checkpoint carries, what may be forgotten, and what another owner finds."""
 
+import numpy as np
 import pytest
 
 from stream.model import Model
+from stream.panes import PaneKey
 from stream.settings import Settings
 from stream.store import Clock, PaneGroup, UnitState
 from stream.unit import Unit
@@ -17,18 +19,22 @@ def models(size: str = "1m") -> dict[str, Model]:
     return {"m": Model.build(tree.model("m"), None)}
 
 
+MODELS = models()
+
+
 def unit(state: UnitState | None = None, size: str = "1m") -> Unit:
     return Unit(P0, state or UnitState(epoch=1), models(size), out_of_orderness_ms=10, mark_every_ms=1)
 
 
 def count(held: Unit, group: PaneGroup, n: int = 1) -> None:
-    held.aggregate("m", group).counts[0] += n
+    number = held.panes.number(PaneKey("m", group), MODELS["m"].layout(group.subject))
+    held.panes.add(np.full(n, number), np.zeros((1, n), np.int64))
 
 
 def counted(state: UnitState) -> dict[PaneGroup, int]:
     """What an owner that finds this state has counted."""
-    held = unit(state)
-    return {group: int(held.aggregate("m", group).counts[0]) for group in state.panes.get("m", {})}
+    panes = unit(state).panes
+    return {key.group: int(panes.aggregate(key).counts[0]) for key in panes}
 
 
 def test_without_anything_new_there_is_no_checkpoint() -> None:
@@ -50,7 +56,7 @@ def test_a_checkpoint_carries_only_the_panes_that_changed() -> None:
     assert second is not None
     assert [set(step.panes["m"]) for step in (first, second)] == [{pane(0), pane(PANE_MS)}, {pane(PANE_MS)}]
     assert [step.sequence for step in (first, second)] == [1, 2]
-    assert held.open_panes == 2
+    assert len(held.panes) == 2
 
 
 def test_a_checkpoint_is_not_changed_by_what_is_counted_later() -> None:
@@ -104,21 +110,21 @@ def test_panes_are_forgotten_when_their_kind_of_window_has_passed_them() -> None
         count(held, group)
     held.checkpoint()
     held.forget_before({"traffic": PANE_MS - 1, "performance": NO_TIME})
-    assert held.open_panes == 3
+    assert len(held.panes) == 3
     held.forget_before({"traffic": PANE_MS, "performance": NO_TIME})
-    assert held.open_panes == 2
+    assert len(held.panes) == 2
     held.forget_before({"traffic": PANE_MS, "performance": PANE_MS})
-    assert held.open_panes == 1
+    assert len(held.panes) == 1
 
 
 def test_a_pane_that_is_not_durable_yet_is_not_forgotten() -> None:
     held = unit()
     count(held, pane(0))
     held.forget_before({"traffic": PANE_MS, "performance": PANE_MS})
-    assert held.open_panes == 1
+    assert len(held.panes) == 1
     held.checkpoint()
     held.forget_before({"traffic": PANE_MS, "performance": PANE_MS})
-    assert held.open_panes == 0
+    assert len(held.panes) == 0
 
 
 @pytest.mark.parametrize(("clock", "expected"), [(89, NO_TIME), (90, NO_TIME), (91, 91)])
@@ -155,5 +161,5 @@ def test_an_open_pane_of_another_pane_length_is_dropped_and_said_so(caplog: pyte
     step = held.checkpoint()
     assert step is not None
     changed = unit(UnitState(epoch=2, panes=step.panes), size="2m")
-    assert changed.open_panes == 0
+    assert len(changed.panes) == 0
     assert "dropped an open pane of model m" in caplog.text

@@ -1,0 +1,158 @@
+"""From values to positions in aggregates, for all events of a batch at once, whatever models they are of.
+
+Models whose references have the same features share a `Coding`. The edges of all of them stand in one array of complex numbers, model
+first, edge second, which is how numpy sorts complex numbers: so one search per feature finds every event's bin in its own model.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stream.aggregates import Codes, Floats
+from stream.model import Model
+from stream.reference import CategoricalFeature, NumericFeature
+
+
+class _Numbered(dict[Any, int]):
+    """Number by value; 0 for every other value."""
+
+    def __missing__(self, value: Any) -> int:
+        return 0
+
+
+class _Bins:
+    """A number, by the edges of each model."""
+
+    def __init__(self, features: Sequence[NumericFeature]) -> None:
+        self._sizes = np.array([feature.edges.size for feature in features], np.int64)
+        self._first: Codes = np.cumsum(self._sizes) - self._sizes
+        self._edges = _pairs(np.repeat(np.arange(len(features)), self._sizes), np.concatenate([feature.edges for feature in features]))
+
+    def find(self, x: Floats, members: Codes, one: int | None) -> Codes:
+        """The bin of each number, (n,); of NaN any. `one`: the model, if all are of the same."""
+        if one is not None:
+            first = self._first[one]
+            return np.searchsorted(np.ascontiguousarray(self._edges.imag[first : first + self._sizes[one]]), x, side="right")
+        order = np.argsort(members, kind="stable")  # neighbours are looked for in the same edges, which are in the cache then
+        bins = np.empty(x.size, np.int64)
+        bins[order] = np.searchsorted(self._edges, _pairs(members[order], x[order]), side="right")
+        return bins - self._first[members]
+
+
+class _Categories:
+    """A category, by the known ones of each model; None is missing, every other value the last bin."""
+
+    def __init__(self, features: Sequence[CategoricalFeature]) -> None:
+        readers: dict[str, Callable[[str], Any]] = {"string": str, "integer": int, "boolean": "true".__eq__}
+        read = readers[features[0].value_type]
+        texts = dict.fromkeys(text for feature in features for text in feature.categories)
+        self._numbers = _Numbered({read(text): number for number, text in enumerate(texts, 2)})
+        self._numbers[None] = 1
+        place = {text: number for number, text in enumerate(texts, 2)}
+        self._table = np.zeros((len(features), len(texts) + 2), np.int64)
+        for row, feature in zip(self._table, features, strict=True):
+            row[:] = len(feature.categories)
+            row[1] = feature.bins  # where MISSING stands
+            row[[place[text] for text in feature.categories]] = np.arange(len(feature.categories))
+
+    def find(self, values: Sequence[Any] | Floats, members: Codes) -> Codes:
+        """The bin of each value, (n,)."""
+        return self._table[members, np.fromiter(map(self._numbers.__getitem__, values), np.int64, len(values))]
+
+
+class Coding:
+    """How the values of events become positions, for models whose references have the same features in the same order."""
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        self.slots = models[0].slots  # of any of them: names, kinds and rows of moments are the same for all
+        self._moments = models[0].traffic.moments
+        by_slot = list(zip(*(model.slots for model in models), strict=True))
+        positions = [[(slot.start, slot.missing, slot.invalid) for slot in slots] for slots in by_slot]
+        self._starts, self._missing, self._invalid = (
+            np.array(positions, np.int64).reshape(len(self.slots), len(models), 3).transpose(2, 0, 1)
+        )
+        self._numeric = np.array([i for i, slot in enumerate(self.slots) if slot.moments >= 0], np.int64)
+        self._finders: list[_Bins | _Categories] = []
+        for slots in by_slot:
+            numbers = [slot.feature for slot in slots if isinstance(slot.feature, NumericFeature)]
+            self._finders.append(
+                _Bins(numbers) if numbers else _Categories([f for s in slots if isinstance(f := s.feature, CategoricalFeature)])
+            )
+
+    @staticmethod
+    def key(model: Model) -> tuple[Any, ...]:
+        """Equal for models that may share one."""
+        return tuple((slot.feature.name, getattr(slot.feature, "value_type", "number")) for slot in model.slots)
+
+    def code(
+        self, columns: Sequence[Sequence[Any] | Floats], invalid: Mapping[str, Sequence[int]], members: Codes | None = None
+    ) -> tuple[Codes, Floats]:
+        """Positions of all values in their models' aggregates, (slots, n), and the numeric values, (moments, n), NaN where there is none.
+
+        Args:
+            columns: values of each slot's feature, in order of the slots: of the feature's type, or None where missing or invalid.
+            invalid: per feature, which events had a value of the wrong type.
+            members: (n,) int64 which of the models each event is of; None: all of the first.
+        """
+        n = len(columns[0]) if columns else 0
+        members = np.zeros(n, np.int64) if members is None else members
+        one = int(members[0]) if n and members.min() == members.max() else None
+        codes, values = np.empty((len(self.slots), n), np.int64), np.empty((self._moments, n))
+        for row, (slot, finder, column) in enumerate(zip(self.slots, self._finders, columns, strict=True)):
+            if isinstance(finder, _Bins):
+                values[slot.moments] = column
+                codes[row] = finder.find(values[slot.moments], members, one)
+            else:
+                codes[row] = finder.find(column, members)
+            codes[row] += self._starts[row, members if one is None else one]
+        absent, event = np.nonzero(np.isnan(values))
+        rows = self._numeric[absent]
+        codes[rows, event] = self._missing[rows, members[event]]
+        for row, slot in enumerate(self.slots):
+            if wrong := invalid.get(slot.feature.name):
+                codes[row, wrong] = self._invalid[row, members[wrong]]
+        return codes, values
+
+
+class ClassCodes:
+    """Classes as small numbers: those of pending rows, shared by all models, and each model's own codes for its confusion matrix."""
+
+    def __init__(self, models: Iterable[Model], numbers: Mapping[str, int]) -> None:
+        self._numbers = _Numbered()
+        for text, number in numbers.items():
+            self._numbers[text] = number
+            if text in ("true", "false"):
+                self._numbers.setdefault(text == "true", number)
+            elif re.fullmatch("0|-?[1-9][0-9]*", text):  # as an integer is written: "01" is a text and nothing else
+                self._numbers.setdefault(int(text), number)
+        self._codes = np.stack([self._own(model.settings.classes, numbers) for model in models])
+
+    def numbers(self, values: Iterable[Any], n: int) -> npt.NDArray[np.uint16]:
+        """The stored number of each class, (n,); 0 if no model has it. A class may come as text, whole number or boolean."""
+        return np.fromiter(map(self._numbers.__getitem__, values), np.uint16, n)
+
+    def codes(self, models: Codes | int, numbers: npt.NDArray[np.uint16]) -> Codes:
+        """The code of each class in the model of this index, (n,); the number of the model's classes for every other class."""
+        codes: Codes = self._codes[models, np.minimum(numbers, self._codes.shape[1] - 1)]
+        return codes
+
+    @staticmethod
+    def _own(classes: tuple[str, ...], numbers: Mapping[str, int]) -> Codes:
+        own = np.full(max(numbers.values(), default=0) + 2, len(classes), np.int64)
+        # 1 and true are one value in Python, so a model with class "1" takes what another model calls "true"
+        alias = {"true": "1", "false": "0", "1": "true", "0": "false"}
+        for text, number in numbers.items():
+            known = text if text in classes else alias.get(text)
+            if known in classes:
+                own[number] = classes.index(known)
+        return own
+
+
+def _pairs(members: Codes, x: Floats) -> npt.NDArray[np.complex128]:
+    """Numbers that sort by member first, (n,)."""
+    pairs = np.empty(x.size, np.complex128)
+    pairs.real, pairs.imag = members, x
+    return pairs

@@ -1,0 +1,131 @@
+"""The open panes of one unit: all counts in one vector, all moments in one table, so that one call adds a batch to any number of panes.
+
+Which pane is meant is said by a small number that it keeps while it is open. The space of a pane that is closed is used again.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from stream.aggregates import Aggregate, Codes, Floats, Layout, distinct, grouped_moments, merge_moments, zero_moments
+from stream.store import PaneGroup
+
+T = TypeVar("T", bound=np.generic)
+
+
+class PaneKey(NamedTuple):
+    """A pane of a model."""
+
+    model: str
+    group: PaneGroup
+
+
+class Panes:
+    """Aggregates by number and by key."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[PaneKey, int] = {}
+        self._held: list[tuple[PaneKey, Layout] | None] = []
+        self._starts: Codes = np.zeros(64, np.int64)  # of each pane's counts
+        self._moment_starts: Codes = np.zeros(64, np.int64)
+        self._dirty: npt.NDArray[np.bool_] = np.zeros(64, bool)
+        self._counts: npt.NDArray[np.int64] = np.zeros(4_096, np.int64)
+        self._moments: Floats = zero_moments(64)
+        self._counts_end = self._moments_end = 0
+        self._free: dict[tuple[int, int], list[int]] = {}  # numbers of closed panes, by how many counts and moments they had
+        self.nbytes = 0
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __iter__(self) -> Iterator[PaneKey]:
+        return iter(self._numbers)
+
+    def number(self, key: PaneKey, layout: Layout) -> int:
+        """The pane's number; a pane that is not open is opened, empty."""
+        found = self._numbers.get(key)
+        return self._open(key, layout) if found is None else found
+
+    def aggregate(self, key: PaneKey) -> Aggregate:
+        """A view of an open pane; KeyError if it is not open."""
+        return self._aggregate(self._numbers[key])
+
+    def hold(self, key: PaneKey, aggregate: Aggregate) -> None:
+        """Open a pane with what had been counted before."""
+        number = self._open(key, aggregate.layout)
+        held = self._aggregate(number)
+        held.counts[:], held.moments[:] = aggregate.counts, aggregate.moments
+
+    def add(self, numbers: Codes, codes: Codes) -> None:
+        """Add one to the counts at these positions.
+
+        Args:
+            numbers: (n,) the pane of each event.
+            codes: (rows, n) positions in the pane's aggregate.
+        """
+        np.add.at(self._counts, (codes + self._starts[numbers]).ravel(), 1)
+        self._dirty[numbers] = True
+
+    def add_moments(self, numbers: Codes, values: Floats) -> None:
+        """Take `values`, (rows, n), into the moments of each event's pane, (n,); NaN is left out."""
+        used, inverse = distinct(numbers)
+        where = self._moment_starts[used][:, None] + np.arange(len(values))
+        new = grouped_moments(inverse, used.size, values)
+        self._moments[where] = merge_moments(self._moments[where].reshape(-1, 5), new.reshape(-1, 5)).reshape(new.shape)
+
+    def take_dirty(self) -> list[tuple[PaneKey, Aggregate]]:
+        """The panes that were added to since this was last called: views, to be read before anything is added again."""
+        numbers = np.flatnonzero(self._dirty).tolist()
+        self._dirty[:] = False
+        return [(held[0], self._aggregate(number)) for number in numbers if (held := self._held[number]) is not None]
+
+    def forget(self, over: Callable[[PaneKey], bool]) -> bool:
+        """Close the panes for which `over` holds, but those that were added to and not taken; whether there were any."""
+        gone = [(key, number) for key, number in self._numbers.items() if over(key) and not self._dirty[number]]
+        for key, number in gone:
+            del self._numbers[key]
+            aggregate = self._aggregate(number)
+            self.nbytes -= aggregate.nbytes
+            self._held[number] = None
+            self._free.setdefault((aggregate.layout.width, aggregate.layout.moments), []).append(number)
+        return bool(gone)
+
+    def _open(self, key: PaneKey, layout: Layout) -> int:
+        free = self._free.get((layout.width, layout.moments))
+        number = free.pop() if free else len(self._held)
+        if number == len(self._held):
+            self._grow(layout)
+            self._held.append(None)
+            self._starts[number], self._moment_starts[number] = self._counts_end, self._moments_end
+            self._counts_end, self._moments_end = self._counts_end + layout.width, self._moments_end + layout.moments
+        self._numbers[key], self._held[number] = number, (key, layout)
+        aggregate = self._aggregate(number)
+        aggregate.counts[:], aggregate.moments[:] = 0, zero_moments(1)
+        self.nbytes += aggregate.nbytes
+        return number
+
+    def _grow(self, layout: Layout) -> None:
+        """Room for one more pane."""
+        if len(self._held) == self._starts.size:
+            self._starts, self._moment_starts = _doubled(self._starts), _doubled(self._moment_starts)
+            self._dirty = _doubled(self._dirty)
+        while self._counts_end + layout.width > self._counts.size:
+            self._counts = _doubled(self._counts)
+        while self._moments_end + layout.moments > len(self._moments):
+            self._moments = _doubled(self._moments)
+
+    def _aggregate(self, number: int) -> Aggregate:
+        """A view of the pane."""
+        held = self._held[number]
+        assert held is not None
+        layout, start, row = held[1], self._starts[number], self._moment_starts[number]
+        return Aggregate(layout, self._counts[start : start + layout.width], self._moments[row : row + layout.moments])
+
+
+def _doubled(array: npt.NDArray[T]) -> npt.NDArray[T]:
+    """A copy with as much room again; pages that are not written take no memory."""
+    larger = np.zeros((2 * len(array), *array.shape[1:]), array.dtype)
+    larger[: len(array)] = array
+    return larger
