@@ -37,6 +37,11 @@ class Layout:
     width: int
     moments: int
 
+    @property
+    def nbytes(self) -> int:
+        """The size of such an aggregate in memory."""
+        return 8 * self.width + 40 * self.moments
+
 
 @dataclass(slots=True)
 class Aggregate:
@@ -51,11 +56,6 @@ class Aggregate:
         """The neutral element."""
         return cls(layout, np.zeros(layout.width, np.int64), zero_moments(layout.moments))
 
-    @property
-    def nbytes(self) -> int:
-        """Its size in memory."""
-        return self.counts.nbytes + self.moments.nbytes
-
     def merge(self, other: "Aggregate") -> "Aggregate":
         """The aggregate of both sets of events; neither is modified."""
         if self.layout.fingerprint != other.layout.fingerprint:
@@ -67,8 +67,10 @@ class Aggregate:
 
     def encode(self) -> bytes:
         """The aggregate as bytes: counts dense or sparse, in the narrowest unsigned type, whichever is smaller."""
-        width = next(i for i, dtype in enumerate(_DTYPES) if self.counts.max(initial=0) <= np.iinfo(dtype).max)
-        dtype, used = _DTYPES[width], np.flatnonzero(self.counts)
+        used = np.flatnonzero(self.counts)
+        largest = int(self.counts[used].max(initial=0))
+        width = next(i for i, dtype in enumerate(_DTYPES) if largest < 256**dtype.itemsize)
+        dtype = _DTYPES[width]
         sparse = used.size * (4 + dtype.itemsize) < self.counts.size * dtype.itemsize
         stored = self.counts[used] if sparse else self.counts
         return b"".join(

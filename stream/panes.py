@@ -4,7 +4,7 @@ Which pane is meant is said by a small number that it keeps while it is open. Th
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from stream.aggregates import Aggregate, Codes, Floats, Layout, distinct, groupe
 from stream.store import PaneGroup
 
 T = TypeVar("T", bound=np.generic)
+_NO_VALUES: Final = zero_moments(1)
 
 
 class PaneKey(NamedTuple):
@@ -85,11 +86,11 @@ class Panes:
         """Close the panes for which `over` holds, but those that were added to and not taken; whether there were any."""
         gone = [(key, number) for key, number in self._numbers.items() if over(key) and not self._dirty[number]]
         for key, number in gone:
-            del self._numbers[key]
-            aggregate = self._aggregate(number)
-            self.nbytes -= aggregate.nbytes
+            layout = self._layout(number)
+            self._free.setdefault((layout.width, layout.moments), []).append(number)
+            self.nbytes -= layout.nbytes
             self._held[number] = None
-            self._free.setdefault((aggregate.layout.width, aggregate.layout.moments), []).append(number)
+            del self._numbers[key]
         return bool(gone)
 
     def _open(self, key: PaneKey, layout: Layout) -> int:
@@ -101,9 +102,10 @@ class Panes:
             self._starts[number], self._moment_starts[number] = self._counts_end, self._moments_end
             self._counts_end, self._moments_end = self._counts_end + layout.width, self._moments_end + layout.moments
         self._numbers[key], self._held[number] = number, (key, layout)
-        aggregate = self._aggregate(number)
-        aggregate.counts[:], aggregate.moments[:] = 0, zero_moments(1)
-        self.nbytes += aggregate.nbytes
+        start, row = self._starts[number], self._moment_starts[number]
+        self._counts[start : start + layout.width] = 0
+        self._moments[row : row + layout.moments] = _NO_VALUES
+        self.nbytes += layout.nbytes
         return number
 
     def _grow(self, layout: Layout) -> None:
@@ -116,11 +118,14 @@ class Panes:
         while self._moments_end + layout.moments > len(self._moments):
             self._moments = _doubled(self._moments)
 
-    def _aggregate(self, number: int) -> Aggregate:
-        """A view of the pane."""
+    def _layout(self, number: int) -> Layout:
         held = self._held[number]
         assert held is not None
-        layout, start, row = held[1], self._starts[number], self._moment_starts[number]
+        return held[1]
+
+    def _aggregate(self, number: int) -> Aggregate:
+        """A view of the pane."""
+        layout, start, row = self._layout(number), self._starts[number], self._moment_starts[number]
         return Aggregate(layout, self._counts[start : start + layout.width], self._moments[row : row + layout.moments])
 
 
