@@ -70,7 +70,8 @@ def measure(case: Case, predictions: int) -> Measured:
     wall, cpu = time.perf_counter(), time.process_time()
     for number, start in enumerate(range(0, predictions, BATCH), 1):
         batch = values[start : start + BATCH]
-        pipeline.process(Messages("", unit.id, unit.epoch, range(start, start + len(batch)), batch, [], [None] * len(batch)), now_ms)
+        messages = Messages("", unit.id, unit.epoch, range(start, start + len(batch)), batch, [], [None] * len(batch))
+        pipeline.process([messages], now_ms)
         if number % CHECKPOINT_EVERY == 0 or start + BATCH >= predictions:
             pipeline.checkpoint(now_ms)
     measured = Measured(time.perf_counter() - wall, time.process_time() - cpu, peak_rss_bytes("self"), events=predictions)

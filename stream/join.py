@@ -10,6 +10,7 @@ stays for `max_delay` to `max_delay * (1 + 1 / GENERATIONS)`. A label is looked 
 after (clocks differ a little), a prediction in its own, the one before and the TRAIL after; nearest first is not needed, ids are unique.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -51,6 +52,15 @@ class JoinBatch:
     late: npt.NDArray[np.bool_]
     rows: npt.NDArray[np.void]
 
+    @classmethod
+    def concat(cls, batches: "Sequence[JoinBatch]") -> "JoinBatch":
+        """The events of all of them, which are of one side, in order."""
+        return cls(batches[0].side, *(np.concatenate([getattr(batch, name) for batch in batches]) for name in ("hashes", "late", "rows")))
+
+    def at(self, where: npt.NDArray[np.bool_]) -> "JoinBatch":
+        """The events where `where`, (n,), holds."""
+        return JoinBatch(self.side, self.hashes[where], self.late[where], self.rows[where])
+
     def shards(self) -> npt.NDArray[np.uint8]:
         """The shard of each event, (n,)."""
         return self.hashes[:, 8] % SHARDS
@@ -82,6 +92,12 @@ class Matches:
         """Every event stored, none matched."""
         n = len(batch.rows)
         return cls(np.zeros(n, np.uint8), np.zeros(n, np.uint8), np.zeros(n, other_side(batch.side)))
+
+    def split(self, sizes: Sequence[int]) -> "list[Matches]":
+        """What was found for each of the batches, of these sizes, that were looked for together."""
+        ends = np.cumsum(sizes)[:-1]
+        parts = zip(np.split(self.status, ends), np.split(self.flags, ends), np.split(self.others, ends), strict=True)
+        return [Matches(*part) for part in parts]
 
     def fill(self, where: npt.NDArray[np.intp], statuses: bytes, others: bytes) -> None:
         """Take one shard's answer: a status each, and flags and the other side's row for each that matched."""

@@ -7,7 +7,7 @@ thread-safe; its driver calls it from one thread at a time.
 
 import base64
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -18,8 +18,8 @@ import numpy.typing as npt
 from sinks import OutboundMessage
 from stream.closing import Closer, Firing
 from stream.coding import ClassCodes
-from stream.counting import Counting, LabelOutcome, Outcomes, Tally, Timing, add
-from stream.events import EventDecoder, Messages, Predictions
+from stream.counting import Counting, LabelOutcome, Mask, Outcomes, Tally, Timing, add
+from stream.events import EventDecoder, Labels, Messages, Predictions
 from stream.groups import Groups
 from stream.join import (
     DUPLICATE,
@@ -44,6 +44,7 @@ from stream.store import SUBJECTS, Clock, Partitions, Store, Subject, UnitId
 from stream.store_memory import MemoryStore
 from stream.unit import Unit
 from stream.watermark import NO_TIME
+from stream.windows import Times
 
 log = logging.getLogger(__name__)
 
@@ -104,33 +105,34 @@ class Pipeline:
 
     # one batch
 
-    def process(self, messages: Messages, now_ms: int) -> None:
-        """Count consecutive messages of one unit; those consumed before it changed hands are left to its owner, who reads them again."""
+    def process(self, batch: Sequence[Messages], now_ms: int) -> None:
+        """Count consecutive messages of some units; what was consumed before a unit changed hands is left to its owner, who reads it again."""
+        parts = [(unit, part) for messages in batch for unit, part in self._parts(messages, now_ms)]
+        self._process_predictions([part for part in parts if part[0].id.side == "predictions"], now_ms)
+        self._process_labels([part for part in parts if part[0].id.side == "labels"], now_ms)
+        for unit, messages in parts:
+            self._consumed(unit, messages)
+
+    def _parts(self, messages: Messages, now_ms: int) -> Iterator[tuple[Unit, Messages]]:
+        """The messages to be counted; what workers ended over before becomes a dead letter instead."""
         unit = self.units.get(messages.unit)
         if unit is None or unit.epoch != messages.epoch:
             return
         assert unit.next_offset is None or messages.offsets[0] >= unit.next_offset  # else they would be counted twice
+        if unit.watermark.idle:
+            self._wake(unit, now_ms)
+        unit.watermark.hear(now_ms)
         for poison in sorted(suspect.offset for suspect in unit.suspects if suspect.kills >= POISON_KILLS):
             if poison not in messages.offsets:
                 continue
             at = messages.offsets.index(poison)
-            self._count(unit, messages.part(0, at), now_ms)
+            if at > 0:
+                yield unit, messages.part(0, at)
             self._reject(unit, messages, [Rejected(at, "poison", f"{POISON_KILLS} workers ended while they counted it")], now_ms)
             self._consumed(unit, messages.part(at, at + 1))
             messages = messages.part(at + 1, len(messages.offsets))
-        self._count(unit, messages, now_ms)
-
-    def _count(self, unit: Unit, messages: Messages, now_ms: int) -> None:
-        if not messages.offsets:
-            return
-        if unit.watermark.idle:
-            self._wake(unit, now_ms)
-        unit.watermark.hear(now_ms)
-        if unit.id.side == "predictions":
-            self._process_predictions(unit, messages, now_ms)
-        else:
-            self._process_labels(unit, messages, now_ms)
-        self._consumed(unit, messages)
+        if messages.offsets:
+            yield unit, messages
 
     def _consumed(self, unit: Unit, messages: Messages) -> None:
         unit.counters["consumed"] += len(messages.offsets)
@@ -139,7 +141,7 @@ class Pipeline:
 
     def find_poison(self, messages: Messages, now_ms: int) -> int | None:
         """The offset of the first message that raises when it is counted, tried on a store in memory; None if none does by itself."""
-        if not self._raises(messages, now_ms):
+        if messages.unit not in self.units or not self._raises(messages, now_ms):
             return None
         good, bad = 0, len(messages.offsets)  # the first `good` messages can be counted, the first `bad` cannot
         while bad - good > 1:
@@ -152,44 +154,57 @@ class Pipeline:
         unit = trial.assign(messages.unit, now_ms)
         unit.suspects = self.units[messages.unit].suspects
         try:
-            trial.process(replace(messages, epoch=unit.epoch), now_ms)
+            trial.process([replace(messages, epoch=unit.epoch)], now_ms)
             trial.checkpoint(now_ms)
         except Exception:
             return True
         return False
 
-    def _process_predictions(self, unit: Unit, messages: Messages, now_ms: int) -> None:
-        events, rejected = self._decoder.predictions(messages, now_ms + self._time.max_future_skew_ms)
-        self._reject(unit, messages, rejected, now_ms)
-        if events.index.size == 0:
-            return
-        watermark = unit.watermark.advance(events.times_ms)
-        timing = self._counting.timing(unit, events.groups, events.times_ms, watermark, "traffic")
-        matches = self._join_predictions(unit, messages, events, timing)
-        duplicate = matches.status == DUPLICATE
-        self._counting.predictions(unit, events, timing, duplicate)
-        late = np.flatnonzero(timing.late & ~duplicate)
-        self._send_late(unit, messages, "traffic", events.index[late], events.groups[late], events.times_ms[late], watermark[late])
-        matched = np.flatnonzero(matches.status == MATCHED)
-        if matched.size:
-            self._count_early_labels(unit, events, timing, matches, matched)
+    def _process_predictions(self, parts: Sequence[tuple[Unit, Messages]], now_ms: int) -> None:
+        decoded: list[tuple[Unit, Messages, Predictions, Timing]] = []
+        batches: list[JoinBatch] = []
+        for unit, messages in parts:
+            events, rejected = self._decoder.predictions(messages, now_ms + self._time.max_future_skew_ms)
+            self._reject(unit, messages, rejected, now_ms)
+            if events.index.size == 0:
+                continue
+            timing = self._counting.timing(unit, events.groups, events.times_ms, unit.watermark.advance(events.times_ms), "traffic")
+            decoded.append((unit, messages, events, timing))
+            batches.append(self._rows_of_predictions(unit, messages, events, timing))
+        joined = [self._decoder.groups.table["labels"][events.groups] for _, _, events, _ in decoded]
+        for (unit, messages, events, timing), matches in zip(decoded, self._join(batches, joined), strict=True):
+            duplicate = matches.status == DUPLICATE
+            self._counting.predictions(unit, events, timing, duplicate)
+            late = np.flatnonzero(timing.late & ~duplicate)
+            self._send_late(
+                unit, messages, "traffic", events.index[late], events.groups[late], events.times_ms[late], timing.watermark[late]
+            )
+            matched = np.flatnonzero(matches.status == MATCHED)
+            if matched.size:
+                self._count_early_labels(unit, events, timing, matches, matched)
 
-    def _join_predictions(self, unit: Unit, messages: Messages, events: Predictions, timing: Timing) -> Matches:
-        """Join the predictions of models that have labels; the others count as stored."""
+    def _rows_of_predictions(self, unit: Unit, messages: Messages, events: Predictions, timing: Timing) -> JoinBatch:
         rows = np.zeros(events.index.size, PREDICTION)
         rows["source"] = sources(unit.id.partition, messages.offsets_at(events.index))
         rows["time"], rows["cls"], rows["score"] = events.times_ms, events.classes, events.scores
-        table = self._decoder.groups.table
-        rows["group"] = table["number"][events.groups]
-        batch = JoinBatch("predictions", events.hashes, timing.late, rows)
-        joined = table["labels"][events.groups]
-        if joined.all():
-            return self._store.match(batch)
-        matches = Matches.none(batch)
-        if joined.any():
-            found = self._store.match(JoinBatch(batch.side, batch.hashes[joined], batch.late[joined], rows[joined]))
-            matches.status[joined], matches.flags[joined], matches.others[joined] = found.status, found.flags, found.others
-        return matches
+        rows["group"] = self._decoder.groups.table["number"][events.groups]
+        return JoinBatch("predictions", events.hashes, timing.late, rows)
+
+    def _join(self, batches: Sequence[JoinBatch], joined: Sequence[Mask]) -> list[Matches]:
+        """What is found for each of some batches of one side: in one call, as a row costs Redis the less the more of them come together.
+
+        Events that are not `joined`, those of models without labels, count as stored.
+        """
+        if not batches:
+            return []
+        whole, where = JoinBatch.concat(batches), np.concatenate(joined)
+        matches = Matches.none(whole)
+        if where.all():
+            matches = self._store.match(whole)
+        elif where.any():
+            found = self._store.match(whole.at(where))
+            matches.status[where], matches.flags[where], matches.others[where] = found.status, found.flags, found.others
+        return matches.split([len(batch.rows) for batch in batches])
 
     def _count_early_labels(
         self, unit: Unit, events: Predictions, timing: Timing, matches: Matches, matched: npt.NDArray[np.int64]
@@ -204,48 +219,51 @@ class Pipeline:
         unit.counters["completed"] += matched.size
         add(self._counting.tally.labels, "matched", matched.size)
 
-    def _process_labels(self, unit: Unit, messages: Messages, now_ms: int) -> None:
+    def _process_labels(self, parts: Sequence[tuple[Unit, Messages]], now_ms: int) -> None:
         latest_ms = now_ms + self._time.max_future_skew_ms
-        events, rejected = self._decoder.labels(messages, latest_ms, by_arrival=self._labels.clock == "arrival")
-        self._reject(unit, messages, rejected, now_ms)
-        if events.index.size == 0:
-            return
-        watermark = unit.watermark.advance(events.times_ms)
+        decoded: list[tuple[Unit, Messages, Labels, Times]] = []
+        batches: list[JoinBatch] = []
+        for unit, messages in parts:
+            events, rejected = self._decoder.labels(messages, latest_ms, by_arrival=self._labels.clock == "arrival")
+            self._reject(unit, messages, rejected, now_ms)
+            if events.index.size == 0:
+                continue
+            decoded.append((unit, messages, events, unit.watermark.advance(events.times_ms)))
+            batches.append(self._rows_of_labels(*decoded[-1]))
+        joined = [np.ones(events.index.size, bool) for _, _, events, _ in decoded]
+        for (unit, messages, events, watermark), matches in zip(decoded, self._join(batches, joined), strict=True):
+            outcomes: tuple[tuple[LabelOutcome, int], ...] = (
+                ("matched", MATCHED),
+                ("waiting", STORED),
+                ("duplicate", DUPLICATE),
+                ("expired", EXPIRED),
+            )
+            for name, status in outcomes:
+                n = int((matches.status == status).sum())
+                unit.counters[name] += n
+                add(self._counting.tally.labels, name, n)
+            self._count_labels(unit, messages, events, watermark, matches)
+
+    def _rows_of_labels(self, unit: Unit, messages: Messages, events: Labels, watermark: Times) -> JoinBatch:
         rows = np.zeros(events.index.size, LABEL)
         rows["source"] = sources(unit.id.partition, messages.offsets_at(events.index))
         rows["time"], rows["cls"], rows["value"] = events.times_ms, events.classes, events.values
         behind = np.maximum(watermark, unit.floors_ms["performance"]) - events.times_ms
         rows["behind"] = np.clip(behind, 0, np.iinfo(np.uint32).max)
-        matches = self._store.match(JoinBatch("labels", events.hashes, np.zeros(events.index.size, bool), rows))
-        outcomes: tuple[tuple[LabelOutcome, int], ...] = (
-            ("matched", MATCHED),
-            ("waiting", STORED),
-            ("duplicate", DUPLICATE),
-            ("expired", EXPIRED),
-        )
-        for name, status in outcomes:
-            unit.counters[name] += int((matches.status == status).sum())
-            add(self._counting.tally.labels, name, int((matches.status == status).sum()))
+        return JoinBatch("labels", events.hashes, np.zeros(events.index.size, bool), rows)
+
+    def _count_labels(self, unit: Unit, messages: Messages, events: Labels, watermark: Times, matches: Matches) -> None:
+        """Count the labels that have met their predictions."""
         matched = np.flatnonzero(matches.status == MATCHED)
         groups = self._decoder.groups.of_numbers(matches.others["group"][matched])
         matched, groups = matched[groups >= 0], groups[groups >= 0]  # the model of an older prediction may have left the configuration
         if matched.size == 0:
             return
-        timing = self._counting.timing(unit, groups, events.times_ms[matched], watermark[matched], "performance")
+        times_ms, watermark, others = events.times_ms[matched], watermark[matched], matches.others[matched]
+        timing = self._counting.timing(unit, groups, times_ms, watermark, "performance")
         late = timing.late | ((matches.flags[matched] & LATE_PREDICTION) > 0)
-        others = matches.others[matched]
-        self._counting.outcomes(
-            unit, Outcomes(groups, events.times_ms[matched], others["cls"], events.classes[matched], timing.newest, late)
-        )
-        self._send_late(
-            unit,
-            messages,
-            "performance",
-            events.index[matched][late],
-            groups[late],
-            events.times_ms[matched][late],
-            watermark[matched][late],
-        )
+        self._counting.outcomes(unit, Outcomes(groups, times_ms, others["cls"], events.classes[matched], timing.newest, late))
+        self._send_late(unit, messages, "performance", events.index[matched][late], groups[late], times_ms[late], watermark[late])
 
     def _reject(self, unit: Unit, messages: Messages, rejected: Sequence[Rejected], now_ms: int) -> None:
         """Count unusable messages and send them to the dead letters with their reason and raw bytes."""

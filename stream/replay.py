@@ -110,7 +110,7 @@ def replay(
             if batch is None:
                 reading.pop(behind).watermark.newest_ms = _END_MS
             else:
-                pipeline.process(batch, now_ms)
+                pipeline.process([batch], now_ms)
             settle()
     return done
 

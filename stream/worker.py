@@ -195,28 +195,30 @@ class Worker:
         """Count a batch. An exception names the messages it was at."""
         with self._lock, self._store_may_fail():
             now_ms = self._clock()
-            for messages in batch.messages:
-                try:
-                    self._pipeline.process(messages, now_ms)
-                except UNREACHABLE:
-                    raise
-                except Exception as error:
-                    error.add_note(self._blame(messages, now_ms))
-                    raise
+            try:
+                self._pipeline.process(batch.messages, now_ms)
+            except UNREACHABLE:
+                raise
+            except Exception as error:
+                error.add_note(self._blame(batch.messages, now_ms))
+                raise
             for unit_id in batch.ends:
                 if unit_id in self._pipeline.units:
                     self._pipeline.units[unit_id].watermark.at_end = True
             self._count()
 
-    def _blame(self, messages: Messages, now_ms: int) -> str:
-        """Which message the worker ends over, as far as it can be told; the store remembers it."""
-        where = f"{messages.topic}/{messages.unit.partition}"
-        offset = self._pipeline.find_poison(messages, now_ms)
-        if offset is None:
-            return f"while counting {where}@{messages.offsets[0]} to {messages.offsets[-1]}, of which none fails by itself"
+    def _blame(self, batch: Sequence[Messages], now_ms: int) -> str:
+        """Which messages the worker ends over, as far as it can be told; the store remembers them."""
+        poisons = [(messages, offset) for messages in batch if (offset := self._pipeline.find_poison(messages, now_ms)) is not None]
+        if not poisons:
+            counted = ", ".join(f"{_place(messages)}@{messages.offsets[0]} to {messages.offsets[-1]}" for messages in batch)
+            return f"while counting {counted}, of which none fails by itself"
+        return "\n".join(self._suspect(messages, offset) for messages, offset in poisons)
+
+    def _suspect(self, messages: Messages, offset: int) -> str:
         kills = self._store.suspect(messages.unit, messages.epoch, offset)
         goes = "the next worker sends it to the dead letters" if kills >= POISON_KILLS else "if another does, it goes to the dead letters"
-        return f"while counting {where}@{offset}, over which {kills} worker(s) ended; {goes}"
+        return f"while counting {_place(messages)}@{offset}, over which {kills} worker(s) ended; {goes}"
 
     def tick(self) -> None:
         """Checkpoint, let the clock follow, close windows."""
@@ -327,3 +329,7 @@ class Worker:
     def store_answers(self) -> bool:
         """Whether the store took everything a moment ago."""
         return not self._suspended and time.monotonic() - self._ticked_s < STALE_S
+
+
+def _place(messages: Messages) -> str:
+    return f"{messages.topic}/{messages.unit.partition}"

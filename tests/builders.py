@@ -198,7 +198,7 @@ class Monitor:
         if values:
             epoch = self.pipeline.units[unit].epoch
             batch = messages(values, side=side, partition=partition, epoch=epoch, first=first)
-            self.pipeline.process(batch, self.now_ms)
+            self.pipeline.process([batch], self.now_ms)
             self.read_to[unit] = first + len(values)
         return len(values)
 

@@ -364,7 +364,7 @@ def test_what_is_sent_aside_fits_into_a_message_of_kafka(watch: Watch) -> None:
     monitor.run(prediction("a", 600))
     garbled = orjson.dumps(prediction("b", 0, note="NOTE")).replace(b"NOTE", b"\xff" * 500_000)
     batch = messages([garbled, b"x" * 700_000], first=1, keys=[b"k" * 60_000] * 2)
-    monitor.pipeline.process(batch, monitor.now_ms)
+    monitor.pipeline.process([batch], monitor.now_ms)
     monitor.pipeline.checkpoint(monitor.now_ms)
     monitor.deliver()
     aside = [message for message in monitor.sink.delivered if "results" not in message.topic]
