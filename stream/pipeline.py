@@ -106,7 +106,7 @@ class Pipeline:
     # one batch
 
     def process(self, batch: Sequence[Messages], now_ms: int) -> None:
-        """Count consecutive messages of some units; what was consumed before a unit changed hands is left to its owner, who reads it again."""
+        """Count consecutive messages of some units; what was consumed before a unit changed hands is left to its owner."""
         parts = [(unit, part) for messages in batch for unit, part in self._parts(messages, now_ms)]
         self._process_predictions([part for part in parts if part[0].id.side == "predictions"], now_ms)
         self._process_labels([part for part in parts if part[0].id.side == "labels"], now_ms)
