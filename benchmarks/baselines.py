@@ -63,7 +63,8 @@ def _columns(config: Settings) -> Callable[[list[Any]], None]:
         batch = Messages("", UnitId("predictions", 0), 0, unknown, values, unknown, [None] * len(messages))
         events, rejected = events_of.predictions(batch, 2**53)
         assert not rejected
-        coding.code(*events_of.feature_columns(coding.slots, events.records, np.arange(len(messages))))
+        columns, invalid = events_of.feature_columns(coding.features, events.records, np.arange(len(messages)))
+        coding.code([events.scores, *columns], invalid)
 
     return decode
 

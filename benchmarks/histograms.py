@@ -48,7 +48,7 @@ def measure(config: Settings, way: str) -> Measured:
         columns, invalid = decode.feature_columns(model.slots, events.records, everything) if way == "columns" else ([], {})
         wall, cpu = time.perf_counter(), time.process_time()
         if way == "columns":
-            codes, numbers = coding.code(columns, invalid)
+            codes, numbers = coding.code([events.scores, *columns], invalid)
             everyone = np.full(n, pane)
             whole.add(everyone, codes)
             whole.add_moments(everyone, numbers)
@@ -57,7 +57,7 @@ def measure(config: Settings, way: str) -> Measured:
             timing = counting.timing(unit, events.groups, events.times_ms, watermark, "traffic")
             counting.predictions(unit, events, timing, np.zeros(n, np.bool_))
         wall_s, cpu_s, total = wall_s + time.perf_counter() - wall, cpu_s + time.process_time() - cpu, total + n
-    summed = sum(int(aggregate.counts.sum()) for _, aggregate in whole.take_dirty()) // len(model.slots)
+    summed = sum(int(aggregate.counts.sum()) for _, aggregate in whole.take_dirty()) // len(coding.slots)
     counted = summed if way == "columns" else sum(unit.counters["counted"] for unit in units.values())
     if counted != total:
         raise RuntimeError(f"counted {counted} predictions, expected {total}")

@@ -71,12 +71,13 @@ class _Categories:
 
 
 class Coding:
-    """How the values of events become positions, for models whose references have the same features in the same order."""
+    """How the score and the features of events become positions, for models whose references have the same features in the same order."""
 
     def __init__(self, models: Sequence[Model]) -> None:
-        self.slots = models[0].slots  # of any of them: names, kinds and rows of moments are the same for all
+        self.features = models[0].slots  # of any of them: names, kinds and rows of moments are the same for all
+        self.slots = (models[0].score, *self.features)
         self._moments = models[0].traffic.moments
-        by_slot = list(zip(*(model.slots for model in models), strict=True))
+        by_slot = list(zip(*((model.score, *model.slots) for model in models), strict=True))
         positions = [[(slot.start, slot.missing, slot.invalid) for slot in slots] for slots in by_slot]
         self._starts, self._missing, self._invalid = (
             np.array(positions, np.int64).reshape(len(self.slots), len(models), 3).transpose(2, 0, 1)
@@ -100,11 +101,11 @@ class Coding:
         """Positions of all values in their models' aggregates, (slots, n), and the numeric values, (moments, n), NaN where there is none.
 
         Args:
-            columns: values of each slot's feature, in order of the slots: of the feature's type, or None where missing or invalid.
+            columns: scores, then values of each feature in order of the slots: of the feature's type, or None where missing or invalid.
             invalid: per feature, which events had a value of the wrong type.
             members: (n,) int64 which of the models each event is of; None: all of the first.
         """
-        n = len(columns[0]) if columns else 0
+        n = len(columns[0])
         members = np.zeros(n, np.int64) if members is None else members
         one = int(members[0]) if n and members.min() == members.max() else None
         codes, values = np.empty((len(self.slots), n), np.int64), np.empty((self._moments, n))
@@ -118,7 +119,7 @@ class Coding:
         absent, event = np.nonzero(np.isnan(values))
         rows = self._numeric[absent]
         codes[rows, event] = self._missing[rows, members[event]]
-        for row, slot in enumerate(self.slots):
+        for row, slot in enumerate(self.features, 1):
             if wrong := invalid.get(slot.feature.name):
                 codes[row, wrong] = self._invalid[row, members[wrong]]
         return codes, values

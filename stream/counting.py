@@ -16,7 +16,7 @@ from stream.aggregates import Codes, Floats, distinct
 from stream.coding import ClassCodes, Coding
 from stream.events import EventDecoder, Predictions
 from stream.groups import Groups
-from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, PREDICTIONS, Model
+from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, PREDICTED_START, PREDICTIONS, Model
 from stream.store import Subject
 from stream.unit import Unit
 from stream.watermark import NO_TIME
@@ -109,9 +109,12 @@ class Counting:
         _add(unit, numbers, np.select([duplicate, late], [DUPLICATES, LATE], PREDICTIONS)[None])
         models = self._groups.table["model"][events.groups]
         kept = np.flatnonzero(counted)
+        said = PREDICTED_START + self._classes.codes(models[kept], events.classes[kept])
+        _add(unit, numbers[:, kept], said[None])
         for coding, where in self._by_coding(models[kept]):
             at = kept[where]
-            codes, values = coding.code(*self._decoder.feature_columns(coding.slots, events.records, at), self._member_of[models[at]])
+            columns, invalid = self._decoder.feature_columns(coding.features, events.records, at)
+            codes, values = coding.code([events.scores[at], *columns], invalid, self._member_of[models[at]])
             _add(unit, numbers[:, at], codes, values)
         open_outcomes = ~self.is_late(timing.ends, np.maximum(timing.watermark, unit.floors_ms["performance"]))
         at = kept[open_outcomes[kept] & self._groups.table["labels"][events.groups[kept]]]
@@ -151,11 +154,10 @@ class Counting:
         return table.T[:, inverse]
 
     def _by_coding(self, models: Indices) -> Iterator[tuple[Coding, Indices]]:
-        """Each coding among the events of these models, and where they are; without those that have no features."""
+        """Each coding among the events of these models, and where they are."""
         used, place = distinct(self._coding_of[models])
-        for index, coding in enumerate(self._codings[each] for each in used.tolist()):
-            if coding.slots:
-                yield coding, np.flatnonzero(place == index)
+        for index, coding in enumerate(used.tolist()):
+            yield self._codings[coding], np.flatnonzero(place == index)
 
     def _by_name(self, models: Indices) -> Iterator[tuple[str, int]]:
         """How many events there are of each model."""

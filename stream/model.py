@@ -1,14 +1,17 @@
 """One monitored model as the core sees it: its settings and reference turned into windows and layouts.
 
-A traffic aggregate counts, in this order: predictions, late, duplicates, then for each feature of the reference its fine bins or
-categories, MISSING and INVALID (of the wrong type). An outcomes aggregate counts predictions, late labels, labels, then the confusion
-matrix, row by row, label first, the last class being all that is not configured.
+A traffic aggregate counts, in this order: predictions, late, duplicates, then for the predicted class, the score and each feature of the
+reference its fine bins or categories, MISSING and INVALID (of the wrong type). An outcomes aggregate counts predictions, late labels,
+labels, then the confusion matrix, row by row, label first, the last class being all that is not configured.
 """
 
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
+
+import numpy as np
+from scipy.special import expit
 
 from stream.aggregates import Layout
 from stream.reference import CategoricalFeature, NumericFeature, Reference
@@ -20,8 +23,12 @@ UNVERSIONED: Final = "unversioned"  # the version of an event that names none
 
 PREDICTIONS, LATE, DUPLICATES = 0, 1, 2  # counts of a traffic aggregate; an outcomes aggregate shares the first two
 LABELS: Final = 2  # count of an outcomes aggregate
-_FEATURES_START: Final = 3
+PREDICTED_START: Final = 3  # of the counts by predicted class, with which a traffic aggregate's slots begin
 CONFUSION_START: Final = 3
+
+# Where scores are counted if no reference says how they are distributed: even steps of the log-odds, since they pile up near 0 and 1, with
+# bins of their own for exactly 0 and exactly 1, and the end bins for what is no probability.
+SCORE_EDGES: Final = np.array([0.0, np.nextafter(0.0, 1.0), *expit(np.linspace(-8, 8, 251)), 1.0, np.nextafter(1.0, 2.0)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +57,8 @@ class Model:
 
     settings: ModelSettings
     reference: Reference | None
+    predicted: FeatureSlot
+    score: FeatureSlot
     slots: tuple[FeatureSlot, ...]
     traffic: Layout
     outcomes: Layout
@@ -58,17 +67,20 @@ class Model:
     def build(cls, settings: ModelSettings, reference: Reference | None) -> "Model":
         """The model of these settings."""
         slots: list[FeatureSlot] = []
-        position, moments = _FEATURES_START, 0
-        for feature in reference.features if reference else ():
+        position, moments = PREDICTED_START, 0
+        for feature in (_classes(settings, reference), _scores(reference), *(reference.features if reference else ())):
             numeric = isinstance(feature, NumericFeature)
             slots.append(FeatureSlot(feature, position, feature.counts.size, moments if numeric else -1))
             position, moments = slots[-1].invalid + 1, moments + numeric
         named = [reference.reference_id if reference else "", str(settings.pane_ms)]
+        predicted, score, *features = slots
         return cls(
             settings=settings,
             reference=reference,
-            slots=tuple(slots),
-            traffic=Layout(_fingerprint("traffic", named), position, moments),
+            predicted=predicted,
+            score=score,
+            slots=tuple(features),
+            traffic=Layout(_fingerprint("traffic", [*named, *settings.classes]), position, moments),
             outcomes=Layout(_fingerprint("outcomes", [*named, *settings.classes]), CONFUSION_START + (len(settings.classes) + 1) ** 2, 0),
         )
 
@@ -80,6 +92,27 @@ class Model:
         """Where a segment's value stands in the event: a categorical feature of that name, else the event's segments."""
         known = any(slot.feature.name == segment and isinstance(slot.feature, CategoricalFeature) for slot in self.slots)
         return ("features" if known else "segments", segment)
+
+
+def _classes(settings: ModelSettings, reference: Reference | None) -> CategoricalFeature:
+    """The model's classes as categories of its prediction, with the reference's counts: none if it has none."""
+    known = reference.output("prediction") if reference else None
+    counts = dict(zip(known.categories, known.counts.tolist(), strict=False)) if isinstance(known, CategoricalFeature) else {}
+    own = [counts.get(text, 0) for text in settings.classes]
+    total = int(known.counts.sum()) if counts and known else 0
+    missing = known.missing if counts and known else 0
+    return CategoricalFeature(
+        name="prediction", value_type="string", missing=missing, categories=settings.classes, counts=np.array([*own, total - sum(own)])
+    )
+
+
+def _scores(reference: Reference | None) -> NumericFeature:
+    """The score's bins: those of the reference, else SCORE_EDGES with nothing counted."""
+    known = reference.output("score") if reference else None
+    if isinstance(known, NumericFeature):
+        return known
+    nothing = np.zeros(SCORE_EDGES.size + 1, np.int64)
+    return NumericFeature(name="score", missing=0, edges=SCORE_EDGES, counts=nothing, groups=nothing)
 
 
 def _fingerprint(kind: str, parts: Iterable[str]) -> bytes:

@@ -21,6 +21,7 @@ from msgspec import Struct
 FORMAT: Literal["driftstream-reference/1"] = "driftstream-reference/1"
 _ROWS_MAX = 2**53  # a double holds every count, and int64 the sum of any thousand of them
 OTHER, MISSING = "(other)", "(missing)"  # labels of the bins that are not a value
+OUTPUTS = ("prediction", "score", "label")  # of a model, besides its features
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -159,6 +160,7 @@ class Reference(Struct, frozen=True, kw_only=True, eq=False, tag=FORMAT, tag_fie
         rows: of the data it was built from; each feature's counts and missing sum to it.
         classes: of prediction and label, canonical texts; () for a regression.
         confusion: (c, c) rows with a label and a prediction among the classes, [label, prediction]; None without labels.
+        outputs: what is known of "prediction", "score" and "label", as of features; files of older versions have none.
     """
 
     reference_id: str
@@ -167,13 +169,18 @@ class Reference(Struct, frozen=True, kw_only=True, eq=False, tag=FORMAT, tag_fie
     rows: int
     classes: tuple[str, ...] = ()
     confusion: Counts | None = None
+    outputs: tuple[Feature, ...] = ()
     features: tuple[Feature, ...]
 
     def __post_init__(self) -> None:
         _expect(0 <= self.rows <= _ROWS_MAX, None, "rows", f"0 to {_ROWS_MAX}")
-        names = [feature.name for feature in self.features]
-        _expect(len(set(names)) == len(names), None, "features", "different names")
-        for feature in self.features:
+        for key, found in (("features", self.features), ("outputs", self.outputs)):
+            names = [feature.name for feature in found]
+            _expect(len(set(names)) == len(names), None, key, "different names")
+        _expect({feature.name for feature in self.outputs} <= set(OUTPUTS), None, "outputs", f"names among {', '.join(OUTPUTS)}")
+        score = self.output("score")
+        _expect(score is None or isinstance(score, NumericFeature), "score", "kind", "numeric")
+        for feature in (*self.features, *self.outputs):
             total = sum(feature.counts.tolist()) + feature.missing  # not in numpy, where a sum beyond int64 comes round to any value
             _expect(total == self.rows, feature.name, "counts", f"a sum of rows - missing = {self.rows - feature.missing}")
         c = len(self.classes)
@@ -184,6 +191,10 @@ class Reference(Struct, frozen=True, kw_only=True, eq=False, tag=FORMAT, tag_fie
                 self.confusion.shape == (c, c) and self.confusion.min(initial=0) >= 0 and sum(self.confusion.ravel().tolist()) <= self.rows
             )
             _expect(square, None, "confusion", f"{c} rows of {c} counts >= 0, one per class, with a sum <= rows")
+
+    def output(self, name: str) -> Feature | None:
+        """What is known of one of OUTPUTS."""
+        return next((feature for feature in self.outputs if feature.name == name), None)
 
     @property
     def content_id(self) -> str:
@@ -257,15 +268,22 @@ def _array(kind: type, value: object) -> npt.NDArray[Any]:
 def _builtins(reference: Reference) -> dict[str, Any]:
     """The reference as JSON types; absent moments are left out, since JSON has no NaN."""
     tree: dict[str, Any] = msgspec.to_builtins(reference, enc_hook=lambda array: array.tolist())
-    tree["features"] = [{key: value for key, value in feature.items() if value == value} for feature in tree["features"]]
+    for name in ("outputs", "features"):
+        tree[name] = [{key: value for key, value in feature.items() if value == value} for feature in tree[name]]
+    if not tree["outputs"]:
+        del tree["outputs"]  # as in the files of older versions, whose ids so stay right
     return tree
 
 
 def _text(tree: dict[str, Any]) -> str:
     """The file: one key a line, so that it reads well and compares well."""
-    features = [",\n".join(f"      {_json(key)}: {_json(value)}" for key, value in feature.items()) for feature in tree.pop("features")]
-    head = "".join(f"  {_json(key)}: {_json(value)},\n" for key, value in tree.items())
-    return f'{{\n{head}  "features": [\n' + ",\n".join(f"    {{\n{lines}\n    }}" for lines in features) + "\n  ]\n}\n"
+    parts = [f"  {_json(key)}: {_features_text(value) if key in ('outputs', 'features') else _json(value)}" for key, value in tree.items()]
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _features_text(features: list[dict[str, Any]]) -> str:
+    texts = [",\n".join(f"      {_json(key)}: {_json(value)}" for key, value in feature.items()) for feature in features]
+    return "[\n" + ",\n".join(f"    {{\n{text}\n    }}" for text in texts) + "\n  ]"
 
 
 def _json(value: object) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from stream.aggregates import M2, MEAN, N, grouped_moments, merge_moments, zero_moments
-from stream.reference import CategoricalFeature, Counts, Floats, InvalidReferenceError, NumericFeature, Reference, ValueType
+from stream.reference import CategoricalFeature, Counts, Feature, Floats, InvalidReferenceError, NumericFeature, Reference, ValueType
 from stream.reference_bins import coarse_groups, fine_edges
 from stream.reference_rows import EVENT_FIELD, Block, Kind, blocks, is_textual, numbers, texts
 
@@ -75,13 +75,14 @@ def build_reference(
         if progress:
             progress("survey", survey.rows, None)
     counters = survey.counters(bins, coarse, top_categories)
-    outcomes = _Outcomes(layout, survey.kinds, classes)
-    rows, used = 0, {*counters, prediction_column, label_column}
+    outcomes, outputs = _Outcomes(layout, survey.kinds, classes), _Outputs(survey, bins, coarse)
+    rows, used = 0, {*counters, prediction_column, label_column, score_column}
     for block in blocks(data, used.__contains__):
         rows += block.rows
         for column in counters.keys() & block.columns.keys():
             counters[column].add(block.columns[column].cells)
         outcomes.add(block)
+        outputs.add(block)
         if progress:
             progress("count", rows, survey.rows)
     found = outcomes.classes()
@@ -92,6 +93,7 @@ def build_reference(
         rows=rows,
         classes=found,
         confusion=outcomes.confusion(found),
+        outputs=outputs.features(rows, found),
         features=tuple(sorted((counter.feature(rows) for counter in counters.values()), key=lambda feature: feature.name)),
     )
     return msgspec.structs.replace(reference, reference_id=reference.content_id)
@@ -121,7 +123,13 @@ class _Layout:
         return column not in roles and column.removeprefix(EVENT_FIELD) not in self.ignore
 
     def may_be_number(self, column: str) -> bool:
-        return self.may_be_feature(column) and column.removeprefix(EVENT_FIELD) not in self.categorical
+        may_be = self.may_be_feature(column) or column in self.outputs()
+        return may_be and column.removeprefix(EVENT_FIELD) not in self.categorical
+
+    def outputs(self) -> dict[str, str]:
+        """The columns of the model's outputs and the label, with their names."""
+        columns = {self.prediction: "prediction", self.score: "score", self.label: "label"}
+        return {column: name for column, name in columns.items() if column not in self.ignore}
 
     def features(self, columns: Iterable[str]) -> dict[str, str]:
         """The columns that are features, with the features' names. Raises if a column that was named is absent, or none is left."""
@@ -213,10 +221,10 @@ class _Survey:
             if kind in ("text", "boolean") or wanted:
                 counters[column] = _CategoryCounter(name, "text" if kind == "none" else kind, top_categories)
             else:
-                counters[column] = _NumberCounter(name, self._edges(column, bins), coarse)
+                counters[column] = _NumberCounter(name, self.edges(column, bins), coarse)
         return counters
 
-    def _edges(self, column: str, bins: int) -> Floats:
+    def edges(self, column: str, bins: int) -> Floats:
         low, high = self.bounds[column]
         return fine_edges(self.sample.values(column), low, high, bins) if low <= high else np.zeros(1)
 
@@ -280,6 +288,31 @@ class _CategoryCounter:
             categories=tuple(top),
             counts=np.array([*counts, self.present - sum(counts)]),
         )
+
+
+class _Outputs:
+    """Counts of the prediction, the score and the label; a column that is absent or empty is not among them."""
+
+    def __init__(self, survey: _Survey, bins: int, coarse: int) -> None:
+        self._numbers: dict[str, _NumberCounter] = {}
+        self._classes: dict[str, _CategoryCounter] = {}
+        for column, name in survey.layout.outputs().items():
+            kind = _kind(survey.kinds.get(column, ()), is_textual(survey.layout.path))
+            if kind in ("integer", "number"):
+                self._numbers[column] = _NumberCounter(name, survey.edges(column, bins), coarse)
+            if kind in ("integer", "text", "boolean") and name != "score":
+                self._classes[column] = _CategoryCounter(name, kind, CLASSES_MAX)
+
+    def add(self, block: Block) -> None:
+        for counters in (self._numbers, self._classes):
+            for column in counters.keys() & block.columns.keys():
+                counters[column].add(block.columns[column].cells)
+
+    def features(self, rows: int, classes: Sequence[str]) -> tuple[Feature, ...]:
+        """By name; whole numbers are names if the model has classes, else a quantity."""
+        scores = {column: counter for column, counter in self._numbers.items() if counter.name == "score"}
+        counters = (scores | self._classes) if classes else (self._classes | self._numbers)
+        return tuple(sorted((counter.feature(rows) for counter in counters.values()), key=lambda feature: feature.name))
 
 
 class _Outcomes:

@@ -11,7 +11,9 @@ import numpy as np
 import orjson
 
 from sinks.memory import MemorySink
+from stream.aggregates import Codes, Floats
 from stream.closing import Firing
+from stream.coding import Coding
 from stream.events import Messages
 from stream.join import Side
 from stream.model import Model
@@ -69,6 +71,14 @@ def small_reference(model: str = MODEL) -> Reference:
         classes=("0", "1"),
         confusion=[[70, 10], [5, 15]],
     )
+
+
+def coded(model: Model, columns: Sequence[Sequence[Any]], invalid: Mapping[str, Sequence[int]] | None = None) -> tuple[Codes, Floats]:
+    """Positions and numeric values of the features of some events, which have no scores, as the stream finds them."""
+    n = len(columns[0]) if columns else 0
+    codes, values = Coding([model]).code([np.full(n, np.nan), *columns], invalid or {})
+    assert (codes[0] == model.score.missing).all()
+    return codes[1:], values[1:]
 
 
 def settings(models: Mapping[str, Any] | None = None, **sections: Any) -> Settings:

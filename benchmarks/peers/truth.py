@@ -102,7 +102,8 @@ class Truth:
                     Messages("", UnitId("predictions", partition), 0, unknown, values, unknown, [None] * len(batch)), 2**53
                 )
                 assert not rejected
-                codes, numbers = coding.code(*decode.feature_columns(coding.slots, events.records, np.arange(len(batch))))
+                columns, invalid = decode.feature_columns(coding.features, events.records, np.arange(len(batch)))
+                codes, numbers = (found[1:] for found in coding.code([events.scores, *columns], invalid))  # without the score
                 truth._count(partition, events.times_ms, codes)
                 sums[[slot.moments >= 0 for slot in model.slots]] += np.nansum(numbers, axis=1)
                 predicted.update(zip(*events.records.columns(["prediction_id", "prediction"]), strict=True))

@@ -14,9 +14,9 @@ from benchmarks.measure import Measured
 from benchmarks.peers.job import Answer, Coder, Job, Window
 from benchmarks.peers.truth import Truth, WrongAnswerError, job
 from stream.app import build_models
-from stream.coding import Coding
 from stream.model import Model
 from stream.simulate import FraudScenario
+from tests.builders import coded
 
 ROOT = Path(__file__).parents[2]
 N = 40_000  # 40 s of event time
@@ -53,7 +53,7 @@ def test_peers_count_each_value_where_the_model_does(scenario: FraudScenario, mo
     rows = [orjson.loads(message.value)["features"] for message in scenario.advance(START_MS + N, 1_000).predictions][::20]
     rows += [dict.fromkeys(rows[0]), {}]
     names = [slot.feature.name for slot in model.slots]
-    codes, _ = Coding([model]).code([[row.get(name) for row in rows] for name in names], {})
+    codes, _ = coded(model, [[row.get(name) for row in rows] for name in names], {})
     assert any(row["distance_km"] is None for row in rows)
     assert any(row.get("merchant_category") == "crypto" for row in rows)
     assert [sorted(code(row)) for row in rows] == np.sort(codes.T, axis=1).tolist()

@@ -13,14 +13,14 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.coding import ClassCodes, Coding
+from stream.coding import ClassCodes
 from stream.events import EventDecoder, Labels, Predictions
 from stream.groups import Groups
 from stream.model import Model
 from stream.reference import Reference
 from stream.schema import DETAIL_MAX, REASONS, Rejected
 from stream.store_memory import MemoryStore
-from tests.builders import BASE_MS, HOUR_MS, MODEL, categorical, messages, numeric, reference, settings, small_reference
+from tests.builders import BASE_MS, HOUR_MS, MODEL, categorical, coded, messages, numeric, reference, settings, small_reference
 from tests.fuzz import hostile, reading
 from tests.fuzz.effort import examples
 
@@ -43,7 +43,7 @@ class Decoding:
         """What becomes of these messages, each of them once."""
         found, rejected = self.decoder.predictions(messages(values, **more), LATEST_MS)
         assert_each_once(len(values), found, rejected)
-        codes, numbers = Coding([self.model]).code(*self.features(found))
+        codes, numbers = coded(self.model, *self.features(found))
         assert codes.shape == (len(self.model.slots), found.index.size)
         assert all(slot.start <= code <= slot.invalid for slot, row in zip(self.model.slots, codes.tolist(), strict=True) for code in row)
         assert len(found.hashes) == found.scores.size == found.groups.size == found.index.size == numbers.shape[1]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stream.coding import Coding
 from stream.model import Model
 from stream.reference import CategoricalFeature, Feature
-from tests.builders import MODEL, categorical, numeric, reference, settings
+from tests.builders import MODEL, categorical, coded, numeric, reference, settings
 
 EDGES = [-5.0, 0.0, 0.1, 0.1 + 2**-56, 10.0, 1e150]
 
@@ -23,7 +23,7 @@ def model(*features: Feature, **section: Any) -> Model:
 def bins(feature: Feature, values: list[Any], invalid: list[int] | None = None) -> list[int]:
     """The bin of each value, from the feature's first; MISSING and INVALID are the two after the last."""
     made = model(feature)
-    codes, _ = Coding([made]).code([values], {feature.name: invalid or []})
+    codes, _ = coded(made, [values], {feature.name: invalid or []})
     found: list[int] = (codes[0] - made.slots[0].start).tolist()
     return found
 
@@ -59,7 +59,7 @@ def test_numbers_out_of_range_fall_into_the_end_bins() -> None:
 
 def test_the_values_are_passed_on_with_nan_where_there_is_none() -> None:
     made = model(categorical("c", ["a"], [7, 0]), numeric("y", [0.0], [3, 4], [0, 1]))
-    _, values = Coding([made]).code([["a", None], [2.5, None]], {})
+    _, values = coded(made, [["a", None], [2.5, None]], {})
     np.testing.assert_array_equal(values, [[2.5, np.nan]])
 
 
@@ -83,7 +83,7 @@ def test_a_category_has_its_place_and_every_other_value_the_last(
 
 
 def test_a_model_without_a_reference_codes_nothing() -> None:
-    codes, values = Coding([model()]).code([], {})
+    codes, values = coded(model(), [], {})
     assert codes.shape == (0, 0)
     assert values.shape == (0, 0)
 
@@ -118,8 +118,8 @@ def test_many_models_at_once_are_coded_as_one_by_one(
     members = np.array([which % len(models) for which, _, _ in events], np.int64)
     columns: list[list[Any]] = [[x for _, x, _ in events], [c for _, _, c in events]]
     invalid = {"x": sorted(i for i in wrong if i < len(events))}
-    codes, values = Coding(models).code(columns, invalid, members)
+    codes, values = Coding(models).code([np.full(len(events), np.nan), *columns], invalid, members)
     for i, which in enumerate(members.tolist()):
-        alone, number = Coding([models[which]]).code([[column[i]] for column in columns], {"x": [0] if i in wrong else []})
-        assert codes[:, i].tolist() == alone[:, 0].tolist()
-        np.testing.assert_array_equal(values[:, i], number[:, 0])
+        alone, number = coded(models[which], [[column[i]] for column in columns], {"x": [0] if i in wrong else []})
+        assert codes[1:, i].tolist() == alone[:, 0].tolist()
+        np.testing.assert_array_equal(values[1:, i], number[:, 0])

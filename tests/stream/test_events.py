@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.coding import ClassCodes, Coding
+from stream.coding import ClassCodes
 from stream.events import EventDecoder, Labels, Messages, Predictions
 from stream.groups import Groups
 from stream.join import id_hashes
@@ -24,6 +24,7 @@ from tests.builders import (
     MODEL,
     at,
     categorical,
+    coded,
     label,
     messages,
     numeric,
@@ -67,9 +68,9 @@ class Decoding:
         found, rejected = self.predictions(*events)
         assert rejected == []
         where = np.flatnonzero([self.decoder.groups[g].model.settings.name == model for g in found.groups.tolist()])
-        coded, _ = Coding([self.models[model]]).code(*self.decoder.feature_columns(self.models[model].slots, found.records, where))
+        codes, _ = coded(self.models[model], *self.decoder.feature_columns(self.models[model].slots, found.records, where))
         named = {}
-        for slot, row in zip(self.models[model].slots, coded.tolist(), strict=True):
+        for slot, row in zip(self.models[model].slots, codes.tolist(), strict=True):
             special = {slot.missing: "missing", slot.invalid: "invalid"}
             named[slot.feature.name] = [special.get(code, code - slot.start) for code in row]
         return named
@@ -155,7 +156,7 @@ def test_integers_of_any_length_stop_nothing(field: str, digits: int) -> None:
     found, rejected = decoding.predictions(orjson.dumps(event).replace(b"123456", b"9" * digits))
     assert len(found.index) + len(rejected) == 1
     if found.index.size:
-        Coding([decoding.models[MODEL]]).code(*decoding.decoder.feature_columns(decoding.models[MODEL].slots, found.records, np.arange(1)))
+        coded(decoding.models[MODEL], *decoding.decoder.feature_columns(decoding.models[MODEL].slots, found.records, np.arange(1)))
 
 
 @pytest.mark.parametrize("digits", [20, 400, 4301])
@@ -268,11 +269,9 @@ def test_fields_may_stand_anywhere_in_the_message() -> None:
     assert found.hashes.tolist() == id_hashes(["id-1"]).tolist()
     assert found.scores.tolist() == [0.5]
     assert decoding.decoder.groups[int(found.groups[0])].version == "7"
-    coded, _ = Coding([decoding.models[MODEL]]).code(
-        *decoding.decoder.feature_columns(decoding.models[MODEL].slots, found.records, np.arange(1))
-    )
+    codes, _ = coded(decoding.models[MODEL], *decoding.decoder.feature_columns(decoding.models[MODEL].slots, found.records, np.arange(1)))
     slots = decoding.models[MODEL].slots
-    assert (coded[:, 0] - [slot.start for slot in slots]).tolist() == [2, 1, slots[2].bins, slots[3].bins]  # new is not mapped: missing
+    assert (codes[:, 0] - [slot.start for slot in slots]).tolist() == [2, 1, slots[2].bins, slots[3].bins]  # new is not mapped: missing
 
 
 @pytest.mark.parametrize(
@@ -409,9 +408,7 @@ def test_a_whole_number_too_large_for_a_double_is_invalid_where_models_disagree(
     raw = b'{"prediction_id":"a","timestamp":1,"model":"number","prediction":0,"features":{"x":1' + b"0" * 400 + b"}}"
     found, _ = decoding.predictions(raw)
     model = decoding.models["number"]
-    assert (
-        Coding([model]).code(*decoding.decoder.feature_columns(model.slots, found.records, np.arange(1)))[0][0, 0] == model.slots[0].invalid
-    )
+    assert coded(model, *decoding.decoder.feature_columns(model.slots, found.records, np.arange(1)))[0][0, 0] == model.slots[0].invalid
 
 
 # whatever comes
@@ -479,7 +476,7 @@ def test_every_message_is_either_usable_or_rejected_and_nothing_raises(values: l
     assert (found.times_ms.size, found.groups.size, found.classes.size, found.scores.size, len(found.hashes)) == (n,) * 5
     assert all(0 <= time <= LATEST_MS for time in found.times_ms.tolist())
     model = ROUGH.models[MODEL]
-    codes, _ = Coding([model]).code(*ROUGH.decoder.feature_columns(model.slots, found.records, np.arange(n)))
+    codes, _ = coded(model, *ROUGH.decoder.feature_columns(model.slots, found.records, np.arange(n)))
     assert codes.shape == (4, n)
     labels, refused = ROUGH.labels(*values)
     assert sorted([*labels.index.tolist(), *(one.index for one in refused)]) == list(range(len(values)))

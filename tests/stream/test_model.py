@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stream.model import CONFUSION_START, PREDICTIONS, Model
+from stream.model import CONFUSION_START, PREDICTED_START, PREDICTIONS, Model
 from stream.reference import Feature, NumericFeature
 from tests.builders import MODEL, numeric, reference, settings, small_reference
 
@@ -18,10 +18,12 @@ NUMERIC = numeric("x", EDGES, [0, 1, 1, 1, 1, 1, 0], [0, 0, 1, 1, 2, 2, 2])
 
 def test_features_stand_side_by_side_and_fill_the_layout() -> None:
     made = Model.build(settings().model(MODEL), small_reference())
-    taken = [position for slot in made.slots for position in range(slot.start, slot.invalid + 1)]
-    assert taken == list(range(PREDICTIONS + 3, made.traffic.width))
-    assert [slot.moments for slot in made.slots] == [0, -1, -1, -1]
-    assert made.traffic.moments == sum(isinstance(slot.feature, NumericFeature) for slot in made.slots)
+    slots = (made.predicted, made.score, *made.slots)
+    taken = [position for slot in slots for position in range(slot.start, slot.invalid + 1)]
+    assert taken == list(range(PREDICTED_START, made.traffic.width))
+    assert PREDICTED_START == PREDICTIONS + 3
+    assert [slot.moments for slot in slots] == [-1, 0, 1, -1, -1, -1]
+    assert made.traffic.moments == sum(isinstance(slot.feature, NumericFeature) for slot in slots)
     assert made.outcomes.width == CONFUSION_START + 3 * 3
 
 

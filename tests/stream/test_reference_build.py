@@ -210,6 +210,42 @@ def test_confusion_counts_rows_with_a_label_and_a_prediction(tmp_path: Path) -> 
     assert reference.confusion.tolist() == [[pairs[label, prediction] for prediction in ("no", "yes")] for label in ("no", "yes")]
 
 
+def test_outputs_are_counted_as_features_are(tmp_path: Path) -> None:
+    rows = mixed_rows(300)
+    made = build_rows(tmp_path, rows)
+    assert [output.name for output in made.outputs] == ["label", "prediction", "score"]
+    for name in ("label", "prediction"):
+        output = made.output(name)
+        assert isinstance(output, CategoricalFeature)
+        found = Counter(row[name] for row in rows)
+        assert dict(zip(output.categories, output.counts.tolist(), strict=False)) == {text: found[text] for text in output.categories}
+        assert (output.missing, set(output.categories), int(output.counts[-1])) == (found[None], {"yes", "no"}, 0)
+    score = made.output("score")
+    assert isinstance(score, NumericFeature)
+    scores = np.array([row["score"] for row in rows])
+    assert score.counts.tolist() == np.histogram(scores, [-np.inf, *score.edges, np.inf])[0].tolist()
+    assert (score.mean, score.std) == pytest.approx((scores.mean(), scores.std()), rel=1e-12)
+    made.save(tmp_path / "made.json")
+    assert Reference.load(tmp_path / "made.json").content_id == made.content_id
+
+
+def test_outputs_of_a_regression_are_numbers(tmp_path: Path) -> None:
+    made = build_rows(tmp_path, [{"x": 1, "prediction": i / 7, "label": i} for i in range(200)])
+    assert made.classes == ()
+    assert {output.name: type(output) for output in made.outputs} == {"prediction": NumericFeature, "label": NumericFeature}
+
+
+def test_whole_numbers_that_are_classes_are_categories(tmp_path: Path) -> None:
+    made = build_rows(tmp_path, [{"x": 1, "prediction": i % 2, "score": {"0": 0.5}} for i in range(20)])
+    (output,) = made.outputs
+    assert isinstance(output, CategoricalFeature)
+    assert (output.name, output.value_type, output.categories, output.counts.tolist()) == ("prediction", "integer", ("0", "1"), [10, 10, 0])
+
+
+def test_an_output_that_is_left_out_is_not_counted(tmp_path: Path) -> None:
+    assert [output.name for output in build_rows(tmp_path, mixed_rows(50), ignore=("label", "score")).outputs] == ["prediction"]
+
+
 def test_classes_can_be_given_and_other_rows_stay_out(tmp_path: Path) -> None:
     rows = [{"x": 1, "label": label, "prediction": prediction} for label in "abc" for prediction in "abc"]
     reference = build_rows(tmp_path, rows, classes=["c", "a", "z"])

@@ -16,13 +16,12 @@ from scipy.stats import chi2_contingency, ks_2samp, wasserstein_distance
 from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
 from stream.aggregates import Aggregate, grouped_moments
-from stream.coding import Coding
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, PREDICTIONS, Model
 from stream.reference import Feature
 from stream.reference_bins import coarse_groups, fine_edges
 from stream.results import FeatureDrift, Performance, Score
 from stream.scoring import Judged, Scorer
-from tests.builders import MODEL, categorical, numeric, reference, settings, small_reference
+from tests.builders import MODEL, categorical, coded, numeric, reference, settings, small_reference
 
 OTHER = "(other)"
 
@@ -37,7 +36,7 @@ def scorer(*features: Feature, confusion: Any = None, drift: Any = None, perform
 
 def counted(of: Scorer, columns: Sequence[Sequence[Any]], invalid: dict[str, list[int]] | None = None) -> Aggregate:
     """The aggregate of these rows, one column per feature; None where missing or invalid."""
-    codes, _ = Coding([of.model]).code(columns, invalid or {})
+    codes, _ = coded(of.model, columns, invalid or {})
     window = Aggregate.zero(of.model.traffic)
     for row in codes:
         np.add.at(window.counts, row, 1)
@@ -206,13 +205,13 @@ def with_moments(of: Scorer, columns: Sequence[Sequence[Any]], panes: int = 3) -
     window = Aggregate.zero(of.model.traffic)
     for pane in range(panes):
         rows = [column[pane::panes] for column in columns]
-        codes, values = Coding([of.model]).code(rows, {})
+        codes, values = coded(of.model, rows, {})
         part = Aggregate.zero(of.model.traffic)
         for row in codes:
             np.add.at(part.counts, row, 1)
         part.counts[PREDICTIONS] = len(rows[0])
         groups = np.zeros(len(rows[0]), np.int64)
-        part.moments = grouped_moments(groups, 1, values)[0]
+        part.moments[1:] = grouped_moments(groups, 1, values)[0]
         window = window.merge(part)
     return window
 
