@@ -279,11 +279,13 @@ class _WithoutCreated:
 def _samples(result: Result, slot: _Slot) -> Iterator[_Sample]:
     window = slot[:4]
     yield "driftstream_window_end_seconds", (*window, slot.subject, slot.by), _seconds(result.window.end)
-    if result.drift is not UNSET:
-        for feature, drift in result.drift.items():
-            for method, score in asdict(drift).items():
-                if isinstance(score, Score):
-                    yield from _score_samples((*window, feature, method), score)
+    drifts = {} if result.drift is UNSET else dict(result.drift)
+    if result.outputs is not UNSET:
+        drifts |= {f"({output})": drift for output, drift in result.outputs.items()}  # so that no feature has the name
+    for feature, drift in drifts.items():
+        for method, score in asdict(drift).items():
+            if isinstance(score, Score):
+                yield from _score_samples((*window, feature, method), score)
     if result.quality is not UNSET:
         for feature, quality in result.quality.items():
             for name, ratio in asdict(quality).items():

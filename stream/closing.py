@@ -199,13 +199,14 @@ class Closer:
             settings, subject = home.model.settings, step.closing.subject
             reference = home.model.reference
             window = Window(name=spec.name, kind=spec.kind, start=timestamp(start), end=timestamp(end))
+            outputs: dict[str, FeatureDrift] | UnsetType = UNSET
             drift: dict[str, FeatureDrift] | UnsetType = UNSET
             quality: dict[str, FeatureQuality] | UnsetType = UNSET
             performance: Performance | UnsetType = UNSET
             if subject == "traffic":
-                counts, drift, quality, judged = home.scorer.traffic(aggregate)
+                counts, outputs, drift, quality, judged = home.scorer.traffic(aggregate)
             else:
-                counts, performance, judged = home.scorer.performance(aggregate)
+                counts, outputs, performance, judged = home.scorer.performance(aggregate)
             result = Result(
                 result_id=identity(settings.name, version, segment, subject, spec.name, str(start), str(end), str(revision)),
                 subject=subject,
@@ -219,6 +220,7 @@ class Closer:
                 reference_id=reference.reference_id if reference else None,
                 closed_at=timestamp(now_ms),
                 watermark=timestamp(clock_ms),
+                outputs=outputs,
                 drift=drift,
                 quality=quality,
                 performance=performance,
@@ -291,8 +293,8 @@ def identity(*parts: str) -> str:
 def summary(result: Result, judged: Judged, status: str) -> str:
     """One sentence for a human: what, by how much, when, and the bin that moved most."""
     who = f"{result.model} {result.version}" + (f" {result.segment}" if result.segment else "")
-    what = f"{judged.feature} drifted" if judged.kind == "data_drift" else f"{judged.metric} dropped"
-    relation = ">=" if judged.kind == "data_drift" else "<"
+    what = f"{judged.metric} dropped" if judged.kind == "performance" else f"{_DRIFTED[judged.kind]}{judged.feature} drifted"
+    relation = "<" if judged.kind == "performance" else ">="
     if status == "resolved":
         what, relation = what.replace("drifted", "is back").replace("dropped", "is back"), "against"
     text = f"{who}: {what}, {judged.metric} {judged.value:.3g} {relation} {judged.verdict.threshold:g}"
@@ -303,6 +305,9 @@ def summary(result: Result, judged: Judged, status: str) -> str:
     if judged.baseline is not UNSET:
         text += f"; baseline {judged.baseline:.3g}"
     return text
+
+
+_DRIFTED = {"data_drift": "", "prediction_drift": "output ", "label_drift": "true "}  # what goes before the name in a summary
 
 
 def _decoded(model: Model, blobs: Iterable[tuple[PaneGroup, bytes]]) -> Iterable[tuple[PaneGroup, Aggregate]]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.aggregates import Codes, Floats
-from stream.model import Model
+from stream.model import ALIAS, Model
 from stream.reference import CategoricalFeature, NumericFeature
 
 
@@ -151,9 +151,8 @@ class ClassCodes:
     def _own(classes: tuple[str, ...], numbers: Mapping[str, int]) -> Codes:
         own = np.full(max(numbers.values(), default=0) + 2, len(classes), np.int64)
         # 1 and true are one value in Python, so a model with class "1" takes what another model calls "true"
-        alias = {"true": "1", "false": "0", "1": "true", "0": "false"}
         for text, number in numbers.items():
-            known = text if text in classes else alias.get(text)
+            known = text if text in classes else ALIAS.get(text)
             if known in classes:
                 own[number] = classes.index(known)
         return own

@@ -26,6 +26,8 @@ LABELS: Final = 2  # count of an outcomes aggregate
 PREDICTED_START: Final = 3  # of the counts by predicted class, with which a traffic aggregate's slots begin
 CONFUSION_START: Final = 3
 
+ALIAS: Final = {"true": "1", "false": "0", "1": "true", "0": "false"}  # classes that JSON's true and 1 may both mean
+
 # Where scores are counted if no reference says how they are distributed: even steps of the log-odds, since they pile up near 0 and 1, with
 # bins of their own for exactly 0 and exactly 1, and the end bins for what is no probability.
 SCORE_EDGES: Final = np.array([0.0, np.nextafter(0.0, 1.0), *expit(np.linspace(-8, 8, 251)), 1.0, np.nextafter(1.0, 2.0)])
@@ -60,6 +62,7 @@ class Model:
     predicted: FeatureSlot
     score: FeatureSlot
     slots: tuple[FeatureSlot, ...]
+    label: CategoricalFeature
     traffic: Layout
     outcomes: Layout
 
@@ -68,7 +71,7 @@ class Model:
         """The model of these settings."""
         slots: list[FeatureSlot] = []
         position, moments = PREDICTED_START, 0
-        for feature in (_classes(settings, reference), _scores(reference), *(reference.features if reference else ())):
+        for feature in (_classes(settings, reference, "prediction"), _scores(reference), *(reference.features if reference else ())):
             numeric = isinstance(feature, NumericFeature)
             slots.append(FeatureSlot(feature, position, feature.counts.size, moments if numeric else -1))
             position, moments = slots[-1].invalid + 1, moments + numeric
@@ -80,6 +83,7 @@ class Model:
             predicted=predicted,
             score=score,
             slots=tuple(features),
+            label=_classes(settings, reference, "label"),
             traffic=Layout(_fingerprint("traffic", [*named, *settings.classes]), position, moments),
             outcomes=Layout(_fingerprint("outcomes", [*named, *settings.classes]), CONFUSION_START + (len(settings.classes) + 1) ** 2, 0),
         )
@@ -94,15 +98,15 @@ class Model:
         return ("features" if known else "segments", segment)
 
 
-def _classes(settings: ModelSettings, reference: Reference | None) -> CategoricalFeature:
-    """The model's classes as categories of its prediction, with the reference's counts: none if it has none."""
-    known = reference.output("prediction") if reference else None
+def _classes(settings: ModelSettings, reference: Reference | None, output: str) -> CategoricalFeature:
+    """The model's classes as categories of its prediction or label, with the reference's counts: none if it has none."""
+    known = reference.output(output) if reference else None
     counts = dict(zip(known.categories, known.counts.tolist(), strict=False)) if isinstance(known, CategoricalFeature) else {}
-    own = [counts.get(text, 0) for text in settings.classes]
+    own = [counts.get(text, counts.get(ALIAS.get(text, text), 0)) for text in settings.classes]
     total = int(known.counts.sum()) if counts and known else 0
     missing = known.missing if counts and known else 0
     return CategoricalFeature(
-        name="prediction", value_type="string", missing=missing, categories=settings.classes, counts=np.array([*own, total - sum(own)])
+        name=output, value_type="string", missing=missing, categories=settings.classes, counts=np.array([*own, total - sum(own)])
     )
 
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 Severity = Literal["ok", "warning", "critical", "insufficient_data"]
-AlertKind = Literal["data_drift", "performance"]
+AlertKind = Literal["data_drift", "prediction_drift", "label_drift", "performance"]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Timestamp = Annotated[str, Meta(description="RFC 3339, UTC, millisecond precision")]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -112,7 +112,11 @@ class Counts(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """All that one firing of one window says about one model, version and segment (null: all traffic)."""
+    """All that one firing of one window says about one model, version and segment (null: all traffic).
+
+    `drift` is of the features, `outputs` of the prediction and the score (traffic), or of the label (performance), where the reference
+    has them.
+    """
 
     result_id: str
     subject: Literal["traffic", "performance"]
@@ -127,6 +131,7 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
     closed_at: Timestamp
     watermark: Timestamp
     drift: dict[str, FeatureDrift] | UnsetType = UNSET
+    outputs: dict[str, FeatureDrift] | UnsetType = UNSET
     quality: dict[str, FeatureQuality] | UnsetType = UNSET
     performance: Performance | UnsetType = UNSET
 

@@ -4,10 +4,10 @@ Turns aggregates into the inputs of `detectors/`, and what comes back into the t
 the counts and the reference alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,10 @@ from detectors.performance import METRICS
 from stream.aggregates import Aggregate, Codes, Counts
 from stream.drift import BY_BINS, OF_CATEGORIES, OF_NUMBERS, Measured, applies, measure_categories, measure_numbers
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model
-from stream.reference import NumericFeature
+from stream.reference import Feature, NumericFeature
 from stream.results import AlertKind, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, Score
 from stream.results import Counts as EventCounts
+from stream.settings_thresholds import Rules
 
 _DISCARD: Final = -1
 
@@ -40,12 +41,42 @@ class Judged:
     baseline: float | UnsetType = UNSET
 
 
+class Traffic(NamedTuple):
+    """What a traffic window comes to."""
+
+    counts: EventCounts
+    outputs: dict[str, FeatureDrift]
+    drift: dict[str, FeatureDrift]
+    quality: dict[str, FeatureQuality]
+    judged: list[Judged]
+
+
+class Outcomes(NamedTuple):
+    """What a performance window comes to."""
+
+    counts: EventCounts
+    outputs: dict[str, FeatureDrift]
+    performance: Performance
+    judged: list[Judged]
+
+
+class _Histograms(NamedTuple):
+    """What a feature's drift is measured on: (n_bins,) counts of the reference and of the window, and what the bins are called."""
+
+    reference: Counts
+    current: Counts
+    labels: Sequence[str]
+
+
 class Scorer:
     """Scores the windows of one model."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        features = [slot.feature for slot in model.slots]
+        outputs = [slot for slot in (model.predicted, model.score) if slot.feature.counts.any()]
+        self._slots = [*outputs, *model.slots]
+        self._outputs = len(outputs)
+        features = [slot.feature for slot in self._slots]
         self._labels = [feature.bin_labels() for feature in features]
         self._sizes = np.array([len(labels) for labels in self._labels], np.int64)
         self._starts: Codes = np.concatenate(([0], np.cumsum(self._sizes)))[:-1].astype(np.int64)
@@ -54,31 +85,32 @@ class Scorer:
         self._classes = (*model.settings.classes, OTHER)
         self._positive = None if model.settings.positive is None else model.settings.classes.index(model.settings.positive)
         self._baseline = self._baseline_metrics()
-        self._rules = [model.settings.drift_for(feature.name) for feature in features]
+        self._rules = [*[model.settings.drift] * len(outputs), *(model.settings.drift_for(slot.feature.name) for slot in model.slots)]
         self._methods = [[m for m in rules.thresholds if applies(m, f)] for rules, f in zip(self._rules, features, strict=True)]
         self._by_bins = {name: score for name, score in BY_BINS.items() if any(name in methods for methods in self._methods)}
 
     def _coarse_positions(self) -> Codes:
         """Which coarse bin, of all features end to end, each count of a traffic aggregate belongs to."""
         coarse = np.full(self.model.traffic.width, _DISCARD, np.int64)
-        for slot, start, size in zip(self.model.slots, self._starts, self._sizes, strict=True):
+        for slot, start, size in zip(self._slots, self._starts, self._sizes, strict=True):
             groups = slot.feature.groups if isinstance(slot.feature, NumericFeature) else np.arange(slot.bins)
             coarse[slot.start : slot.start + slot.bins] = start + groups
             coarse[[slot.missing, slot.invalid]] = start + size - 1  # a value of the wrong type is as good as none
         return coarse
 
-    def traffic(self, window: Aggregate) -> tuple[EventCounts, dict[str, FeatureDrift], dict[str, FeatureQuality], list[Judged]]:
-        """Counts, drift and quality of each feature, and what was judged."""
+    def traffic(self, window: Aggregate) -> Traffic:
+        """Counts, drift of the outputs and of each feature, quality, and what was judged."""
         counts = window.counts
         n = int(counts[PREDICTIONS])
         events = EventCounts(predictions=n, late=int(counts[LATE]), duplicate=int(counts[DUPLICATES]))
+        outputs: dict[str, FeatureDrift] = {}
         drift: dict[str, FeatureDrift] = {}
         judged: list[Judged] = []
-        if n and self.model.reference and self.model.slots:
+        if n and self._slots:
             kept = self._coarse != _DISCARD
             current = np.bincount(self._coarse[kept], counts[kept], self._reference.size).astype(np.int64)
             scores = {name: by_feature(self._reference, current, self._starts) for name, by_feature in self._by_bins.items()}
-            for i, slot in enumerate(self.model.slots):
+            for i, slot in enumerate(self._slots):
                 bins = slice(self._starts[i], self._starts[i] + self._sizes[i])
                 measured = {name: Measured(float(scores[name][i]), n, {}) for name in self._methods[i] if name in scores}
                 for name in self._methods[i]:
@@ -86,29 +118,12 @@ class Scorer:
                         measured[name] = measure_numbers(name, slot, window)
                     elif name in OF_CATEGORIES:
                         measured[name] = measure_categories(self._reference[bins], current[bins])
-                found, verdicts = self._judge_drift(i, measured)
-                moved = top_bins(self._reference[bins], current[bins], self._labels[i])
-                top = tuple(BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution) for b in moved)
-                m = int(self._reference[bins].sum())
-                kind: Literal["numeric", "categorical"] = "numeric" if isinstance(slot.feature, NumericFeature) else "categorical"
-                drift[slot.feature.name] = FeatureDrift(kind=kind, n=n, reference_n=m, top_bins=top, **found)
-                evidence = Evidence(n=n, reference_n=m, top_bins=top)
-                judged += [
-                    Judged(
-                        "data_drift", name, slot.feature.name, found[name].score, verdict, replace(evidence, p_value=found[name].p_value)
-                    )
-                    for name, verdict in verdicts.items()
-                ]
-        return events, drift, self._quality(counts, n), judged
-
-    def _judge_drift(self, feature: int, measured: Mapping[str, Measured]) -> tuple[dict[str, Score], dict[str, Verdict]]:
-        """The scores of a feature as they are reported, and their verdicts; what stands beside a score goes where the score goes."""
-        rules = self._rules[feature]
-        verdicts = {name: judge(m.score, m.n, rules.thresholds[name], rules.minimum_sample) for name, m in measured.items()}
-        return {
-            name: _score(measured[name].score, verdict, {} if verdict.severity == "insufficient_data" else measured[name].beside)
-            for name, verdict in verdicts.items()
-        }, verdicts
+                about: AlertKind = "prediction_drift" if i < self._outputs else "data_drift"
+                histograms = _Histograms(self._reference[bins], current[bins], self._labels[i])
+                found, told = _reported(about, slot.feature, self._rules[i], measured, histograms)
+                (outputs if i < self._outputs else drift).update(found)
+                judged += told
+        return Traffic(events, outputs, drift, self._quality(counts, n), judged)
 
     def _quality(self, counts: Counts, n: int) -> dict[str, FeatureQuality]:
         if n == 0:
@@ -125,8 +140,8 @@ class Scorer:
             )
         return quality
 
-    def performance(self, window: Aggregate) -> tuple[EventCounts, Performance, list[Judged]]:
-        """Counts, metrics with their verdicts, and what was judged."""
+    def performance(self, window: Aggregate) -> Outcomes:
+        """Counts, drift of the label, metrics with their verdicts, and what was judged."""
         counts, k = window.counts, len(self._classes)
         n, predictions = int(counts[LABELS]), int(counts[PREDICTIONS])
         confusion = counts[CONFUSION_START:].reshape(k, k)
@@ -150,7 +165,25 @@ class Scorer:
             f1=metrics["f1"],
             verdicts={name: _score(metrics[name], verdict) for name, verdict in verdicts.items()},
         )
-        return EventCounts(predictions=predictions, labels=n, late=int(counts[LATE])), performance, judged
+        events = EventCounts(predictions=predictions, labels=n, late=int(counts[LATE]))
+        drift, judged_drift = self._label_drift(confusion)
+        return Outcomes(events, drift, performance, [*judged_drift, *judged])
+
+    def _label_drift(self, confusion: Counts) -> tuple[dict[str, FeatureDrift], list[Judged]]:
+        """Drift of the label, where the reference has labels; none is missing on either side, as a label that is not there is no label."""
+        feature, current, rules = self.model.label, confusion.sum(axis=1), self.model.settings.drift
+        reference, n = feature.counts, int(current.sum())
+        if not n or not reference.any():
+            return {}, []
+        start = np.zeros(1, np.int64)
+        measured = {
+            name: Measured(float(BY_BINS[name](reference, current, start)[0]), n, {})
+            if name in BY_BINS
+            else measure_categories(reference, current)
+            for name in rules.thresholds
+            if applies(name, feature)
+        }
+        return _reported("label_drift", feature, rules, measured, _Histograms(reference, current, self._classes))
 
     def _metrics(self, confusion: Counts) -> dict[str, float | None]:
         """Every metric of a matrix with OTHER as its last class, which is never right: two classes that are not configured may differ."""
@@ -176,3 +209,26 @@ def _score(value: float | None, verdict: Verdict, beside: Mapping[str, Any] = Ma
     """The score as it is reported: none below the minimum sample."""
     score = None if verdict.severity == "insufficient_data" else value
     return Score(score=score, threshold=verdict.threshold, severity=verdict.severity, **beside)
+
+
+def _reported(
+    kind: AlertKind, feature: Feature, rules: Rules, measured: Mapping[str, Measured], bins: _Histograms
+) -> tuple[dict[str, FeatureDrift], list[Judged]]:
+    """The drift of a feature as it is reported, by name, and what was judged."""
+    verdicts = {name: judge(m.score, m.n, rules.thresholds[name], rules.minimum_sample) for name, m in measured.items()}
+    scores = {
+        name: _score(measured[name].score, verdict, {} if verdict.severity == "insufficient_data" else measured[name].beside)
+        for name, verdict in verdicts.items()
+    }
+    top = tuple(
+        BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution)
+        for b in top_bins(bins.reference, bins.current, bins.labels)
+    )
+    n, m = int(bins.current.sum()), int(bins.reference.sum())
+    of: Literal["numeric", "categorical"] = "numeric" if isinstance(feature, NumericFeature) else "categorical"
+    evidence = Evidence(n=n, reference_n=m, top_bins=top)
+    judged = [
+        Judged(kind, name, feature.name, scores[name].score, verdict, replace(evidence, p_value=scores[name].p_value))
+        for name, verdict in verdicts.items()
+    ]
+    return {feature.name: FeatureDrift(kind=of, n=n, reference_n=m, top_bins=top, **scores)}, judged

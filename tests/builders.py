@@ -51,17 +51,30 @@ def categorical(
 
 
 def reference(
-    *features: Feature, model: str = MODEL, classes: Sequence[str] = (), confusion: Sequence[Sequence[int]] | None = None
+    *features: Feature,
+    model: str = MODEL,
+    classes: Sequence[str] = (),
+    confusion: Sequence[Sequence[int]] | None = None,
+    outputs: Sequence[Feature] = (),
 ) -> Reference:
     """A reference of these features, which all have the same number of rows."""
     rows = int(features[0].counts.sum()) + features[0].missing if features else 0
     cells = None if confusion is None else np.array(confusion)
-    made = Reference(reference_id="", model=model, version="1", rows=rows, classes=tuple(classes), confusion=cells, features=features)
+    made = Reference(
+        reference_id="",
+        model=model,
+        version="1",
+        rows=rows,
+        classes=tuple(classes),
+        confusion=cells,
+        outputs=tuple(outputs),
+        features=features,
+    )
     return msgspec.structs.replace(made, reference_id=made.content_id)
 
 
 def small_reference(model: str = MODEL) -> Reference:
-    """A feature of each kind: six fine bins in three coarse ones, texts, integers and booleans."""
+    """A feature of each kind: six fine bins in three coarse ones, texts, integers and booleans; and what is known of the outputs."""
     return reference(
         numeric("amount", [0.0, 10.0, 20.0, 50.0, 100.0], [0, 30, 30, 20, 15, 0], [0, 0, 1, 1, 2, 2], missing=5),
         categorical("country", ["DE", "FR"], [60, 30, 10]),
@@ -70,6 +83,11 @@ def small_reference(model: str = MODEL) -> Reference:
         model=model,
         classes=("0", "1"),
         confusion=[[70, 10], [5, 15]],
+        outputs=(
+            categorical("prediction", ["0", "1"], [74, 25, 0], missing=1),
+            numeric("score", [0.0, 0.25, 0.5, 1.0], [0, 40, 30, 20, 0], [0, 0, 1, 2, 2], missing=10),
+            categorical("label", ["1", "0"], [20, 80, 0]),
+        ),
     )
 
 
@@ -98,6 +116,7 @@ def monitored(configured: Settings, name: str = MODEL, reference_file: Path | No
         labels=model.labels,
         segments=model.segments,
         features=reference_features(reference_file) if reference_file else (),
+        outputs=reference_features(reference_file, "outputs") if reference_file else (),
     )
 
 

@@ -35,7 +35,7 @@ class Family(NamedTuple):
 
 @dataclass(frozen=True)
 class Monitored:
-    """A model as the configuration has it. `features`: those of its reference file, see `reference_features`."""
+    """A model as the configuration has it. `features`, `outputs`: those of its reference file, see `reference_features`."""
 
     name: str
     windows: tuple[Family, ...]
@@ -44,6 +44,7 @@ class Monitored:
     labels: bool = True
     segments: tuple[str, ...] = ()
     features: tuple[Mapping[str, Any], ...] = ()
+    outputs: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def pane_ms(self) -> int:
@@ -137,6 +138,7 @@ def recompute(
                 else:
                     window.predictions += 1
                     _count_features(window, places)
+                    _count_outputs(window, model, event)
             if not again and not late and model.labels:
                 for window in counted_in("performance", event, at):
                     window.predictions += 1
@@ -208,9 +210,40 @@ def _segment(model: Monitored, name: str, event: Event) -> str:
 # features and scores
 
 
-def reference_features(path: Path) -> tuple[Mapping[str, Any], ...]:
-    """The features of a reference file (`config/reference-format.md`)."""
-    return tuple(json.loads(path.read_text(encoding="utf-8"))["features"])
+def reference_features(path: Path, key: str = "features") -> tuple[Mapping[str, Any], ...]:
+    """The features of a reference file (`config/reference-format.md`), or its outputs."""
+    return tuple(json.loads(path.read_text(encoding="utf-8")).get(key, ()))
+
+
+def _count_outputs(window: Window, model: Monitored, event: Event) -> None:
+    """Where the prediction and the score fall, under names that no feature has."""
+    said = class_text(event["prediction"])
+    for output in model.outputs:
+        if output["name"] == "prediction":
+            window.bins.setdefault("(prediction)", Counter())[_class_of(model, said)] += 1
+        elif output["name"] == "score":
+            score = event.get("score")
+            window.bins.setdefault("(score)", Counter())[_place(output, score.get(said) if isinstance(score, dict) else score)[0]] += 1
+
+
+def _output_drift(model: Monitored, key: Key, window: Window) -> dict[str, tuple[list[int], list[int]]]:
+    """Counts of the reference and of the window for each output that the window is about: of a label those that are there."""
+    found = {}
+    for output in model.outputs:
+        if (output["name"] == "label") != (key.subject == "performance"):
+            continue
+        reference = reference_counts(output)
+        if output["kind"] == "categorical":
+            own = [0] * (len(model.classes) + 1)
+            for text, count in zip([*output["categories"], ""], output["counts"], strict=True):
+                own[_class_of(model, text)] += count
+            reference = [*own, output["missing"]] if output["name"] == "prediction" else own
+        if output["name"] == "label":
+            current = [sum(row) for row in confusion(model, window.pairs)]
+        else:
+            current = [window.bins[f"({output['name']})"][place] for place in range(len(reference))]
+        found[output["name"]] = (reference, current)
+    return found
 
 
 def _places(model: Monitored, event: Event) -> list[tuple[str, int, str]]:
@@ -369,6 +402,7 @@ def described(model: Monitored, key: Key, window: Window) -> dict[str, Any]:
         return {
             "counts": {"predictions": window.predictions, "late": window.late, "labels": n},
             "performance": {"coverage": coverage, "confusion": matrix, **metrics(model, window.pairs)},
+            "outputs": _described_outputs(model, key, window) if n else {},
         }
     n, drift, quality = window.predictions, {}, {}
     for feature in model.features if n else ():
@@ -377,7 +411,15 @@ def described(model: Monitored, key: Key, window: Window) -> dict[str, Any]:
         drift[name] = {"n": n, "reference_n": sum(reference), **{k: {"score": v} for k, v in scores(reference, current).items()}}
         kinds = {"missing": "missing_ratio", "invalid": "type_violation_ratio", "unseen": "unseen_ratio", "outside": "out_of_range_ratio"}
         quality[name] = {ratio: window.quality[name][kind] / n for kind, ratio in kinds.items()}
-    return {"counts": {"predictions": n, "late": window.late, "duplicate": window.duplicate}, "drift": drift, "quality": quality}
+    counts = {"predictions": n, "late": window.late, "duplicate": window.duplicate}
+    return {"counts": counts, "drift": drift, "quality": quality, "outputs": _described_outputs(model, key, window) if n else {}}
+
+
+def _described_outputs(model: Monitored, key: Key, window: Window) -> dict[str, Any]:
+    return {
+        name: {"n": sum(current), "reference_n": sum(reference), **{k: {"score": v} for k, v in scores(reference, current).items()}}
+        for name, (reference, current) in _output_drift(model, key, window).items()
+    }
 
 
 def _differences(path: str, wanted: Any, actual: Any, tolerance: float) -> list[str]:
@@ -422,7 +464,8 @@ def expected_alerts(
     change of severity, is resolved by ok, and a window with too few rows changes nothing.
 
     Args:
-        drift, performance: the limits of each method and metric that has any; drift is bad when high, performance when low.
+        drift, performance: the limits of each method and metric that has any; drift is bad when high, performance when low. Drift of
+            the outputs is judged like that of a feature.
     Raises:
         ValueError: a drift score lies so close to a limit that rounding decides.
     """
@@ -434,7 +477,7 @@ def expected_alerts(
         model, window = by_name[key.model], expected.windows[key]
         start, end = (rfc3339(at) for at in (key.start_ms, key.start_ms + sizes[key.model, key.window]))
         for kind, feature, metric, score, n in _scored(model, key, window):
-            limits = (drift if kind == "data_drift" else performance).get(metric)
+            limits = (performance if kind == "performance" else drift).get(metric)
             if limits is None or score is None or n < limits.minimum_sample:
                 continue
             rule = "|".join((key.model, key.version, key.segment or "", kind, feature, metric, key.window))
@@ -448,6 +491,11 @@ def expected_alerts(
 
 def _scored(model: Monitored, key: Key, window: Window) -> Iterable[tuple[str, str, str, float | None, int]]:
     """Kind, feature, metric, score and number of rows of all that is judged in a window."""
+    if window.predictions if key.subject == "traffic" else window.pairs:
+        about = "label_drift" if key.subject == "performance" else "prediction_drift"
+        for name, (reference, current) in _output_drift(model, key, window).items():
+            for method, value in scores(reference, current).items():
+                yield about, name, method, value, sum(current)
     if key.subject == "performance":
         for metric, value in metrics(model, window.pairs).items():
             yield "performance", "", metric, value, len(window.pairs)
@@ -463,11 +511,11 @@ def _severity(kind: str, score: float, limits: Limits, tolerance: float) -> str:
     for severity, limit in (("critical", limits.critical), ("warning", limits.warning)):
         if limit is None:
             continue
-        if kind == "data_drift" and math.isclose(score, limit, rel_tol=0, abs_tol=tolerance):
+        if kind != "performance" and math.isclose(score, limit, rel_tol=0, abs_tol=tolerance):
             raise ValueError(
                 f"cannot tell the severity of score={score!r}: it is at the limit {limit!r}, expected more than {tolerance} beside it"
             )
-        if score >= limit if kind == "data_drift" else score < limit:
+        if score < limit if kind == "performance" else score >= limit:
             return severity
     return "ok"
 

@@ -184,6 +184,7 @@ def test_every_window_is_what_the_oracle_says(replayed: Path, references: Path) 
         classes=("DOWN", "UP"),
         positive="UP",
         features=reference_features(references / "nsw-price.json"),
+        outputs=reference_features(references / "nsw-price.json", "outputs"),
     )
     expected = recompute([model], [events("predictions")], [events("labels")], Timing(out_of_orderness_ms=7_200_000))
     assert expected.labels == {"consumed": 29_984, "matched": 29_684, "waiting": 32, "duplicate": 268}

@@ -136,7 +136,8 @@ class FraudLoad:
     @property
     def model(self) -> Monitored:
         features = reference_features(self.folder / "fraud.json")
-        return Monitored("fraud", WINDOWS, positive="1", segments=("country",), features=features)
+        outputs = reference_features(self.folder / "fraud.json", "outputs")
+        return Monitored("fraud", WINDOWS, positive="1", segments=("country",), features=features, outputs=outputs)
 
     def expected(self) -> Recomputed:
         """What the oracle says; it sees the readable events only."""

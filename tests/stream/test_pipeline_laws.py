@@ -75,6 +75,9 @@ EVENTS = st.lists(
 )
 
 
+SCORES = (0.1, None, 0.25, 1.5, {"0": 0.6, "1": 0.4}, -0.5, 1)
+
+
 @st.composite
 def traffics(draw: st.DrawFn, *, most_disorder: float = 90) -> Traffic:
     """Traffic whose labels come in order of time, and are never older than the pane of their prediction."""
@@ -83,7 +86,7 @@ def traffics(draw: st.DrawFn, *, most_disorder: float = 90) -> Traffic:
     for i, (gap, disorder, partition, model, said, version, features, delay, twice) in enumerate(draw(EVENTS)):
         now += gap
         at = now - min(disorder, most_disorder)
-        event = prediction(f"id-{i}", at, said, version=version, features=features) | {"model": model}
+        event = prediction(f"id-{i}", at, said, version=version, features=features, score=SCORES[i % len(SCORES)]) | {"model": model}
         made.predictions[partition] += [event] * (2 if twice else 1)
         if delay is not None:
             delayed.append((at + delay, (i * 7) % 2, label(f"id-{i}", at + delay, (i * 5) % 3 % 2)))

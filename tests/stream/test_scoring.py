@@ -40,7 +40,7 @@ def counted(of: Scorer, columns: Sequence[Sequence[Any]], invalid: dict[str, lis
     window = Aggregate.zero(of.model.traffic)
     for row in codes:
         np.add.at(window.counts, row, 1)
-    window.counts[PREDICTIONS] = len(columns[0])
+    window.counts[[PREDICTIONS, of.model.predicted.start, of.model.score.missing]] = len(columns[0])
     return window
 
 
@@ -80,7 +80,7 @@ ROWS = st.lists(st.none() | st.floats(-10, 60) | st.sampled_from(EDGES), min_siz
 @hypothesis_settings(max_examples=60)
 def test_drift_of_a_number_is_that_of_the_raw_rows(before: list[float | None], now: list[float | None]) -> None:
     of = scorer(numeric_reference(before))
-    _, drift, _, _ = of.traffic(counted(of, [now]))
+    drift = of.traffic(counted(of, [now])).drift
     p, q = shares_of_rows(before), shares_of_rows(now)
     used = (p + q) > 0
     smooth_p, smooth_q = ((x[used] + 0.5) / (x.sum() + used.sum() / 2) for x in (p, q))
@@ -99,7 +99,7 @@ def test_drift_of_a_category_is_that_of_the_raw_rows(before: list[str | None], n
         np.array([*(rows.count(k) for k in known), sum(r not in (*known, None) for r in rows), rows.count(None)]) for rows in (before, now)
     )
     of = scorer(categorical("x", known, p[:3].tolist(), missing=int(p[3])))
-    _, drift, _, _ = of.traffic(counted(of, [now]))
+    drift = of.traffic(counted(of, [now])).drift
     distance = float(jensenshannon(p, q, base=2))
     assert score(drift["x"].js_divergence) == pytest.approx(0 if np.isnan(distance) else distance**2, abs=1e-12)
     assert drift["x"].kind == "categorical"
@@ -109,24 +109,24 @@ def test_features_are_scored_apart_and_named() -> None:
     x, y = numeric("x", [0.0, 10.0], [10, 10, 0], [0, 1, 1]), categorical("y", ["a", "b"], [10, 10, 0])
     both, alone = scorer(x, y), scorer(x)
     rows: list[list[Any]] = [[-1.0, 5.0, 5.0, 5.0], ["a", "a", "b", "b"]]
-    drift = both.traffic(counted(both, rows))[1]
+    drift = both.traffic(counted(both, rows)).drift
     assert list(drift) == ["x", "y"]
-    assert drift["x"] == alone.traffic(counted(alone, rows[:1]))[1]["x"]
+    assert drift["x"] == alone.traffic(counted(alone, rows[:1])).drift["x"]
     assert score(drift["y"].psi) == 0.0
     assert drift["y"].top_bins == ()
 
 
 def test_top_bins_show_observed_shares() -> None:
     of = scorer(categorical("x", ["a", "b"], [50, 30, 0], missing=20))
-    top = of.traffic(counted(of, [["a"] * 5 + ["new"] * 5]))[1]["x"].top_bins
+    top = of.traffic(counted(of, [["a"] * 5 + ["new"] * 5])).drift["x"].top_bins
     assert {(b.label, b.reference, b.current) for b in top} == {("(other)", 0.0, 0.5), ("(missing)", 0.2, 0.0), ("b", 0.3, 0.0)}
     assert [b.contribution for b in top] == sorted((b.contribution for b in top), reverse=True)
 
 
 def test_a_value_of_the_wrong_type_weighs_like_a_missing_one() -> None:
     of = scorer(numeric("x", [0.0, 10.0], [5, 10, 0], [0, 1, 1], missing=5))
-    missing = of.traffic(counted(of, [[1.0, None, None]]))[1]
-    invalid = of.traffic(counted(of, [[1.0, None, None]], {"x": [2]}))[1]
+    missing = of.traffic(counted(of, [[1.0, None, None]])).drift
+    invalid = of.traffic(counted(of, [[1.0, None, None]], {"x": [2]})).drift
     assert invalid == missing
 
 
@@ -138,7 +138,7 @@ def test_quality_is_shares_of_all_predictions() -> None:
         [1, 2, 9, None, None],
         [None, True, True, True, True],
     ]
-    quality = of.traffic(counted(of, columns, {"amount": [1], "channel": [3]}))[2]
+    quality = of.traffic(counted(of, columns, {"amount": [1], "channel": [3]})).quality
     found = {name: (q.missing_ratio, q.type_violation_ratio, q.unseen_ratio, q.out_of_range_ratio) for name, q in quality.items()}
     assert found == {"amount": (0.2, 0.2, 0, 0.4), "country": (0.4, 0, 0.4, 0), "channel": (0.2, 0.2, 0.2, 0), "new": (0.2, 0, 0, 0)}
 
@@ -147,7 +147,7 @@ def test_a_window_of_late_events_only_has_counts_and_nothing_else() -> None:
     of = scorer(categorical("x", ["a"], [5, 0]))
     window = Aggregate.zero(of.model.traffic)
     window.counts[LATE], window.counts[DUPLICATES] = 3, 2
-    events, drift, quality, judged = of.traffic(window)
+    events, _, drift, quality, judged = of.traffic(window)
     assert (events.predictions, events.late, events.duplicate, events.labels) == (0, 3, 2, UNSET)
     assert (drift, quality, judged) == ({}, {}, [])
 
@@ -156,14 +156,14 @@ def test_a_model_without_a_reference_has_counts_only() -> None:
     of = scorer()
     window = Aggregate.zero(of.model.traffic)
     window.counts[PREDICTIONS] = 5
-    events, drift, quality, judged = of.traffic(window)
+    events, _, drift, quality, judged = of.traffic(window)
     assert (events.predictions, drift, quality, judged) == (5, {}, {}, [])
 
 
 @pytest.mark.parametrize(("n", "severity"), [(1, "insufficient_data"), (9, "insufficient_data"), (10, "critical"), (11, "critical")])
 def test_below_the_minimum_sample_there_is_no_drift_score(n: int, severity: str) -> None:
     of = scorer(categorical("x", ["a"], [50, 0]), drift={"minimum_sample": 10, "psi": {"warning": 0.1, "critical": 0.2}})
-    _, drift, quality, judged = of.traffic(counted(of, [["new"] * n]))
+    _, _, drift, quality, judged = of.traffic(counted(of, [["new"] * n]))
     psi, distance = drift["x"].psi, drift["x"].js_distance
     assert isinstance(psi, Score)
     assert isinstance(distance, Score)
@@ -177,7 +177,7 @@ def test_below_the_minimum_sample_there_is_no_drift_score(n: int, severity: str)
 def test_a_feature_may_have_thresholds_and_a_minimum_of_its_own() -> None:
     drift = {"psi": {"warning": 5, "critical": 6}, "features": {"y": {"minimum_sample": 100, "psi": {"warning": 0.1}}}}
     of = scorer(categorical("x", ["a"], [50, 0]), categorical("y", ["a"], [50, 0]), drift=drift)
-    found = of.traffic(counted(of, [["new"] * 50, ["new"] * 50]))[1]
+    found = of.traffic(counted(of, [["new"] * 50, ["new"] * 50])).drift
     x, y = found["x"].psi, found["y"].psi
     assert isinstance(x, Score)
     assert isinstance(y, Score)
@@ -233,7 +233,7 @@ def test_chosen_methods_of_a_number_are_those_of_the_raw_rows(n: int, m: int, se
     rows = [None if rng.random() < 0.1 else float(x) for x in now]
     numbers = np.array([row for row in rows if row is not None])
     of = scorer(built_reference([None, None, *before.tolist()]), drift=CHOSEN)
-    found = of.traffic(with_moments(of, [rows]))[1]["x"]
+    found = of.traffic(with_moments(of, [rows])).drift["x"]
     assert chosen(found) == {*CHOSEN, "psi", "js_distance", "js_divergence"} - {"chi2"}
 
     truth, said = ks_2samp(before, numbers, method="asymp"), of_score(found.ks)
@@ -261,7 +261,7 @@ def test_chosen_methods_of_a_category_are_those_of_the_raw_rows() -> None:
     before, now = (rng.choice(["a", "b", "c", ""], size, p=p) for size, p in ((4_000, [0.5, 0.3, 0.1, 0.1]), (900, [0.3, 0.3, 0.2, 0.2])))
     p, q = ([int((rows == value).sum()) for value in ("a", "b", "c", "")] for rows in (before, now))
     of = scorer(categorical("x", ["a", "b", "c"], [*p[:3], 0], missing=p[3]), drift=CHOSEN)
-    found = of.traffic(counted(of, [[value or None for value in now.tolist()]]))[1]["x"]
+    found = of.traffic(counted(of, [[value or None for value in now.tolist()]])).drift["x"]
     assert chosen(found) == {*CHOSEN, "psi", "js_distance", "js_divergence"} - {"ks", "wasserstein", "mean_std_drift"}
     truth, said = chi2_contingency([p, q], correction=False), of_score(found.chi2)
     assert said.statistic == pytest.approx(truth.statistic)
@@ -275,7 +275,7 @@ def test_chosen_methods_of_a_category_are_those_of_the_raw_rows() -> None:
 
 def test_without_a_choice_there_are_no_more_scores_than_before() -> None:
     of = scorer(built_reference([1.0, 2.0, 3.0]), categorical("y", ["a"], [3, 0]))
-    found, judged = of.traffic(with_moments(of, [[1.0] * 9, ["a"] * 9]))[1::2]
+    _, _, found, _, judged = of.traffic(with_moments(of, [[1.0] * 9, ["a"] * 9]))
     assert chosen(found["x"]) == chosen(found["y"]) == {"psi", "js_distance", "js_divergence"}
     assert [one.metric for one in judged] == ["psi", "js_distance", "js_divergence"] * 2
     assert b"p_value" not in json.encode(found) + json.encode([one.evidence for one in judged])
@@ -285,7 +285,7 @@ def test_without_a_choice_there_are_no_more_scores_than_before() -> None:
 def test_one_feature_may_have_a_method_of_its_own() -> None:
     y, z = (replace(built_reference([1.0, 2.0, 3.0]), name=name) for name in ("y", "z"))
     of = scorer(y, z, drift={"features": {"y": {"ks": {"warning": 0.5, "critical": 0.9}, "hellinger": {}}}})
-    found, judged = of.traffic(with_moments(of, [[9.0] * 30, [2.0] * 30]))[1::2]
+    _, _, found, _, judged = of.traffic(with_moments(of, [[9.0] * 30, [2.0] * 30]))
     assert chosen(found["y"]) - chosen(found["z"]) == {"ks", "hellinger"}
     ks = judged_of(judged, "ks")
     assert (ks.feature, ks.value, ks.verdict.severity, ks.verdict.threshold) == ("y", 1.0, "critical", 0.9)
@@ -297,7 +297,7 @@ def test_one_feature_may_have_a_method_of_its_own() -> None:
 @pytest.mark.parametrize("rows", [[None] * 20, [None] * 15 + [2.0] * 5])
 def test_methods_of_numbers_need_the_minimum_sample_of_numbers(rows: list[float | None]) -> None:
     of = scorer(built_reference([1.0, 2.0, 3.0]), drift=CHOSEN | {"minimum_sample": 10})
-    found = of.traffic(with_moments(of, [rows]))[1]["x"]
+    found = of.traffic(with_moments(of, [rows])).drift["x"]
     assert score(found.hellinger) > 0.5
     for said in map(of_score, (found.ks, found.wasserstein, found.mean_std_drift)):
         assert (said.score, said.severity) == (None, "insufficient_data")
@@ -307,7 +307,7 @@ def test_methods_of_numbers_need_the_minimum_sample_of_numbers(rows: list[float 
 def test_a_reference_without_moments_or_numbers_leaves_what_needs_them_undefined() -> None:
     bare, empty = numeric("x", [1.0, 2.0], [0, 20, 0], [0, 0, 0]), numeric("y", [0.0], [0, 0], [0, 0], missing=20)
     of = scorer(bare, empty, drift=CHOSEN)
-    found = of.traffic(with_moments(of, [[1.5] * 20, [1.5] * 20]))[1]
+    found = of.traffic(with_moments(of, [[1.5] * 20, [1.5] * 20])).drift
     assert score(found["x"].ks) == 0.0
     for said in (found["x"].wasserstein, found["x"].mean_std_drift, found["y"].ks, found["y"].wasserstein, found["y"].mean_std_drift):
         assert (of_score(said).score, of_score(said).severity) == (None, "insufficient_data")
@@ -318,7 +318,7 @@ def test_values_beyond_all_measure_leave_scores_finite_or_undefined(value: float
     wide = replace(numeric("x", [-1e308, 1e308], [0, 9, 0], [0, 0, 0]), mean=0.0, std=1.0, minimum=-1.0, maximum=1.0)
     for feature in (built_reference([1.0, 2.0, 3.0]), wide):
         of = scorer(feature, drift=CHOSEN)
-        found = of.traffic(with_moments(of, [[value, 1.0, 2.0] * 5]))[1]["x"]
+        found = of.traffic(with_moments(of, [[value, 1.0, 2.0] * 5])).drift["x"]
         for name in ("ks", "wasserstein", "mean_std_drift", "kl"):
             said = of_score(getattr(found, name))
             assert said.score is None or np.isfinite(said.score)
@@ -348,7 +348,7 @@ PAIRS = st.lists(st.tuples(*[st.sampled_from(["a", "b", "c", OTHER])] * 2), min_
 @given(PAIRS)
 def test_macro_metrics_are_those_of_scikit_learn_on_the_rows(pairs: list[tuple[str, str]]) -> None:
     of = scorer()
-    _, found, _ = of.performance(outcomes(of, pairs))
+    _, _, found, _ = of.performance(outcomes(of, pairs))
     truth, said = apart(pairs)
     assert found.accuracy == pytest.approx(accuracy_score(truth, said))
     assert found.precision == pytest.approx(precision_score(truth, said, average="macro", zero_division=0))
@@ -359,7 +359,7 @@ def test_macro_metrics_are_those_of_scikit_learn_on_the_rows(pairs: list[tuple[s
 @given(PAIRS, st.sampled_from(["a", "b", "c"]))
 def test_metrics_of_the_positive_class_are_those_of_scikit_learn_on_the_rows(pairs: list[tuple[str, str]], positive: str) -> None:
     of = scorer(positive=positive)
-    _, found, _ = of.performance(outcomes(of, pairs))
+    _, _, found, _ = of.performance(outcomes(of, pairs))
     truth, said = apart(pairs)
     one: dict[str, Any] = {"labels": [positive], "average": None, "zero_division": np.nan}
     for ours, theirs in ((found.precision, precision_score), (found.recall, recall_score), (found.f1, f1_score)):
@@ -370,7 +370,7 @@ def test_metrics_of_the_positive_class_are_those_of_scikit_learn_on_the_rows(pai
 
 def test_two_classes_that_are_not_configured_never_agree() -> None:
     of = scorer()
-    _, found, _ = of.performance(outcomes(of, [("a", "a"), (OTHER, OTHER)]))
+    _, _, found, _ = of.performance(outcomes(of, [("a", "a"), (OTHER, OTHER)]))
     assert found.accuracy == 0.5
     assert found.confusion == ((1, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 1))
     assert found.classes == ("a", "b", "c", OTHER)
@@ -378,21 +378,21 @@ def test_two_classes_that_are_not_configured_never_agree() -> None:
 
 def test_rows_are_labels_and_columns_predictions() -> None:
     of = scorer()
-    _, found, _ = of.performance(outcomes(of, [("a", "b"), ("a", "b"), ("b", "c"), (OTHER, "a"), ("c", OTHER)]))
+    _, _, found, _ = of.performance(outcomes(of, [("a", "b"), ("a", "b"), ("b", "c"), (OTHER, "a"), ("c", OTHER)]))
     assert found.confusion == ((0, 2, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (1, 0, 0, 0))
 
 
 @pytest.mark.parametrize(("labels", "predictions", "coverage"), [(1, 4, 0.25), (3, 2, 1.5), (2, 0, None), (0, 5, 0.0)])
 def test_coverage_is_labels_over_predictions_of_the_window(labels: int, predictions: int, coverage: float | None) -> None:
     of = scorer()
-    events, found, _ = of.performance(outcomes(of, [("a", "a")] * labels, predictions))
+    events, _, found, _ = of.performance(outcomes(of, [("a", "a")] * labels, predictions))
     assert found.coverage == coverage
     assert (events.predictions, events.labels, events.duplicate) == (predictions, labels, UNSET)
 
 
 def test_without_labels_every_metric_is_undefined_and_nothing_is_judged_bad() -> None:
     of = scorer(performance={"accuracy": {"warning": 0.9}})
-    _, found, judged = of.performance(outcomes(of, [], predictions=7))
+    _, _, found, judged = of.performance(outcomes(of, [], predictions=7))
     assert (found.accuracy, found.precision, found.recall, found.f1) == (None,) * 4
     assert {one.verdict.severity for one in judged} == {"insufficient_data"}
     assert {value.score for value in found.verdicts.values()} == {None}
@@ -401,7 +401,7 @@ def test_without_labels_every_metric_is_undefined_and_nothing_is_judged_bad() ->
 @pytest.mark.parametrize(("n", "severity", "shown"), [(9, "insufficient_data", None), (10, "critical", 0.0)])
 def test_below_the_minimum_sample_performance_is_not_judged(n: int, severity: str, shown: float | None) -> None:
     of = scorer(performance={"minimum_sample": 10, "accuracy": {"warning": 0.9, "critical": 0.5}})
-    _, found, judged = of.performance(outcomes(of, [("a", "b")] * n))
+    _, _, found, judged = of.performance(outcomes(of, [("a", "b")] * n))
     assert judged_of(judged, "accuracy").verdict.severity == severity
     assert (found.verdicts["accuracy"].score, found.verdicts["accuracy"].severity) == (shown, severity)
 
@@ -409,7 +409,7 @@ def test_below_the_minimum_sample_performance_is_not_judged(n: int, severity: st
 def test_the_baseline_is_the_reference_own_performance() -> None:
     cells = [[8, 2, 0], [1, 6, 3], [0, 1, 9]]
     of = scorer(categorical("x", ["a"], [30, 0]), confusion=cells)
-    _, _, judged = of.performance(outcomes(of, [("a", "a")]))
+    _, _, _, judged = of.performance(outcomes(of, [("a", "a")]))
     truth = [row for row in range(3) for column in range(3) for _ in range(cells[row][column])]
     said = [column for row in range(3) for column in range(3) for _ in range(cells[row][column])]
     baseline = {one.metric: one.baseline for one in judged}
@@ -423,7 +423,7 @@ def test_classes_in_another_order_have_the_same_baseline() -> None:
         found = []
         for classes in (["a", "b", "c"], ["c", "a", "b"]):
             of = scorer(categorical("x", ["a"], [30, 0]), confusion=cells, positive=positive, classes=classes)
-            judged = of.performance(outcomes(of, [("a", "a")]))[2]
+            judged = of.performance(outcomes(of, [("a", "a")])).judged
             found.append({one.metric: one.baseline for one in judged})
         assert found[0] == found[1]
 
@@ -433,6 +433,67 @@ def test_there_is_no_baseline_for_classes_that_the_reference_does_not_have(class
     of = scorer(categorical("x", ["a"], [30, 0]), confusion=[[8, 2, 0], [1, 6, 3], [0, 1, 9]], classes=classes)
     window = Aggregate.zero(of.model.outcomes)
     window.counts[LABELS] = window.counts[CONFUSION_START] = 1
-    _, found, judged = of.performance(window)
+    _, _, found, judged = of.performance(window)
     assert isinstance(found, Performance)
     assert {one.baseline for one in judged} == {UNSET}
+
+
+# outputs
+
+
+def with_outputs(drift: dict[str, Any] | None = None) -> Scorer:
+    tree = {"classes": ["0", "1"], "drift": {"minimum_sample": 1} | (drift or {}), "performance": {"minimum_sample": 1}}
+    return Scorer(Model.build(settings({MODEL: tree}).model(MODEL), small_reference()))
+
+
+def smoothed_psi(before: Sequence[int], now: Sequence[int]) -> float:
+    p, q = ((np.array(counts) + 0.5) / (sum(counts) + 0.5 * len(counts)) for counts in (before, now))
+    return float(((q - p) * np.log(q / p)).sum())
+
+
+def test_the_drift_of_prediction_and_score_is_measured_as_that_of_features() -> None:
+    of = with_outputs()
+    window = Aggregate.zero(of.model.traffic)
+    window.counts[PREDICTIONS] = 100
+    window.counts[of.model.predicted.start : of.model.predicted.start + 3] = 40, 50, 10
+    window.counts[of.model.score.start : of.model.score.start + 5] = 0, 10, 20, 60, 0
+    window.counts[of.model.score.missing] = 10
+    for slot in of.model.slots:
+        window.counts[slot.missing] = 100
+    found = of.traffic(window)
+    assert list(found.outputs) == ["prediction", "score"]
+    assert set(found.drift) == {slot.feature.name for slot in of.model.slots}
+    assert score(found.outputs["prediction"].psi) == pytest.approx(smoothed_psi([74, 25, 0, 1], [40, 50, 10, 0]), rel=1e-12)
+    assert score(found.outputs["score"].psi) == pytest.approx(smoothed_psi([40, 30, 20, 10], [10, 20, 60, 10]), rel=1e-12)
+    judged = {(one.kind, one.feature) for one in found.judged if one.metric == "psi" and one.verdict.severity == "critical"}
+    assert {("prediction_drift", "prediction"), ("prediction_drift", "score")} <= judged
+    assert not any(kind == "data_drift" and feature in ("prediction", "score") for kind, feature in judged)
+
+
+def test_the_drift_of_the_label_is_measured_on_the_labels_that_were_counted() -> None:
+    of = with_outputs({"chi2": {"warning": 0.1}})
+    window = Aggregate.zero(of.model.outcomes)
+    window.counts[[PREDICTIONS, LABELS]] = 500, 60
+    window.counts[CONFUSION_START:].reshape(3, 3)[:] = [[10, 5, 0], [20, 15, 5], [5, 0, 0]]  # labels 0, 1, (other)
+    found = of.performance(window)
+    drift = found.outputs["label"]
+    assert (drift.n, drift.reference_n) == (60, 100)
+    assert score(drift.psi) == pytest.approx(smoothed_psi([80, 20, 0], [15, 40, 5]), rel=1e-12)
+    expected = chi2_contingency([[80, 20], [15, 45]], correction=False).statistic  # (other) is pooled: it expects too little
+    assert isinstance(drift.chi2, Score)
+    assert drift.chi2.statistic == pytest.approx(expected, rel=1e-9)
+    assert {one.kind for one in found.judged if one.feature == "label"} == {"label_drift"}
+
+
+def test_without_outputs_in_the_reference_their_drift_is_absent() -> None:
+    of = scorer(numeric("x", [1.0], [5, 5], [0, 1]))
+    assert of.traffic(counted(of, [[1.0] * 10])).outputs == {}
+    window = Aggregate.zero(of.model.outcomes)
+    window.counts[[LABELS, CONFUSION_START]] = 10
+    assert of.performance(window).outputs == {}
+
+
+def test_a_reference_of_words_serves_a_model_of_digits() -> None:
+    made = reference(categorical("c", ["a"], [10, 0]), outputs=[categorical("prediction", ["false", "true"], [7, 3, 0], "boolean")])
+    model = Model.build(settings({MODEL: {"classes": ["0", "1"]}}).model(MODEL), made)
+    assert model.predicted.feature.counts.tolist() == [7, 3, 0]
