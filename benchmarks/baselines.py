@@ -23,7 +23,7 @@ from stream.settings import Settings
 from stream.store import UnitId
 from stream.store_memory import MemoryStore
 
-QUEUED_KBYTES = 32_768  # as the worker: what is fetched ahead
+QUEUED_KBYTES = 8_192  # as the worker: what is fetched ahead
 
 
 def _nothing(messages: list[Any]) -> None:

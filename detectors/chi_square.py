@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.stats import binomtest, fisher_exact
-from scipy.stats import chi2 as chi2_law
+from scipy.special import chdtrc
 
 from detectors.counts import Counts, Floats, shares
 
@@ -58,7 +57,7 @@ def chi2(reference: Counts, current: Counts) -> ChiSquare:
     expected = _expected(observed)
     statistic = float(((observed - expected) ** 2 / expected).sum())
     exact = df == 1 and expected.min() < EXPECTED_MIN
-    p_value = _exact_p_value(observed) if exact else chi2_law.sf(statistic, df)
+    p_value = _exact_p_value(observed) if exact else chdtrc(df, statistic)
     return ChiSquare(statistic, df, float(min(p_value, 1.0)), math.sqrt(min(statistic / float(observed.sum()), 1.0)))
 
 
@@ -90,6 +89,8 @@ def _exact_p_value(observed: Counts) -> float:
     Beyond `_EXACT_MAX` rows N the cell is taken to be binomial: of its two margins the smaller one, t, is at most about sqrt(5 N), and
     to draw t of N rows with or without replacement differs by the order of t / N (Diaconis & Freedman, Ann. Probab. 8(4), 1980).
     """
+    from scipy.stats import binomtest, fisher_exact  # here, as they take 48 MB, which a worker that never asks for them need not spend
+
     total = int(observed.sum())
     if total <= _EXACT_MAX:
         return float(fisher_exact(observed).pvalue)

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kstwo
 
 from detectors.counts import Counts, shares
 
@@ -41,6 +40,8 @@ def ks(reference: Counts, current: Counts, *, points: NDArray[np.bool_] | None =
     >>> ks(np.array([50, 30, 20]), np.array([20, 30, 50]), points=np.array([True, True, True])).upper == found.statistic
     True
     """
+    from scipy.stats import kstwo  # here, as it takes 48 MB, which a worker that never asks for it need not spend
+
     f, g = shares(reference, current)
     below_f, below_g = (np.concatenate(([0.0], np.cumsum(side)[:-1])) for side in (f, g))
     statistic = float(np.abs(below_f - below_g).max())

@@ -56,13 +56,16 @@ _OF_CONSUMERS: Final = (
     "isolation.",
 )
 _REFRESH: Final[dict[str, Any]] = {"topic.metadata.refresh.interval.ms": 30_000}  # until partitions that a topic gained are read
-# What exactly-once counting stands on; the rest bounds memory: 32 MB are some 80 000 events of 400 bytes.
-_OPTIONS: Final[dict[str, Any]] = {
-    "enable.auto.commit": False,
-    "enable.partition.eof": True,
-    "auto.offset.reset": "error",
-    "queued.max.messages.kbytes": 32_768,
+# What is fetched ahead, each as small as full speed on a local broker allows: librdkafka's own 1 MB a partition and 64 MB in all took some
+# 90 MB more. A broker that is far away may want more of `max.partition.fetch.bytes` (`kafka.options`).
+_FETCH: Final[dict[str, Any]] = {
+    "max.partition.fetch.bytes": 262_144,
+    "fetch.max.bytes": 4_194_304,
+    "queued.min.messages": 20_000,
+    "queued.max.messages.kbytes": 8_192,
 }
+# What exactly-once counting stands on.
+_OPTIONS: Final[dict[str, Any]] = {"enable.auto.commit": False, "enable.partition.eof": True, "auto.offset.reset": "error"}
 # With the protocol "consumer" the broker assigns, incrementally too, and decides on the session timeout.
 _CLASSIC: Final[dict[str, Any]] = {"partition.assignment.strategy": "cooperative-sticky"}
 
@@ -142,7 +145,16 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
 def consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
     """librdkafka's options for the consumer of the group."""
     defaults, protocol = (_DEFAULTS, _CLASSIC) if kafka.group_protocol == "classic" else ({}, {"group.protocol": "consumer"})
-    return {**_REFRESH, **defaults, **client_options(kafka), **kafka.client_options(), "group.id": kafka.group, **_OPTIONS, **protocol}
+    return {
+        **_REFRESH,
+        **_FETCH,
+        **defaults,
+        **client_options(kafka),
+        **kafka.client_options(),
+        "group.id": kafka.group,
+        **_OPTIONS,
+        **protocol,
+    }
 
 
 def check_options(kafka: KafkaSettings) -> None:
