@@ -3,6 +3,7 @@
 # make check   format, lint, types
 # make bench   the benchmarks in short, below five minutes; peers only if make bench-full has made their environment
 # make bench-full   all of it, against Faust, Quix Streams and whylogs in .venv-peers; writes benchmarks/RESULTS.md; takes most of an hour
+# make parity  our drift scores beside those of Evidently and NannyML, in .venv-parity; writes benchmarks/PARITY.md
 # make chaos   everything is killed, frozen and cut off under load, then counted again; options: make chaos CHAOS="--minutes 30 --seed 3"
 # make lock    pin the dependencies anew; needs uv. Newer versions: make lock LOCK=--upgrade
 # make clean   remove what the others made
@@ -12,10 +13,11 @@
 PYTHON ?= python3
 VENV := .venv
 PEERS := .venv-peers
+PARITY := .venv-parity
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check bench bench-full chaos lock clean
+.PHONY: demo test check bench bench-full parity chaos lock clean
 .NOTPARALLEL:
 
 demo: $(VENV)/installed-runtime
@@ -36,6 +38,9 @@ bench-full: $(VENV)/installed-test $(PEERS)/installed
 	$(BIN)/python -m benchmarks --full
 	$(BIN)/python -m benchmarks.scaling
 
+parity: $(VENV)/installed-test $(PARITY)/installed
+	$(BIN)/python -m benchmarks.parity
+
 chaos: $(VENV)/installed-test
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
@@ -45,10 +50,10 @@ $(VENV)/installed-%: requirements/%.txt requirements/build.txt pyproject.toml | 
 	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
-# Never in .venv: the peers need older versions of what driftstream needs (numpy, pydantic, confluent-kafka). Python 3.11 or 3.12, for numpy 1.26.
-$(PEERS)/installed: benchmarks/requirements-peers.txt
-	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+# Never in .venv: the peers need older versions of what driftstream needs (numpy, pydantic, confluent-kafka; pandas). Python 3.11 or 3.12.
+.venv-%/installed: benchmarks/requirements-%.txt
+	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	touch $@
 
 $(BIN)/python:
@@ -63,7 +68,8 @@ lock:
 	$(COMPILE) pyproject.toml --group test --constraints requirements/runtime.txt --output-file requirements/test.txt
 	$(COMPILE) pyproject.toml --group dev --constraints requirements/test.txt --output-file requirements/dev.txt
 	$(COMPILE) benchmarks/requirements-peers.in --output-file benchmarks/requirements-peers.txt
+	$(COMPILE) --no-strip-extras benchmarks/requirements-parity.in --output-file benchmarks/requirements-parity.txt
 	$(COMPILE) --group build --constraints requirements/dev.txt --output-file requirements/build.txt
 
 clean:
-	rm -rf $(VENV) $(PEERS) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) $(PEERS) $(PARITY) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
+    from stream.backtest import History, Outcome
+    from stream.replay import Replayed
     from stream.settings import Settings
 
 DEFAULT_CONFIG: Final = Path("config/driftstream.yaml")
 UNUSABLE: Final = 2
+_WIDE: Final = 250  # columns of a table that goes to a file or a pipe
 
 config_option = click.option(
     "--config",
@@ -322,32 +325,69 @@ def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
 @click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="Folder for results.jsonl, alerts.jsonl, dead-letter.jsonl, late.jsonl."
 )
-def replay(config: Path, predictions: Path, labels: Path | None, out: Path) -> None:
+@click.option(
+    "--thresholds", multiple=True, metavar="METRIC=NUMBER,...", help="Thresholds to try, such as psi=0.1,0.2; may be given again."
+)
+@click.option(
+    "--report", type=click.Path(path_type=Path, dir_okay=False), help="A page to write: each score over time, with --thresholds and alerts."
+)
+def replay(config: Path, predictions: Path, labels: Path | None, out: Path, thresholds: tuple[str, ...], report: Path | None) -> None:
     """Run history through the same pipeline, without Kafka or Redis, to try thresholds before going live.
 
-    Writes results.jsonl, alerts.jsonl, dead-letter.jsonl and late.jsonl.
+    Writes results.jsonl, alerts.jsonl, dead-letter.jsonl and late.jsonl; with --thresholds also backtest.json: the alerts that each of
+    them would have fired by itself, as the table that is shown has them.
     """
+    if report is not None and not thresholds:
+        raise click.UsageError("--report needs --thresholds METRIC=NUMBER,...")
     with _explained():
         from stream.app import build_models, reads_kafka
+        from stream.backtest import History, backtest, parse_thresholds, scored
         from stream.replay import replay as run
         from stream.worker import wall_clock_ms
 
         settings = _settings(config)
         if needs := reads_kafka(settings):
             raise _unusable(f"{config}: {needs}: files have no Kafka keys, headers or timestamps, expected fields of the JSON for a replay")
-        done = run(settings, build_models(settings), predictions, labels, out, now_ms=wall_clock_ms())
-        read = done.predictions
+        models = build_models(settings)
+        known = scored(models.values(), labels=labels is not None)
+        try:
+            wanted = parse_thresholds(thresholds, known)
+        except ValueError as error:
+            raise _unusable(f"--thresholds {error}") from None
+        history = History(wanted)
+        done = run(settings, models, predictions, labels, out, now_ms=wall_clock_ms(), observe=lambda firing: history.add(firing.result))
+        _tell_replayed(done, out, labels=labels is not None)
+        if wanted:
+            _tell_backtest(backtest(history, wanted, known), history, out, report)
+
+
+def _tell_replayed(done: "Replayed", out: Path, *, labels: bool) -> None:
+    read = done.predictions
+    click.echo(
+        f"{read['consumed']} predictions: {read['counted']} counted, {read['late']} late, {read['duplicate']} duplicate, "
+        f"{read['malformed']} malformed"
+    )
+    if labels:
+        matched = done.labels["matched"] + read["completed"]
         click.echo(
-            f"{read['consumed']} predictions: {read['counted']} counted, {read['late']} late, {read['duplicate']} duplicate, "
-            f"{read['malformed']} malformed"
+            f"{done.labels['consumed']} labels: {matched} matched, {done.labels['waiting'] - read['completed']} without a prediction, "
+            f"{done.labels['duplicate']} duplicate, {done.labels['malformed']} malformed"
         )
-        if labels:
-            matched = done.labels["matched"] + read["completed"]
-            click.echo(
-                f"{done.labels['consumed']} labels: {matched} matched, {done.labels['waiting'] - read['completed']} without a prediction, "
-                f"{done.labels['duplicate']} duplicate, {done.labels['malformed']} malformed"
-            )
-        click.echo(f"{done.results} results and {done.alerts} alerts in {out}")
+    click.echo(f"{done.results} results and {done.alerts} alerts in {out}")
+
+
+def _tell_backtest(outcomes: "Sequence[Outcome]", history: "History", out: Path, report: Path | None) -> None:
+    from rich.console import Console
+
+    from stream.backtest import encode_outcomes
+    from stream.backtest_view import page, table
+
+    (out / "backtest.json").write_bytes(encode_outcomes(outcomes) + b"\n")
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table(outcomes))
+    if report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(page(outcomes, history.series, f"Back-test of {', '.join(sorted({o.series.model for o in outcomes}))}"), "utf-8")
+        click.echo(f"wrote {report}")
 
 
 @main.command()

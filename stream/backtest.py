@@ -1,0 +1,221 @@
+"""What other thresholds would have alerted: the scores of a replay, judged again by each of them.
+
+Pure. The scores are those of the results, None below the minimum sample, and go through `judge` and `transition` in the order in which
+the windows fired, as live ones do. Nothing is counted or scored again. Times are event time: an alert has the end of its window.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate, zip_longest
+from typing import Final
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from detectors.judge import AlertState, Thresholds, Transition, judge, transition
+from stream.drift import applies
+from stream.model import Model
+from stream.results import AlertKind, FeatureDrift, Result, Score, timestamp
+
+THRESHOLDS_MAX: Final = 50  # of one metric: each is a line in every chart
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FORM: Final = "METRIC=NUMBER[,NUMBER...], such as psi=0.1,0.2"
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What one rule looks at, window after window, named as in an alert. `segment` is None for all traffic, `feature` for performance."""
+
+    model: str
+    version: str
+    segment: str | None
+    kind: AlertKind
+    feature: str | None
+    metric: str
+    window: str
+
+    @property
+    def subject(self) -> str:
+        """The feature, or the output in brackets, so that no feature has its name; empty for performance."""
+        return self.feature or "" if self.kind in ("data_drift", "performance") else f"({self.feature})"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The score of the window that ends at `end_ms`; None where there was insufficient data."""
+
+    end_ms: int
+    score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An alert that begins or ends with this score."""
+
+    status: Transition
+    end_ms: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one threshold does to one series.
+
+    `windows` are those that fired, revisions included, `insufficient` those of them that were not judged. `alarm_ms` is the event time
+    between the ends of the windows that began and ended the alerts; one that is `firing` at the end counts up to the last window.
+    """
+
+    series: Series
+    threshold: float
+    windows: int
+    insufficient: int
+    changes: tuple[Change, ...]
+    alarm_ms: int
+    firing: bool
+
+    @property
+    def fired(self) -> tuple[Change, ...]:
+        """The alerts, as they began."""
+        return tuple(change for change in self.changes if change.status == "firing")
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The scores of the metrics that are asked for, by series and in the order of firing."""
+
+    metrics: Collection[str]
+    series: dict[Series, list[Point]] = field(default_factory=dict)
+
+    def add(self, result: Result) -> None:
+        """Take the scores of a result; those of other metrics are left."""
+        end_ms = (datetime.fromisoformat(result.window.end) - _EPOCH) // timedelta(milliseconds=1)
+        for kind, feature, metric, score in _scores(result):
+            if metric in self.metrics:
+                series = Series(result.model, result.version, result.segment, kind, feature, metric, result.window.name)
+                self.series.setdefault(series, []).append(Point(end_ms, score))
+
+
+def _scores(result: Result) -> Iterator[tuple[AlertKind, str | None, str, float | None]]:
+    """(kind, feature, metric, score) of all that was judged."""
+    of_outputs: AlertKind = "prediction_drift" if result.subject == "traffic" else "label_drift"
+    parts: tuple[tuple[AlertKind, dict[str, FeatureDrift] | UnsetType], ...] = (("data_drift", result.drift), (of_outputs, result.outputs))
+    for kind, drifts in parts:
+        for feature, drift in {} if drifts is UNSET else drifts.items():
+            for metric in drift.__struct_fields__:
+                if isinstance(score := getattr(drift, metric), Score):
+                    yield kind, feature, metric, score.score
+    if result.performance is not UNSET:
+        for metric, score in result.performance.verdicts.items():
+            yield "performance", None, metric, score.score
+
+
+def scored(models: Iterable[Model], *, labels: bool) -> dict[str, Thresholds]:
+    """The metrics that results of these models will have, each with thresholds of its direction; performance only with labels."""
+    found: dict[str, Thresholds] = {}
+    for model in models:
+        settings, labelled = model.settings, labels and model.settings.labels
+        outputs = [model.predicted.feature, model.score.feature, *([model.label] if labelled else [])]
+        judged = [(settings.drift, output) for output in outputs if output.counts.any()]
+        judged += [(settings.drift_for(slot.feature.name), slot.feature) for slot in model.slots]
+        for rules, feature in judged:
+            found |= {method: rule for method, rule in rules.thresholds.items() if applies(method, feature)}
+        if labelled:
+            found |= settings.performance.thresholds
+    return found
+
+
+def parse_thresholds(texts: Sequence[str], known: Collection[str]) -> dict[str, tuple[float, ...]]:
+    """Thresholds by metric, ascending and each once, of texts like `psi=0.1,0.2`.
+
+    Raises:
+        ValueError: a text has another form, names a metric that is not known, or a number is not finite.
+
+    >>> parse_thresholds(["psi=0.2,0.1", "psi=0.1"], {"psi"})
+    {'psi': (0.1, 0.2)}
+    """
+    found: dict[str, set[float]] = {}
+    for text in texts:
+        metric, equals, numbers = text.partition("=")
+        if not equals:
+            raise ValueError(f"{text!r}, expected {_FORM}")
+        if metric not in known:
+            raise ValueError(
+                f"{text!r}: {metric!r} is not scored here, expected one of {', '.join(sorted(known)) or 'none: no model has a reference'}; "
+                "a drift method is scored where the configuration gives it thresholds, off included, performance where there are labels"
+            )
+        found.setdefault(metric, set()).update(_number(number, text) for number in numbers.split(","))
+        if len(found[metric]) > THRESHOLDS_MAX:
+            raise ValueError(f"{metric}: {len(found[metric])} thresholds, expected at most {THRESHOLDS_MAX}")
+    return {metric: tuple(sorted(values)) for metric, values in found.items()}
+
+
+def _number(number: str, text: str) -> float:
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{text!r}: {number!r}, expected a finite number; the form is {_FORM}")
+    return value
+
+
+def backtest(history: History, thresholds: Mapping[str, Sequence[float]], known: Mapping[str, Thresholds]) -> list[Outcome]:
+    """What each threshold does to each series of its metric, in the order of metrics and thresholds as given, then of series.
+
+    Args:
+        known: the direction of each metric, as `scored` has it.
+    """
+    in_order = sorted(history.series.items(), key=lambda item: tuple(part or "" for part in astuple(item[0])))
+    return [
+        _outcome(series, points, Thresholds(threshold, None, known[metric].direction))
+        for metric, values in thresholds.items()
+        for threshold in values
+        for series, points in in_order
+        if series.metric == metric
+    ]
+
+
+def _outcome(series: Series, points: Sequence[Point], thresholds: Thresholds) -> Outcome:
+    """The alerts of one series. A revised window is judged when it fires again, so a change counts no earlier than the newest window."""
+    assert thresholds.warning is not None
+    state, changes = AlertState(), []
+    newest = list(accumulate((point.end_ms for point in points), max))
+    for point, at_ms in zip(points, newest, strict=True):
+        verdict = judge(point.score, 1, thresholds, minimum_sample=0)  # the results have left out what is below the minimum sample
+        state, status = transition(state, verdict, at_ms)
+        if status is not None and point.score is not None:
+            changes.append(Change(status, at_ms, point.score))
+    ends = [change.end_ms for change in changes]
+    return Outcome(
+        series=series,
+        threshold=thresholds.warning,
+        windows=len(points),
+        insufficient=sum(point.score is None for point in points),
+        changes=tuple(changes),
+        alarm_ms=sum(end - start for start, end in zip_longest(ends[::2], ends[1::2], fillvalue=newest[-1])),
+        firing=state.status == "firing",
+    )
+
+
+def encode_outcomes(outcomes: Iterable[Outcome]) -> bytes:
+    """The outcomes as JSON: an array of objects, times in RFC 3339."""
+    return msgspec.json.format(
+        msgspec.json.encode(
+            [
+                {
+                    **msgspec.to_builtins(outcome.series),
+                    "threshold": outcome.threshold,
+                    "windows": outcome.windows,
+                    "insufficient": outcome.insufficient,
+                    "alerts": len(outcome.fired),
+                    "alarm_seconds": outcome.alarm_ms / 1000,
+                    "firing_at_the_end": outcome.firing,
+                    "first_alert": timestamp(outcome.fired[0].end_ms) if outcome.fired else None,
+                    "changes": [{"status": c.status, "window_end": timestamp(c.end_ms), "score": c.score} for c in outcome.changes],
+                }
+                for outcome in outcomes
+            ]
+        )
+    )

@@ -1,0 +1,250 @@
+"""Thresholds tried on history alert as they would have alerted live, which a replay with each of them configured shows."""
+
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detectors.judge import Thresholds
+from stream.backtest import Change, History, Outcome, Point, Series, backtest, parse_thresholds, scored
+from stream.cli import main
+from stream.model import Model
+from tests.builders import MODEL, label, prediction, settings, small_reference
+from tests.oracle import milliseconds
+
+ABOVE, BELOW = Thresholds(None, None, "above"), Thresholds(None, None, "below")
+SERIES = Series(MODEL, "1", None, "data_drift", "amount", "psi", "1m")
+TRIED = {"psi": (0.05, 0.4), "ks": (0.1, 0.2), "chi2": (0.1,), "accuracy": (0.4, 0.5), "recall": (0.5,)}
+CONFIG: dict[str, Any] = {
+    "windows": [{"size": "1m"}, {"size": "3m", "slide": "1m"}],
+    "drift": {"minimum_sample": 6},
+    "performance": {"minimum_sample": 5},
+    "models": {MODEL: {"classes": ["0", "1"], "positive": "1", "reference": "fraud.json", "segments": ["country"]}},
+}
+
+
+def outcome(scores: Sequence[float | None], threshold: float, direction: Thresholds = ABOVE) -> Outcome:
+    """The outcome of windows that end at 10, 20, ... ms."""
+    history = History({"psi"}, {SERIES: [Point(10 * i, score) for i, score in enumerate(scores, 1)]})
+    (found,) = backtest(history, {"psi": [threshold]}, {"psi": direction})
+    return found
+
+
+# by hand
+
+
+def test_an_alert_lasts_from_the_first_window_over_the_threshold_to_the_first_below_it() -> None:
+    #     ms      10   20   30   40    50   60
+    found = outcome([0.1, 0.2, 0.3, 0.1, 0.25, 0.0], 0.2)
+    assert found.changes == (
+        Change("firing", 20, 0.2),
+        Change("resolved", 40, 0.1),
+        Change("firing", 50, 0.25),
+        Change("resolved", 60, 0.0),
+    )
+    assert (found.alarm_ms, found.firing, found.windows, found.insufficient) == (30, False, 6, 0)
+    assert [change.end_ms for change in found.fired] == [20, 50]
+
+
+def test_an_alert_that_has_not_ended_lasts_to_the_last_window() -> None:
+    found = outcome([0.3, 0.1, 0.3, 0.3, 0.3], 0.2)
+    assert (found.alarm_ms, found.firing, len(found.fired)) == (10 + 20, True, 2)
+
+
+def test_insufficient_data_neither_fires_nor_resolves() -> None:
+    found = outcome([None, 0.3, None, None, 0.1, None], 0.2)
+    assert found.changes == (Change("firing", 20, 0.3), Change("resolved", 50, 0.1))
+    assert (found.windows, found.insufficient, found.alarm_ms) == (6, 4, 30)
+
+
+def test_performance_alerts_below_its_threshold_and_not_on_it() -> None:
+    found = outcome([0.9, 0.85, 0.9, 0.89], 0.9, BELOW)
+    assert [(change.status, change.end_ms) for change in found.changes] == [("firing", 20), ("resolved", 30), ("firing", 40)]
+
+
+def test_a_revision_of_an_older_window_counts_at_the_newest_one() -> None:
+    history = History({"psi"}, {SERIES: [Point(10, 0.0), Point(20, 0.5), Point(10, 0.1), Point(20, 0.6)]})
+    (found,) = backtest(history, {"psi": [0.2]}, {"psi": ABOVE})
+    assert [(change.status, change.end_ms) for change in found.changes] == [("firing", 20), ("resolved", 20), ("firing", 20)]
+    assert found.alarm_ms == 0
+
+
+def test_a_metric_that_no_window_had_has_no_outcome() -> None:
+    assert backtest(History({"psi"}), {"psi": [0.1]}, {"psi": ABOVE}) == []
+
+
+# laws
+
+SCORES = st.lists(st.none() | st.floats(0, 1), min_size=1, max_size=30)
+
+
+@given(SCORES, st.floats(0, 1), st.floats(0, 1))
+def test_a_stricter_threshold_is_in_alarm_no_longer(scores: list[float | None], one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    assert outcome(scores, low).alarm_ms >= outcome(scores, high).alarm_ms
+    assert outcome(scores, low, BELOW).alarm_ms <= outcome(scores, high, BELOW).alarm_ms
+
+
+@given(SCORES, st.floats(0, 1))
+def test_alerts_begin_and_end_in_turn(scores: list[float | None], threshold: float) -> None:
+    found = outcome(scores, threshold)
+    assert [change.status for change in found.changes] == (["firing", "resolved"] * 30)[: len(found.changes)]
+    assert found.firing == (len(found.changes) % 2 == 1)
+
+
+# thresholds as they are given
+
+
+def test_thresholds_are_sorted_and_each_is_tried_once() -> None:
+    assert parse_thresholds(["psi=0.2,0.1", "ks=.5", "psi=1e-1,3"], {"psi", "ks"}) == {"psi": (0.1, 0.2, 3.0), "ks": (0.5,)}
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("psi", "expected METRIC=NUMBER"),
+        ("", "expected METRIC=NUMBER"),
+        ("psi=", "'', expected a finite number"),
+        ("psi=0.1,", "'', expected a finite number"),
+        ("psi=high", "'high', expected a finite number"),
+        ("psi=nan", "'nan', expected a finite number"),
+        ("psi=0.1,-inf", "'-inf', expected a finite number"),
+        ("pzi=0.1", "'pzi' is not scored here, expected one of accuracy, psi"),
+        ("=0.1", "'' is not scored here"),
+        ("psi=" + ",".join(map(str, range(51))), "51 thresholds, expected at most 50"),
+    ],
+)
+def test_thresholds_that_cannot_be_read_are_refused_with_the_rule(text: str, rule: str) -> None:
+    with pytest.raises(ValueError, match=r".") as raised:
+        parse_thresholds([text], {"psi", "accuracy"})
+    assert rule in str(raised.value)
+
+
+def test_only_what_the_configuration_scores_can_be_tried() -> None:
+    features = {"amount": {"wasserstein": {"warning": "off"}}, "country": {"ks": {"warning": 0.1}}}  # ks has no meaning for a category
+    configured = settings({MODEL: {"classes": ["0", "1"], "drift": {"features": features}}})
+    model = Model.build(configured.model(MODEL), small_reference())
+    drift = {"psi", "js_distance", "js_divergence", "wasserstein"}
+    assert scored([model], labels=False).keys() == drift
+    with_labels = scored([model], labels=True)
+    assert with_labels.keys() == drift | {"accuracy", "precision", "recall", "f1"}
+    assert {name for name, thresholds in with_labels.items() if thresholds.direction == "below"} == with_labels.keys() - drift
+
+
+# the oracle: what a replay says with each threshold in its configuration
+
+
+def history() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Half an hour of two versions and three countries: amounts and one country's share swing, accuracy falls and recovers, a gap."""
+    predictions, labels = [], []
+    for i in range(400):
+        at = 4 * i + (300 if i > 300 else 0) - (100 if i % 29 == 28 else 0)
+        swing = i // 45 % 3
+        features = {
+            "amount": (i * 7 % 60) + 25 * swing,
+            "country": ["DE", "FR", "ES"][(i % (3 + 2 * swing)) % 3],
+            "channel": 1,
+            "new": False,
+        }
+        more = {"version": str(1 + (i % 5 == 0)), "score": (i * 3 % 100) / (100 + 100 * swing), "features": features}
+        predictions.append(prediction(str(i), at, int(i % (2 + swing) == 0), **more))
+        labels.append(label(str(i), at + 30, (i + (i % 4 == 0) * (i // 70)) % 2))
+    return predictions, labels
+
+
+def replayed(folder: Path, config: dict[str, Any], *options: str) -> Path:
+    """The folder with what a replay of the history wrote."""
+    small_reference().save(folder / "fraud.json")
+    (folder / "config.yaml").write_text(json.dumps(config), "utf-8")
+    for name, events in zip(("p", "l"), history(), strict=True):
+        (folder / f"{name}.jsonl").write_bytes(b"\n".join(map(orjson.dumps, events)))
+    files = [f"--{name}={folder / file}" for name, file in (("config", "config.yaml"), ("predictions", "p.jsonl"), ("labels", "l.jsonl"))]
+    done = CliRunner().invoke(main, ["replay", *files, f"--out={folder / 'out'}", *options], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return folder / "out"
+
+
+def alerts_said(out: Path) -> dict[tuple[Any, ...], list[tuple[str, int, float]]]:
+    """(status, window end, score) of the alerts of each rule, in the order in which they were sent."""
+    found = defaultdict(list)
+    for line in (out / "alerts.jsonl").read_bytes().splitlines():
+        alert = orjson.loads(line)
+        rule = [alert[name] for name in ("model", "version", "segment")]
+        key = (*rule, alert["kind"], alert.get("feature"), alert["metric"], alert["window"]["name"])
+        found[key].append((alert["status"], milliseconds(alert["window"]["end"]), alert["value"]))
+    return found
+
+
+@pytest.mark.parametrize("lateness", ["0s", "2m"])
+def test_each_threshold_alerts_as_a_live_configuration_of_it_alone(tmp_path: Path, lateness: str) -> None:
+    config = CONFIG | {"time": {"allowed_lateness": lateness, "out_of_orderness": "0s"}}
+    config["drift"] = config["drift"] | {"ks": {"warning": "off"}, "chi2": {"warning": "off"}, "psi": {"warning": "off", "critical": "off"}}
+    tried = [f"--thresholds={metric}={','.join(map(str, values))}" for metric, values in TRIED.items()]
+    outcomes = orjson.loads((replayed(tmp_path, config, *tried) / "backtest.json").read_bytes())
+    compared, kinds = 0, set()
+    for turn in range(2):
+        alone = {metric: values[turn] for metric, values in TRIED.items() if turn < len(values)}
+        limits = {metric: {"warning": threshold, "critical": "off"} for metric, threshold in alone.items()}
+        drift = {metric: limits.pop(metric) for metric in ("psi", "ks", "chi2") if metric in limits}
+        live = config | {"drift": config["drift"] | drift, "performance": config["performance"] | limits}
+        (tmp_path / str(turn)).mkdir()
+        said = alerts_said(replayed(tmp_path / str(turn), live))
+        for found in outcomes:
+            if alone.get(found["metric"]) != found["threshold"]:
+                continue
+            key = tuple(found[name] for name in ("model", "version", "segment", "kind", "feature", "metric", "window"))
+            expected = said.pop(key, [])
+            changes = [(change["status"], milliseconds(change["window_end"]), change["score"]) for change in found["changes"]]
+            assert [(status, score) for status, _, score in changes] == [(status, score) for status, _, score in expected], key
+            assert found["alerts"] == sum(status == "firing" for status, _, _ in expected)
+            if lateness == "0s":
+                assert changes == expected
+            compared += len(expected)
+            kinds |= {found["kind"]} if expected else set()
+        assert said == {}
+    assert compared > 100
+    assert kinds == {"data_drift", "prediction_drift", "label_drift", "performance"}
+
+
+# the command line
+
+
+def test_the_table_and_the_report_are_written(tmp_path: Path) -> None:
+    out = replayed(
+        tmp_path, CONFIG, "--thresholds", "psi=0.1,9", "--thresholds", "accuracy=0.4", "--report", str(tmp_path / "new" / "r.html")
+    )
+    outcomes = orjson.loads((out / "backtest.json").read_bytes())
+    assert {found["threshold"] for found in outcomes if found["metric"] == "psi"} == {0.1, 9}
+    assert {found["alerts"] for found in outcomes if found["threshold"] == 9} == {0}
+    assert (tmp_path / "new" / "r.html").read_text("utf-8").count("<svg") == len({str(o | dict.fromkeys(CHANGING)) for o in outcomes})
+
+
+CHANGING = ("threshold", "windows", "insufficient", "alerts", "alarm_seconds", "firing_at_the_end", "first_alert", "changes")
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        (["--thresholds", "pzi=0.1"], "'pzi' is not scored here, expected one of js_distance, js_divergence, psi"),
+        (["--thresholds", "ks=0.1"], "a drift method is scored where the configuration gives it thresholds"),
+        (["--thresholds", "accuracy=0.9"], "performance where there are labels"),
+        (["--thresholds", "psi=x"], "'x', expected a finite number"),
+        (["--report", "r.html"], "--report needs --thresholds"),
+    ],
+)
+def test_bad_thresholds_have_exit_code_2_and_leave_nothing(tmp_path: Path, options: list[str], rule: str) -> None:
+    small_reference().save(tmp_path / "fraud.json")
+    (tmp_path / "config.yaml").write_text(json.dumps(CONFIG), "utf-8")
+    (tmp_path / "p.jsonl").write_bytes(b"")
+    files = [f"--config={tmp_path / 'config.yaml'}", f"--predictions={tmp_path / 'p.jsonl'}", f"--out={tmp_path / 'out'}"]
+    done = CliRunner().invoke(main, ["replay", *files, *options])
+    assert done.exit_code == 2
+    assert rule in done.output
+    assert not (tmp_path / "out").exists()
