@@ -74,8 +74,11 @@ def write_reference(scenario: FraudScenario, folder: Path) -> None:
     build_reference(rows, model=MODEL, version=VERSION).save(folder / "reference.json")
 
 
-def produce(scenario: FraudScenario, brokers: str, topics: tuple[str, str], predictions: int) -> Produced:
-    """Write the predictions and a label for each; predictions go round the partitions, labels go by hash of their key."""
+def produce(scenario: FraudScenario, brokers: str, topics: tuple[str, str], predictions: int, *, settle: bool = True) -> Produced:
+    """Write the next predictions and a label for each; predictions go round the partitions, labels go by hash of their key.
+
+    `settle`: also the labels that are not yet due, as after the last prediction.
+    """
     producer = Producer({"bootstrap.servers": brokers, "compression.type": "lz4", "linger.ms": 100, "batch.size": 1_000_000, "acks": 1})
     sent, sizes = [0, 0], [0, 0]
 
@@ -96,7 +99,8 @@ def produce(scenario: FraudScenario, brokers: str, topics: tuple[str, str], pred
         send(0, batch.predictions)
         send(1, batch.labels)
         producer.poll(0)
-    send(1, scenario.advance(LABELS_UNTIL_MS, 0).labels)
+    if settle:
+        send(1, scenario.advance(LABELS_UNTIL_MS, 0).labels)
     if producer.flush(60):
         raise RuntimeError("Kafka did not take all messages within 60 s")
     return Produced(sent[0], sent[1], sizes[0], sizes[1])

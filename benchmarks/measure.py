@@ -26,6 +26,11 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def rss_bytes(pid: int) -> int:
+    """The memory that the process holds."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def peak_rss_bytes(pid: int | str) -> int:
     """The most memory that the process ever held."""
     status = Path(f"/proc/{pid}/status").read_text()

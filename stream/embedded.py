@@ -93,6 +93,12 @@ class ServerProcess(ABC):
                     f"its log ends with:\n{log.read_text(errors='replace')[-2000:]}"
                 )
 
+    @property
+    def pid(self) -> int:
+        """Of the running server."""
+        assert self._process is not None, "the server is not started"
+        return self._process.pid
+
     def exit_code(self) -> int | None:
         """How it ended by itself; None while it runs."""
         assert self._process is not None, "the server is not started"

@@ -89,6 +89,10 @@ class KafkaBroker(ServerProcess):
     def create_topic(self, name: str, partitions: int) -> None:
         create_topic(self.bootstrap, name, partitions)
 
+    def topics(self) -> set[str]:
+        """The topics that there are."""
+        return set(AdminClient({"bootstrap.servers": self.bootstrap}).list_topics(timeout=10).topics)
+
     def command(self) -> list[str]:
         return [*self._java, "kafka.Kafka", str(self._configuration)]
 
