@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -298,6 +299,60 @@ def build(
         out.parent.mkdir(parents=True, exist_ok=True)
         made.save(out)
     click.echo(f"wrote {out}: {made.reference_id}, {made.rows} rows, {len(made.features)} features")
+
+
+@reference.command()
+@config_option
+@click.option("--model", required=True, help="Name of the model, which the configuration need not have.")
+@click.option("--version", "of_version", help="Only predictions of this version; by default of all.")
+@click.option("--from", "start", metavar="TIME", help="RFC 3339; by default the oldest prediction that Kafka has.")
+@click.option("--to", "end", metavar="TIME", help="RFC 3339, not included; by default now.")
+@click.option("--for", "length", metavar="DURATION", help="Instead of --to: so long from the start on, such as 24h.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
+@click.option("--categorical", multiple=True, metavar="FEATURE", help="A number that is a category; may be given again.")
+def learn(
+    config: Path,
+    model: str,
+    of_version: str | None,
+    start: str | None,
+    end: str | None,
+    length: str | None,
+    out: Path,
+    categorical: tuple[str, ...],
+) -> None:
+    """Freeze the bins and counts of a period of the live stream into a reference, such as of its first day: --for 24h.
+
+    Read from the configured topic of predictions, with the configured field mapping, up to what is its end now. Labels are not read, so it
+    has no baseline of performance. The rows are kept in a temporary file meanwhile.
+    """
+    from stream.reference_build import build_reference
+    from stream.reference_stream import InvalidPeriodError, Rows, oldest_ms, period
+
+    settings = _settings(config)
+    with _explained(), _progress() as progress, tempfile.TemporaryDirectory(prefix="driftstream-") as folder:
+        from stream.history import first_messages, messages_since
+
+        topic, fields = settings.kafka.topics.predictions, settings.events.predictions
+        try:
+            wanted = period(start, end, length, oldest_ms=lambda: oldest_ms(fields, first_messages(settings.kafka, topic)))
+        except InvalidPeriodError as error:
+            raise _unusable(str(error)) from None
+        rows, data = Rows(fields, model, of_version, wanted), Path(folder) / "rows.jsonl"
+        with data.open("wb") as file:
+            for batch in messages_since(settings.kafka, topic, wanted.start_ms):
+                file.writelines(row + b"\n" for message in batch if (row := rows.of(message)) is not None)
+                progress("read", rows.recorded.rows, None)
+        if not rows.recorded.rows:
+            raise _unusable(f"no prediction of {model!r} in the period; {rows.recorded}")
+        try:
+            classes = settings.models[model].classes if model in settings.models else None
+            version = of_version or "all"
+            made = build_reference(data, model=model, version=version, classes=classes, categorical=categorical, progress=progress)
+        except ValueError as error:
+            raise _unusable(str(error)) from None
+        out.parent.mkdir(parents=True, exist_ok=True)
+        made.save(out)
+    click.echo(f"wrote {out}: {made.reference_id}, {len(made.features)} features; {rows.recorded}")
 
 
 @contextmanager

@@ -142,7 +142,7 @@ class _Fields:
 
     def times(self, values: Sequence[Any], latest_ms: int) -> Times:
         """The times in ms; those outside [1970, 10 000) or after `latest_ms` are unusable."""
-        times = _times(values)
+        times = times_ms(values)
         self.refuse((times < 0) | (times >= _LATEST_MS), "bad_time", lambda i: f"timestamp={values[i]!r}, expected 1970 to 9999")
         self.refuse(times > latest_ms, "future_time", lambda i: f"timestamp={values[i]!r} is further ahead than time.max_future_skew")
         return times
@@ -288,7 +288,7 @@ def _is(x: Any, kind: Any) -> bool:
     return type(x) is kind or (kind is float and type(x) is int and -_LARGEST <= x <= _LARGEST)
 
 
-def _times(values: Sequence[Any]) -> Times:
+def times_ms(values: Sequence[Any]) -> Times:
     """Epoch ms of each time, (n,), rounded down; -1 or the year 10 000 for those outside.
 
     The unit of a number follows from its size: s below 1e11 (year 5138), then ms, us, ns. It does not depend on the rest of the batch.
@@ -305,12 +305,12 @@ def _times(values: Sequence[Any]) -> Times:
     times = np.empty(len(values), np.int64)
     for kind in kinds:
         where = [i for i, value in enumerate(values) if type(value) is kind]
-        times[where] = _times([values[i] for i in where])
+        times[where] = times_ms([values[i] for i in where])
     return times
 
 
 def _inexact_times(values: Sequence[float] | Sequence[datetime]) -> Times:
-    """`_times` of dates or doubles, which say microseconds at best: rounded to them first, lest 0.123 s become 122 ms."""
+    """`times_ms` of dates or doubles, which say microseconds at best: rounded to them first, lest 0.123 s become 122 ms."""
     if isinstance(values[0], datetime):
         us = np.rint(np.array([value.timestamp() for value in values]) * 1e6)  # type: ignore[union-attr]
     else:

@@ -12,6 +12,7 @@ SERVICE_CLIENTS = {
     "stream/demo.py",
     "stream/doctor.py",
     "stream/embedded.py",
+    "stream/history.py",
     "stream/kafka.py",
     "stream/simulate.py",
     "stream/store_redis.py",
