@@ -1,0 +1,168 @@
+"""How well a score ranks positives above negatives, from its histograms by class. What the bins hide is said by bounds.
+
+`negatives` and `positives` are (n_bins,) int64 counts of the labels in each bin, bins in ascending order of the score. A metric is None
+where it is undefined: without positives or without negatives. Each value is that of the binned scores (all of a bin tie), and the metric of
+the raw scores lies in [lower, upper], ties and all: wherever every distinct score has a bin of its own, value and metric are equal.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import digamma
+
+from detectors.counts import Counts, Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Bounded:
+    """A metric of the binned scores, and where that of the raw scores lies."""
+
+    value: float
+    lower: float
+    upper: float
+
+
+def roc_auc(negatives: Counts, positives: Counts, *, points: NDArray[np.bool_] | None = None) -> Bounded | None:
+    """Area under the ROC curve: the share of pairs of a positive and a negative in which the positive scores higher, ties for half.
+
+    Args:
+        points: (n_bins,) bins of one value only, in which all tie on the raw rows too; None: none is.
+    Returns:
+        In [0, 1]; the bounds are half the pairs that share a bin away: sum_b neg_b pos_b / (2 P N).
+    References:
+        J. A. Hanley, B. J. McNeil, The Meaning and Use of the Area under a ROC Curve, Radiology 143(1), 1982, 29-36.
+
+    >>> roc_auc(np.array([3, 1, 0]), np.array([0, 1, 3]))
+    Bounded(value=0.96875, lower=0.9375, upper=1.0)
+    """
+    pairs = _check(negatives, positives)
+    if pairs == 0:
+        return None
+    above = np.cumsum(positives[::-1])[::-1] - positives
+    tied = negatives * positives / 2
+    value = float((negatives * above + tied).sum() / pairs)
+    unsure = float((tied if points is None else tied[~points]).sum() / pairs)
+    return Bounded(value, max(value - unsure, 0.0), min(value + unsure, 1.0))
+
+
+def average_precision(negatives: Counts, positives: Counts, *, points: NDArray[np.bool_] | None = None) -> Bounded | None:
+    """Average precision, sum_k (R_k - R_{k-1}) P_k over the thresholds from high to low: the step-wise area under precision and recall.
+
+    Returns:
+        In [0, 1]. Within a bin of p positives and n negatives precision is highest if all positives come first, in one step, and lowest
+        if all negatives come first and the positives one by one.
+    References:
+        As scikit-learn's average_precision_score; it is not the trapezoidal area, which is too optimistic (Davis & Goadrich, ICML 2006).
+
+    >>> average_precision(np.array([3, 0, 0]), np.array([0, 1, 3])).value
+    1.0
+    """
+    if _check(negatives, positives) == 0:
+        return None
+    p, n = positives[::-1].astype(np.float64), negatives[::-1].astype(np.float64)
+    hits, false = np.cumsum(p), np.cumsum(n)
+    step = p * hits / np.maximum(hits + false, 1)
+    first = p * hits / np.maximum(hits + false - n, 1)
+    # sum over i = 1..p of (T + i) / (T + i + C), T true positives above the bin and C false ones to its end
+    above = hits - p
+    last = p - np.where(false > 0, false * (digamma(hits + false + 1) - digamma(above + false + 1)), 0.0)
+    if points is not None:
+        exact = points[::-1]
+        first, last = np.where(exact, step, first), np.where(exact, step, last)
+    total = hits[-1]
+    value = float(step.sum() / total)
+    return Bounded(value, min(max(float(last.sum() / total), 0.0), value), max(min(float(first.sum() / total), 1.0), value))
+
+
+def recall_at_fpr(negatives: Counts, positives: Counts, rate: float) -> Bounded | None:
+    """The greatest recall at a false-positive rate of at most `rate`, over all thresholds of the score.
+
+    Returns:
+        In [0, 1]. `value` and `lower` are at the lowest edge between bins that keeps the rate; `upper` has the positives of the next bin
+        too, which may all score higher than its negatives.
+
+    >>> recall_at_fpr(np.array([98, 1, 1, 0]), np.array([2, 0, 3, 5]), 0.01)
+    Bounded(value=0.8, lower=0.8, upper=0.8)
+    """
+    if _check(negatives, positives) == 0:
+        return None
+    hits, _, more = _operating_point(negatives, positives, rate)
+    total = int(positives.sum())
+    return Bounded(hits / total, hits / total, (hits + more) / total)
+
+
+def precision_at_fpr(negatives: Counts, positives: Counts, rate: float) -> Bounded | None:
+    """Precision at the threshold of `recall_at_fpr`; None if nothing scores above it.
+
+    >>> precision_at_fpr(np.array([98, 1, 1, 0]), np.array([2, 0, 3, 5]), 0.01).value
+    0.8888888888888888
+    """
+    if _check(negatives, positives) == 0:
+        return None
+    hits, false, more = _operating_point(negatives, positives, rate)
+    allowed = math.floor(rate * int(negatives.sum()) + 1e-9)
+    if hits + false == 0:
+        return None
+    most = hits + more
+    return Bounded(hits / (hits + false), hits / max(hits + allowed, 1), most / (most + false) if most else 0.0)
+
+
+def _operating_point(negatives: Counts, positives: Counts, rate: float) -> tuple[int, int, int]:
+    """True and false positives above the lowest edge that keeps the rate, and the positives in the bin below it."""
+    hits, false = np.cumsum(positives[::-1]), np.cumsum(negatives[::-1])
+    kept = int((false <= rate * int(negatives.sum()) + 1e-9).sum())
+    if kept == 0:
+        return 0, 0, int(positives[-1])
+    return int(hits[kept - 1]), int(false[kept - 1]), int(positives[::-1][kept]) if kept < hits.size else 0
+
+
+def lift(negatives: Counts, positives: Counts, share: float = 0.1) -> float | None:
+    """How many times more often positives occur among the `share` of rows that score highest than among all, >= 0.
+
+    Rows of the bin in which the share ends count in proportion. Times `share` it is the part of all positives captured there.
+
+    >>> lift(np.array([80, 10, 0]), np.array([2, 3, 5]), 0.05)
+    10.0
+    """
+    if _check(negatives, positives) == 0:
+        return None
+    p, rows = positives[::-1].astype(np.float64), (positives + negatives)[::-1].astype(np.float64)
+    wanted = share * rows.sum()
+    before = np.cumsum(rows) - rows
+    part = np.clip((wanted - before) / np.maximum(rows, 1), 0, 1)
+    return float((p * part).sum() / p.sum() / share)
+
+
+def calibration_error(negatives: Counts, positives: Counts, scores: Floats, *, groups: int = 10) -> float | None:
+    """Expected calibration error: the mean of |share of positives - mean score| over groups of about as many rows, weighted by rows.
+
+    Args:
+        scores: (n_bins,) the mean score of each bin, as near as it is known; bins without rows are left out.
+        groups: how many, of whole bins.
+    Returns:
+        In [0, 1]; None without rows.
+    References:
+        M. P. Naeini, G. F. Cooper, M. Hauskrecht, Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI 2015.
+
+    >>> round(calibration_error(np.array([80, 20]), np.array([20, 80]), np.array([0.2, 0.8])), 12)
+    0.0
+    """
+    _check(negatives, positives)
+    rows = positives + negatives
+    total = int(rows.sum())
+    if total == 0:
+        return None
+    group = np.minimum((np.cumsum(rows) - rows / 2) * groups // total, groups - 1).astype(np.int64)
+    hits, said = (np.bincount(group, weights, groups) for weights in (positives, rows * np.where(rows > 0, scores, 0.0)))
+    return float(np.abs(hits - said).sum() / total)
+
+
+def _check(negatives: Counts, positives: Counts) -> int:
+    """Pairs of a positive and a negative, after checks of both histograms."""
+    if negatives.shape != positives.shape or negatives.ndim != 1:
+        raise ValueError(f"cannot compare scores: shapes {negatives.shape} and {positives.shape}, expected equal ones of one dimension")
+    if min(negatives.min(initial=0), positives.min(initial=0)) < 0:
+        raise ValueError("cannot compare scores: a count is negative, expected >= 0; counts are added, never subtracted")
+    return int(negatives.sum()) * int(positives.sum())

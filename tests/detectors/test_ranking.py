@@ -1,0 +1,122 @@
+"""Ranking metrics from histograms, against scikit-learn on the raw scores."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import expit
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from detectors.ranking import average_precision, calibration_error, lift, precision_at_fpr, recall_at_fpr, roc_auc
+
+EDGES = np.array([0.0, 1e-9, *expit(np.linspace(-6, 6, 30)), 1.0])
+POINTS = np.zeros(EDGES.size + 1, bool)
+
+
+def binned(labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], edges: np.ndarray[Any, Any] = EDGES) -> list[np.ndarray[Any, Any]]:
+    place = np.searchsorted(edges, scores, side="right")
+    return [np.bincount(place[labels == label], minlength=edges.size + 1) for label in (0, 1)]
+
+
+@st.composite
+def raw(draw: st.DrawFn) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Labels and scores with one of each class at least: ties, scores at 0 and 1, few positives."""
+    score = st.floats(0, 1) | st.sampled_from([0.0, 1.0, 0.5, 0.1, 0.9]) | st.floats(0, 0.02)
+    rows = draw(st.lists(st.tuples(st.integers(0, 9), score), min_size=2, max_size=80))
+    labels = np.array([int(label < draw(st.sampled_from([1, 5]))) for label, _ in rows])
+    labels[:2] = 0, 1
+    return labels, np.array([score for _, score in rows])
+
+
+def recall_at(labels: np.ndarray[Any, Any], scores: np.ndarray[Any, Any], rate: float) -> tuple[float, float]:
+    """Recall and the false positives at the lowest threshold that keeps the rate, from the raw rows."""
+    fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
+    kept = np.flatnonzero(fpr <= rate + 1e-12)[-1]
+    return float(tpr[kept]), float(fpr[kept] * (labels == 0).sum())
+
+
+@given(raw())
+@settings(max_examples=300, deadline=None)
+def test_metrics_of_the_raw_scores_lie_within_the_bounds(rows: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> None:
+    labels, scores = rows
+    negatives, positives = binned(labels, scores)
+    for metric, oracle in ((roc_auc, roc_auc_score), (average_precision, average_precision_score)):
+        found = metric(negatives, positives)
+        assert found is not None
+        assert found.lower - 1e-12 <= oracle(labels, scores) <= found.upper + 1e-12
+        assert 0 <= found.lower <= found.value <= found.upper <= 1
+    for rate in (0.01, 0.05, 0.3):
+        recall, false = recall_at(labels, scores, rate)
+        found = recall_at_fpr(negatives, positives, rate)
+        assert found is not None
+        assert found.lower - 1e-12 <= recall <= found.upper + 1e-12
+        precise = precision_at_fpr(negatives, positives, rate)
+        if precise is not None and recall > 0:
+            hits = recall * (labels == 1).sum()
+            assert precise.lower - 1e-12 <= hits / (hits + false) <= precise.upper + 1e-12
+
+
+@given(raw())
+@settings(max_examples=200, deadline=None)
+def test_with_a_bin_for_every_score_the_metrics_are_those_of_the_raw_rows(rows: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]) -> None:
+    labels, scores = rows
+    negatives, positives = binned(labels, scores, np.unique(scores))
+    points = np.ones(negatives.size, bool)
+    for metric, oracle in ((roc_auc, roc_auc_score), (average_precision, average_precision_score)):
+        found = metric(negatives, positives, points=points)
+        assert found is not None
+        assert found.value == pytest.approx(oracle(labels, scores), abs=1e-12)
+        assert (found.lower, found.upper) == pytest.approx((found.value, found.value), abs=1e-12)
+    recall = recall_at_fpr(negatives, positives, 0.2)
+    assert recall is not None
+    assert recall.value == pytest.approx(recall_at(labels, scores, 0.2)[0], abs=1e-12)
+
+
+def test_bounds_are_narrow_with_many_bins() -> None:
+    rng = np.random.default_rng(1)
+    labels = (rng.random(50_000) < 0.02).astype(int)
+    scores = expit(rng.normal(size=labels.size) + 2 * labels - 4)
+    edges = expit(np.linspace(-8, 8, 251))
+    negatives, positives = binned(labels, scores, edges)
+    for metric, oracle, width in ((roc_auc, roc_auc_score, 0.01), (average_precision, average_precision_score, 0.05)):
+        found = metric(negatives, positives)
+        assert found is not None
+        assert found.upper - found.lower < width
+        assert found.lower <= oracle(labels, scores) <= found.upper
+
+
+@pytest.mark.parametrize("counts", [([0, 0], [1, 2]), ([1, 2], [0, 0]), ([0, 0], [0, 0])])
+def test_without_one_of_the_classes_everything_is_undefined(counts: tuple[list[int], list[int]]) -> None:
+    negatives, positives = map(np.array, counts)
+    assert roc_auc(negatives, positives) is None
+    assert average_precision(negatives, positives) is None
+    assert recall_at_fpr(negatives, positives, 0.1) is None
+    assert precision_at_fpr(negatives, positives, 0.1) is None
+    assert lift(negatives, positives) is None
+
+
+def test_lift_is_the_rate_of_positives_among_the_highest_over_the_rate_among_all() -> None:
+    rng = np.random.default_rng(2)
+    labels = (rng.random(10_000) < 0.1).astype(int)
+    scores = rng.random(labels.size) + 0.5 * labels
+    negatives, positives = binned(labels, scores, np.unique(scores))
+    top = np.argsort(-scores)[:1_000]
+    assert lift(negatives, positives, 0.1) == pytest.approx(labels[top].mean() / labels.mean(), rel=1e-9)
+
+
+def test_calibration_error_is_that_of_groups_of_equal_size() -> None:
+    rng = np.random.default_rng(3)
+    scores = np.sort(rng.random(10_000))
+    labels = (rng.random(scores.size) < scores**2).astype(int)
+    negatives, positives = binned(labels, scores, scores)
+    expected = np.mean([abs(labels[part].mean() - scores[part].mean()) for part in np.array_split(np.arange(scores.size), 10)])
+    assert calibration_error(negatives, positives, np.concatenate(([0.0], scores))) == pytest.approx(expected, abs=1e-9)
+    assert calibration_error(np.zeros(2, int), np.zeros(2, int), np.array([0.1, 0.2])) is None
+
+
+@pytest.mark.parametrize("counts", [([1, 2], [1]), ([1, -1], [1, 1])])
+def test_histograms_that_do_not_fit_are_refused(counts: tuple[list[int], list[int]]) -> None:
+    with pytest.raises(ValueError, match="cannot compare scores"):
+        roc_auc(*map(np.array, counts))
