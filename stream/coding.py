@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from stream.aggregates import Codes, Floats
 from stream.model import ALIAS, Model
-from stream.reference import CategoricalFeature, NumericFeature
+from stream.reference import CategoricalFeature, Feature, NumericFeature
 
 
 class _Numbered(dict[Any, int]):
@@ -23,13 +23,13 @@ class _Numbered(dict[Any, int]):
         return 0
 
 
-class _Bins:
+class Bins:
     """A number, by the edges of each model."""
 
-    def __init__(self, features: Sequence[NumericFeature]) -> None:
-        self._edges = [feature.edges for feature in features]
+    def __init__(self, features: Sequence[Feature]) -> None:
+        self._edges = [feature.edges for feature in features if isinstance(feature, NumericFeature)]
         self._width = 1 << max(edges.size for edges in self._edges).bit_length()
-        table = np.full((len(features), self._width), np.nan)  # below which no number is: a search goes past it
+        table = np.full((len(self._edges), self._width), np.nan)  # below which no number is: a search goes past it
         for row, edges in zip(table, self._edges, strict=True):
             row[: edges.size] = edges
         self._table = table.ravel()
@@ -83,11 +83,11 @@ class Coding:
             np.array(positions, np.int64).reshape(len(self.slots), len(models), 3).transpose(2, 0, 1)
         )
         self._numeric = np.array([i for i, slot in enumerate(self.slots) if slot.moments >= 0], np.int64)
-        self._finders: list[_Bins | _Categories] = []
+        self._finders: list[Bins | _Categories] = []
         for slots in by_slot:
             numbers = [slot.feature for slot in slots if isinstance(slot.feature, NumericFeature)]
             self._finders.append(
-                _Bins(numbers) if numbers else _Categories([f for s in slots if isinstance(f := s.feature, CategoricalFeature)])
+                Bins(numbers) if numbers else _Categories([f for s in slots if isinstance(f := s.feature, CategoricalFeature)])
             )
 
     @staticmethod
@@ -110,7 +110,7 @@ class Coding:
         one = int(members[0]) if n and members.min() == members.max() else None
         codes, values = np.empty((len(self.slots), n), np.int64), np.empty((self._moments, n))
         for row, (slot, finder, column) in enumerate(zip(self.slots, self._finders, columns, strict=True)):
-            if isinstance(finder, _Bins):
+            if isinstance(finder, Bins):
                 values[slot.moments] = column
                 codes[row] = finder.find(values[slot.moments], members, one)
             else:

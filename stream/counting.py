@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.aggregates import Codes, Floats, distinct
-from stream.coding import ClassCodes, Coding
+from stream.coding import Bins, ClassCodes, Coding
 from stream.events import EventDecoder, Predictions
 from stream.groups import Groups
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, PREDICTED_START, PREDICTIONS, Model
@@ -23,6 +23,7 @@ from stream.watermark import NO_TIME
 from stream.windows import Times, pane_starts
 
 K = TypeVar("K")
+LEAST_PROBABILITY = 2.0**-52  # of the truth, lest one confident mistake makes the log loss infinite; as scikit-learn clips
 LabelOutcome = Literal["matched", "waiting", "expired", "duplicate", "malformed"]
 Mask = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
@@ -65,6 +66,7 @@ class Outcomes:
     times_ms: Times
     predicted: npt.NDArray[np.uint16]
     labelled: npt.NDArray[np.uint16]
+    scores: Floats
     newest: Times
     late: Mask
 
@@ -77,6 +79,10 @@ class Counting:
         self._groups: Groups = decoder.groups
         self._names = list(models)
         self._n_classes = np.array([len(model.settings.classes) + 1 for model in models.values()], np.int64)  # with OTHER
+        self._positive = np.array([_positive(model) for model in models.values()], np.int64)
+        self._hits_start = np.array([model.hits_start for model in models.values()], np.int64)
+        self._score_bins = np.array([model.score.bins for model in models.values()], np.int64)
+        self._scores = Bins([model.score.feature for model in models.values()])
         self._most_segments = max(len(model.settings.segments) for model in models.values())
         self._pane_ms = math.gcd(*(model.settings.pane_ms for model in models.values()))
         self._codings, self._coding_of, self._member_of = _codings(list(models.values()))
@@ -139,9 +145,23 @@ class Counting:
         labelled, predicted = (self._classes.codes(of, classes[kept]) for classes in (outcomes.labelled, outcomes.predicted))
         cells = CONFUSION_START + labelled * self._n_classes[of] + predicted
         _add(unit, numbers[:, kept], np.stack([np.full(kept.size, LABELS), cells]))
+        self._add_scores(
+            unit, numbers[:, kept], of, labelled == np.where(self._positive[of] < 0, predicted, self._positive[of]), outcomes.scores[kept]
+        )
         _add(unit, numbers[:, late], np.full((1, late.size), LATE))
         for name, n in self._by_name(models[late]):
             add(self.tally.late, (name, "performance"), n)
+
+    def _add_scores(self, unit: Unit, numbers: Codes, models: Indices, hit: Mask, scores: Floats) -> None:
+        """Count the scores that are probabilities by whether the label was what they are of, and how far from the truth they were."""
+        has = (scores >= 0) & (scores <= 1)
+        if not has.any():
+            return
+        models, hit, p = models[has], hit[has], scores[has]
+        one = int(models[0]) if models.min() == models.max() else None
+        codes = self._hits_start[models] + hit * self._score_bins[models] + self._scores.find(p, models, one)
+        truth = np.where(hit, p, 1 - p)
+        _add(unit, numbers[:, has], codes[None], np.stack([(1 - truth) ** 2, -np.log(np.maximum(truth, LEAST_PROBABILITY))]))
 
     def _numbers(self, unit: Unit, subject: Subject, groups: Indices, panes: Times) -> Codes:
         """The panes that each event counts in, by number, (1 + most segments, n): of all traffic, and of its segments; -1 for none."""
@@ -162,6 +182,12 @@ class Counting:
     def _by_name(self, models: Indices) -> Iterator[tuple[str, int]]:
         """How many events there are of each model."""
         return ((self._names[index], n) for index, n in _tallied(models))
+
+
+def _positive(model: Model) -> int:
+    """The code of the class that the model's scores are of; -1 where they are of the predicted one."""
+    settings = model.settings
+    return -1 if settings.positive is None else settings.classes.index(settings.positive)
 
 
 def _codings(models: Sequence[Model]) -> tuple[list[Coding], Indices, Indices]:

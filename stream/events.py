@@ -204,7 +204,7 @@ class EventDecoder:
             hashes=id_hashes(_texts(column["prediction_id"])),
             groups=groups,
             classes=self._classes.numbers(column["prediction"], len(index)),
-            scores=_scores(column["score"], column["prediction"]),
+            scores=self._scores(column["score"], column["prediction"], groups),
             records=records,
         )
         if fields.bad:
@@ -212,6 +212,14 @@ class EventDecoder:
             columns = {name: getattr(decoded, name)[kept] for name in ("index", "times_ms", "hashes", "groups", "classes", "scores")}
             decoded = Predictions(**columns, records=records.subset(kept))
         return decoded, [*rejected, *fields.bad.values()]
+
+    def _scores(self, scores: Sequence[Any], predictions: Sequence[Any], groups: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """The score of each event, NaN without one; of a score per class that of the positive class, else of the predicted one."""
+        if dict in set(map(type, scores)):
+            positives = [self.groups[group].model.settings.positive if group >= 0 else None for group in groups.tolist()]
+            said = [said if positive is None else positive for positive, said in zip(positives, predictions, strict=True)]
+            scores = [_score(s, of) if type(s) is dict else s for s, of in zip(scores, said, strict=True)]
+        return np.array(scores, np.float64)
 
     def _groups_of(self, keys: list[tuple[Any, ...]], fields: _Fields) -> npt.NDArray[np.int64]:
         """The group of each event; -1 for unusable ones, whose versions and segments must not use up the limits."""
@@ -328,13 +336,6 @@ def _numbers(values: Sequence[Any]) -> npt.NDArray[np.float64]:
 
 def _texts(ids: Sequence[str | int]) -> list[str]:
     return list(ids) if set(map(type, ids)) <= {str} else list(map(str, ids))  # type: ignore[arg-type]
-
-
-def _scores(scores: Sequence[Any], predictions: Sequence[Any]) -> npt.NDArray[np.float64]:
-    """The score of each event, NaN without one; of a score per class, that of the predicted class."""
-    if dict in set(map(type, scores)):
-        scores = [_score(s, p) if type(s) is dict else s for s, p in zip(scores, predictions, strict=True)]
-    return np.array(scores, np.float64)
 
 
 def _score(by_class: Mapping[str, float], predicted: Any) -> float:

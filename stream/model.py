@@ -2,7 +2,9 @@
 
 A traffic aggregate counts, in this order: predictions, late, duplicates, then for the predicted class, the score and each feature of the
 reference its fine bins or categories, MISSING and INVALID (of the wrong type). An outcomes aggregate counts predictions, late labels,
-labels, then the confusion matrix, row by row, label first, the last class being all that is not configured.
+labels, then the confusion matrix, row by row, label first, the last class being all that is not configured, then in the bins of the score
+the misses and the hits: whether the label was the class that the score is of. Its moments are of (1 - p)^2 and -ln p, p the score of
+the truth.
 """
 
 import hashlib
@@ -25,6 +27,7 @@ PREDICTIONS, LATE, DUPLICATES = 0, 1, 2  # counts of a traffic aggregate; an out
 LABELS: Final = 2  # count of an outcomes aggregate
 PREDICTED_START: Final = 3  # of the counts by predicted class, with which a traffic aggregate's slots begin
 CONFUSION_START: Final = 3
+BRIER, LOG_LOSS = 0, 1  # moments of an outcomes aggregate
 
 ALIAS: Final = {"true": "1", "false": "0", "1": "true", "0": "false"}  # classes that JSON's true and 1 may both mean
 
@@ -85,8 +88,15 @@ class Model:
             slots=tuple(features),
             label=_classes(settings, reference, "label"),
             traffic=Layout(_fingerprint("traffic", [*named, *settings.classes]), position, moments),
-            outcomes=Layout(_fingerprint("outcomes", [*named, *settings.classes]), CONFUSION_START + (len(settings.classes) + 1) ** 2, 0),
+            outcomes=Layout(
+                _fingerprint("outcomes/2", [*named, *settings.classes, str(settings.positive)]), _hits_start(settings) + 2 * score.bins, 2
+            ),
         )
+
+    @property
+    def hits_start(self) -> int:
+        """Where the histograms of the score by outcome begin in an outcomes aggregate: (2, score bins)."""
+        return _hits_start(self.settings)
 
     def layout(self, subject: Subject) -> Layout:
         """Of the aggregates of a subject."""
@@ -96,6 +106,10 @@ class Model:
         """Where a segment's value stands in the event: a categorical feature of that name, else the event's segments."""
         known = any(slot.feature.name == segment and isinstance(slot.feature, CategoricalFeature) for slot in self.slots)
         return ("features" if known else "segments", segment)
+
+
+def _hits_start(settings: ModelSettings) -> int:
+    return CONFUSION_START + (len(settings.classes) + 1) ** 2
 
 
 def _classes(settings: ModelSettings, reference: Reference | None, output: str) -> CategoricalFeature:

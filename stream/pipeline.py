@@ -215,7 +215,8 @@ class Pipeline:
         closed = np.maximum(timing.watermark[matched], unit.floors_ms["performance"])
         late = timing.late[matched] | self._counting.is_late(ends, np.maximum(closed, labels["time"] + labels["behind"].astype(np.int64)))
         newest = np.maximum(timing.newest[matched], unit.floors_ms["performance"])  # which may be ahead of the traffic's
-        self._counting.outcomes(unit, Outcomes(groups, labels["time"], events.classes[matched], labels["cls"], newest, late))
+        said, scores = events.classes[matched], events.scores[matched]
+        self._counting.outcomes(unit, Outcomes(groups, labels["time"], said, labels["cls"], scores, newest, late))
         unit.counters["completed"] += matched.size
         add(self._counting.tally.labels, "matched", matched.size)
 
@@ -262,7 +263,8 @@ class Pipeline:
         times_ms, watermark, others = events.times_ms[matched], watermark[matched], matches.others[matched]
         timing = self._counting.timing(unit, groups, times_ms, watermark, "performance")
         late = timing.late | ((matches.flags[matched] & LATE_PREDICTION) > 0)
-        self._counting.outcomes(unit, Outcomes(groups, times_ms, others["cls"], events.classes[matched], timing.newest, late))
+        labelled = events.classes[matched]
+        self._counting.outcomes(unit, Outcomes(groups, times_ms, others["cls"], labelled, others["score"], timing.newest, late))
         self._send_late(unit, messages, "performance", events.index[matched][late], groups[late], times_ms[late], watermark[late])
 
     def _reject(self, unit: Unit, messages: Messages, rejected: Sequence[Rejected], now_ms: int) -> None:

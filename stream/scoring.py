@@ -144,7 +144,7 @@ class Scorer:
         """Counts, drift of the label, metrics with their verdicts, and what was judged."""
         counts, k = window.counts, len(self._classes)
         n, predictions = int(counts[LABELS]), int(counts[PREDICTIONS])
-        confusion = counts[CONFUSION_START:].reshape(k, k)
+        confusion = counts[CONFUSION_START : self.model.hits_start].reshape(k, k)
         cells = tuple(tuple(row) for row in confusion.tolist())
         rules = self.model.settings.performance
         metrics = self._metrics(confusion)

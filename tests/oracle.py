@@ -222,8 +222,14 @@ def _count_outputs(window: Window, model: Monitored, event: Event) -> None:
         if output["name"] == "prediction":
             window.bins.setdefault("(prediction)", Counter())[_class_of(model, said)] += 1
         elif output["name"] == "score":
-            score = event.get("score")
-            window.bins.setdefault("(score)", Counter())[_place(output, score.get(said) if isinstance(score, dict) else score)[0]] += 1
+            score = score_of(model, event)
+            window.bins.setdefault("(score)", Counter())[_place(output, score)[0]] += 1
+
+
+def score_of(model: Monitored, event: Event) -> float | None:
+    """The score: of a score per class that of the positive class, else of the predicted one."""
+    score = event.get("score")
+    return score.get(model.positive or class_text(event["prediction"])) if isinstance(score, dict) else score
 
 
 def _output_drift(model: Monitored, key: Key, window: Window) -> dict[str, tuple[list[int], list[int]]]:

@@ -24,7 +24,8 @@ def test_features_stand_side_by_side_and_fill_the_layout() -> None:
     assert PREDICTED_START == PREDICTIONS + 3
     assert [slot.moments for slot in slots] == [-1, 0, 1, -1, -1, -1]
     assert made.traffic.moments == sum(isinstance(slot.feature, NumericFeature) for slot in slots)
-    assert made.outcomes.width == CONFUSION_START + 3 * 3
+    assert made.hits_start == CONFUSION_START + 3 * 3
+    assert made.outcomes.width == made.hits_start + 2 * made.score.bins
 
 
 def test_layouts_tell_references_panes_and_classes_apart() -> None:

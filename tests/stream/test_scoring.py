@@ -474,7 +474,7 @@ def test_the_drift_of_the_label_is_measured_on_the_labels_that_were_counted() ->
     of = with_outputs({"chi2": {"warning": 0.1}})
     window = Aggregate.zero(of.model.outcomes)
     window.counts[[PREDICTIONS, LABELS]] = 500, 60
-    window.counts[CONFUSION_START:].reshape(3, 3)[:] = [[10, 5, 0], [20, 15, 5], [5, 0, 0]]  # labels 0, 1, (other)
+    window.counts[CONFUSION_START : of.model.hits_start].reshape(3, 3)[:] = [[10, 5, 0], [20, 15, 5], [5, 0, 0]]  # labels 0, 1, (other)
     found = of.performance(window)
     drift = found.outputs["label"]
     assert (drift.n, drift.reference_n) == (60, 100)
