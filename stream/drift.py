@@ -6,7 +6,7 @@ at the fine bins and the moments of a number, so at what is not missing, or at t
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -39,11 +39,15 @@ OF_CATEGORIES: Final = ("chi2",)
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A drift score of `n` values, None where it is undefined, and the fields of `results.Score` that stand beside it."""
+    """A drift score of `n` values, None where it is undefined, and the fields of `results.Score` that stand beside it.
+
+    `scale` is the part of the score at equal sample sizes that the same difference scores at these.
+    """
 
     score: float | None
     n: int
     beside: Mapping[str, Any]
+    scale: float = 1.0
 
 
 def applies(method: str, feature: NumericFeature | CategoricalFeature) -> bool:
@@ -77,7 +81,9 @@ def measure_numbers(method: str, slot: FeatureSlot, window: Aggregate) -> Measur
 def measure_categories(reference: Counts, current: Counts) -> Measured:
     """Cramer's V of `chi2`, with statistic and p-value, from the counts of the categories, OTHER and MISSING."""
     found = chi2(reference, current)
-    return _finite(found.cramers_v, int(current.sum()), statistic=found.statistic, p_value=found.p_value)
+    m, n = int(reference.sum()), int(current.sum())
+    measured = _finite(found.cramers_v, n, statistic=found.statistic, p_value=found.p_value)
+    return replace(measured, scale=2 * math.sqrt(n * m) / (n + m))
 
 
 def _finite(score: float, n: int, **beside: Any) -> Measured:
