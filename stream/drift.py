@@ -15,6 +15,7 @@ from detectors.chi_square import chi2
 from detectors.hellinger import hellinger_by_feature
 from detectors.jensen_shannon import js_distance_by_feature, js_divergence_by_feature
 from detectors.kolmogorov_smirnov import ks
+from detectors.ks_law import tied_ratio
 from detectors.kullback_leibler import kl_by_feature
 from detectors.mean_std import mean_std_drift
 from detectors.moments import Moments
@@ -65,8 +66,10 @@ def measure_numbers(method: str, slot: FeatureSlot, window: Aggregate) -> Measur
         return Measured(None, n, {})
     if method == "ks":
         one_value = np.nextafter(feature.edges[:-1], np.inf) == feature.edges[1:]
-        found = ks(feature.counts, current, points=np.concatenate(([False], one_value, [False])))
-        return _finite(found.statistic, n, bounds=(found.statistic, found.upper), p_value=found.p_value)
+        points = np.concatenate(([False], one_value, [False]))
+        found = ks(feature.counts, current, points=points)
+        p_value = found.p_value * tied_ratio(found.statistic, feature.counts, current, points)
+        return _finite(found.statistic, n, bounds=(found.statistic, found.upper), p_value=p_value)
     before, now = _reference_moments(feature), _moments(window.moments[slot.moments])
     if before is None or now is None:
         return Measured(None, n, {})
