@@ -36,19 +36,27 @@ BY_BINS: Final[Mapping[str, Callable[[Counts, Counts, Codes], Floats]]] = {
 }
 OF_NUMBERS: Final = ("ks", "wasserstein", "mean_std_drift")
 OF_CATEGORIES: Final = ("chi2",)
+TESTED_MIN: Final = 100  # values of either side, for a p-value to decide about an alert: benchmarks/FALSE_ALARMS.md
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """A drift score of `n` values, None where it is undefined, and the fields of `results.Score` that stand beside it.
 
-    `scale` is the part of the score at equal sample sizes that the same difference scores at these.
+    With a p-value come `m`, the values of the reference, and `scale`, what part of the score at equal sample sizes the same difference
+    has at these.
     """
 
     score: float | None
     n: int
     beside: Mapping[str, Any]
+    m: int = 0
     scale: float = 1.0
+
+    @property
+    def testable(self) -> bool:
+        """Whether the p-value is as good as said; with fewer rows than `TESTED_MIN` on a side it is off by half and more."""
+        return self.score is not None and min(self.n, self.m) >= TESTED_MIN
 
 
 def applies(method: str, feature: NumericFeature | CategoricalFeature) -> bool:
@@ -69,7 +77,8 @@ def measure_numbers(method: str, slot: FeatureSlot, window: Aggregate) -> Measur
         points = np.concatenate(([False], one_value, [False]))
         found = ks(feature.counts, current, points=points)
         p_value = found.p_value * tied_ratio(found.statistic, feature.counts, current, points)
-        return _finite(found.statistic, n, bounds=(found.statistic, found.upper), p_value=p_value)
+        measured = _finite(found.statistic, n, bounds=(found.statistic, found.upper), p_value=p_value)
+        return replace(measured, m=int(feature.counts.sum()))
     before, now = _reference_moments(feature), _moments(window.moments[slot.moments])
     if before is None or now is None:
         return Measured(None, n, {})
@@ -86,7 +95,12 @@ def measure_categories(reference: Counts, current: Counts) -> Measured:
     found = chi2(reference, current)
     m, n = int(reference.sum()), int(current.sum())
     measured = _finite(found.cramers_v, n, statistic=found.statistic, p_value=found.p_value)
-    return replace(measured, scale=2 * math.sqrt(n * m) / (n + m))
+    return replace(measured, m=m, scale=2 * math.sqrt(n * m) / (n + m))
+
+
+def of_bins(method: str, score: float, psi_p_value: float, n: int, m: int) -> Measured:
+    """The score of one of BY_BINS, with the p-value if it is PSI."""
+    return Measured(score, n, {"p_value": psi_p_value}, m) if method == "psi" else Measured(score, n, {})
 
 
 def _finite(score: float, n: int, **beside: Any) -> Measured:

@@ -20,7 +20,7 @@ from detectors.judge import Thresholds, Verdict, judge
 from detectors.performance import METRICS
 from detectors.psi_law import psi_p_values
 from stream.aggregates import Aggregate, Codes, Counts
-from stream.drift import BY_BINS, OF_CATEGORIES, OF_NUMBERS, Measured, applies, measure_categories, measure_numbers
+from stream.drift import BY_BINS, OF_CATEGORIES, OF_NUMBERS, Measured, applies, measure_categories, measure_numbers, of_bins
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model
 from stream.reference import Feature, NumericFeature
 from stream.results import AlertKind, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, Score
@@ -74,9 +74,13 @@ class _Drift(NamedTuple):
     labels: Sequence[str]
 
     def tested(self) -> list[str]:
-        """The methods whose p-values decide about an alert: the threshold is auto, and the sample large enough."""
-        least, thresholds = self.rules.minimum_sample, self.rules.thresholds
-        return [name for name, m in self.measured.items() if thresholds[name].alpha is not None and m.score is not None and m.n >= least]
+        """The methods whose p-values decide about an alert: the threshold is auto, and the samples are large enough."""
+        rules = self.rules
+        return [
+            name
+            for name, found in self.measured.items()
+            if rules.thresholds[name].alpha is not None and found.testable and found.n >= rules.minimum_sample
+        ]
 
 
 class Scorer:
@@ -140,10 +144,9 @@ class Scorer:
         for i, slot in enumerate(self._slots):
             bins = slice(self._starts[i], self._starts[i] + self._sizes[i])
             reference, now = self._reference[bins], current[bins]
+            psi_p = p_values[i] if p_values else 1.0
             measured = {
-                name: Measured(float(scores[name][i]), n, {"p_value": p_values[i]} if name == "psi" else {})
-                for name in self._methods[i]
-                if name in scores
+                name: of_bins(name, float(scores[name][i]), psi_p, n, int(reference.sum())) for name in self._methods[i] if name in scores
             }
             for name in self._methods[i]:
                 if name in OF_NUMBERS:
@@ -215,9 +218,9 @@ class Scorer:
         if not n or not reference.any():
             return []
         start = np.zeros(1, np.int64)
-        p_value = float(psi_p_values(reference, current, start, np.zeros(1, np.bool_))[0])
+        psi_p = float(psi_p_values(reference, current, start, np.zeros(1, np.bool_))[0])
         measured = {
-            name: Measured(float(BY_BINS[name](reference, current, start)[0]), n, {"p_value": p_value} if name == "psi" else {})
+            name: of_bins(name, float(BY_BINS[name](reference, current, start)[0]), psi_p, n, int(reference.sum()))
             if name in BY_BINS
             else measure_categories(reference, current)
             for name in rules.thresholds
@@ -294,4 +297,5 @@ def _reported(drifts: Iterable[_Drift]) -> tuple[dict[str, FeatureDrift], list[J
 
 
 def _verdict(found: Measured, thresholds: Thresholds, minimum_sample: int) -> Verdict:
-    return judge(found.score, found.n, thresholds.scaled(found.scale), minimum_sample, found.beside.get("p_adjusted"))
+    score = found.score if thresholds.alpha is None or found.testable else None
+    return judge(score, found.n, thresholds.scaled(found.scale), minimum_sample, found.beside.get("p_adjusted"))

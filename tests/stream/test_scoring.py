@@ -358,10 +358,24 @@ def test_a_difference_beyond_chance_but_below_the_floor_is_no_alarm() -> None:
 
 
 def test_a_large_score_of_few_rows_is_no_alarm_where_a_fixed_threshold_gives_one() -> None:
-    """10 of 30 rows instead of half: a PSI of 0.12, and a p-value of 0.07."""
-    fixed, auto = scorer(*halves("x")), scorer(*halves("x"), drift=AUTO)
-    assert judged_of(fixed.traffic(shifted(fixed, 1 / 3, n=30)).judged, "psi").verdict.severity == "warning"
-    assert judged_of(auto.traffic(shifted(auto, 1 / 3, n=30)).judged, "psi").verdict.severity == "ok"
+    """Of 20 values 100 rows by chance: PSI is about 0.19, as (1/n + 1/m) (bins - 1) says."""
+    values = [f"v{i}" for i in range(20)]
+    rows = [values[i] for i in np.random.default_rng(1).integers(20, size=100)]
+    feature = categorical("x", values, [500] * 20 + [0])
+    fixed, auto = scorer(feature), scorer(feature, drift=AUTO)
+    judged = [judged_of(of.traffic(counted(of, [rows])).judged, "psi") for of in (fixed, auto)]
+    assert judged[0].value == judged[1].value
+    assert judged[0].verdict.severity in ("warning", "critical")
+    assert judged[1].verdict.severity == "ok"
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "severity"), [(99, 10_000, "insufficient_data"), (100, 10_000, "critical"), (1_000, 98, "insufficient_data")]
+)
+def test_auto_wants_a_hundred_rows_of_either_side(n: int, m: int, severity: str) -> None:
+    of = scorer(*halves("x", rows=m), drift=AUTO)
+    psi = of_score(of.traffic(shifted(of, 0.0, n=n)).drift["x"].psi)
+    assert (psi.severity, psi.score is None, psi.p_adjusted is UNSET) == (severity, n == 99 or m == 98, n == 99 or m == 98)
 
 
 @pytest.mark.parametrize(("share", "severity", "threshold"), [(0.5, "ok", 0.04), (0.62, "warning", 0.04), (0.8, "critical", 0.2)])
