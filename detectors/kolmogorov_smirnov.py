@@ -26,8 +26,8 @@ def ks(reference: Counts, current: Counts, *, points: NDArray[np.bool_] | None =
     Returns:
         `statistic` in [0, 1]. On the raw rows D lies in [statistic, upper], and upper is at most the statistic plus the largest mass of a
         bin: inside bin i, F - G is at most F_i - G_{i-1}, and at least F_{i-1} - G_i. `p_value` is that of the statistic in the
-        asymptotic law of the two-sample test, Kolmogorov's for nm / (n + m) rows; with ties, so with bins, it errs on the large side.
-        With many rows every difference is significant: judge the statistic, not its p-value.
+        asymptotic law of the two-sample test, Kolmogorov's for nm / (n + m) rows; with ties, so with bins, it errs on the large side,
+        by how much is in `ks_law`. With many rows every difference is significant: judge the statistic, not its p-value.
     Raises:
         ValueError: shapes differ, a count is negative, or a total is zero.
     References:

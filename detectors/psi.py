@@ -14,7 +14,7 @@ def psi(reference: Counts, current: Counts, *, pseudocount: float = 0.5) -> floa
             and weigh less the fewer rows there are; 0 gives the textbook value, or inf. Bins empty on both sides are left out of n_bins.
     Returns:
         A score >= 0, unbounded; 0 when the smoothed shares agree. Symmetric. Without drift it is not 0 but about
-        (1/n + 1/m) (n_bins - 1), n and m the totals (Yurdakul 2018).
+        (1/n + 1/m) (n_bins - 1), n and m the totals (Yurdakul 2018); `psi_law` has the p-value.
     Raises:
         ValueError: shapes differ, a count or the pseudocount is negative, or a total is zero.
     References:
@@ -42,7 +42,7 @@ def psi_by_feature(reference: Counts, current: Counts, starts: Starts, *, pseudo
     >>> psi_by_feature(np.array([50, 50, 7]), np.array([90, 10, 7]), np.array([0, 2])).round(4)
     array([0.8531, 0.    ])
     """
-    return np.add.reduceat(_contributions(shares(reference, current, starts, pseudocount=pseudocount)), starts)
+    return np.add.reduceat(contributions(shares(reference, current, starts, pseudocount=pseudocount)), starts)
 
 
 def psi_contributions(reference: Counts, current: Counts, *, pseudocount: float = 0.5) -> Floats:
@@ -51,10 +51,11 @@ def psi_contributions(reference: Counts, current: Counts, *, pseudocount: float 
     >>> psi_contributions(np.array([50, 50]), np.array([90, 10])).round(4)
     array([0.231, 0.622])
     """
-    return _contributions(shares(reference, current, pseudocount=pseudocount))
+    return contributions(shares(reference, current, pseudocount=pseudocount))
 
 
-def _contributions(pair: Floats) -> Floats:
+def contributions(pair: Floats) -> Floats:
+    """What each bin adds, from shares of the reference (row 0) and the current side (row 1), smoothed or not."""
     p, q = pair
     with np.errstate(divide="ignore", invalid="ignore"):  # q/0 is inf without pseudocount, as it should be; 0/0 is replaced below
         parts = (q - p) * np.log(q / p)

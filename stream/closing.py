@@ -195,18 +195,21 @@ class Closer:
             if start <= group.start_ms < end:
                 key = (group.version, group.segment)
                 groups[key] = groups[key].merge(pane) if key in groups else pane
-        for (version, segment), aggregate in sorted(groups.items(), key=lambda item: item[0]):
-            settings, subject = home.model.settings, step.closing.subject
-            reference = home.model.reference
+        settings, subject, reference = home.model.settings, step.closing.subject, home.model.reference
+        keys = sorted(groups)
+        closing = [groups[key] for key in keys]
+        traffic = home.scorer.close_traffic(closing) if subject == "traffic" else []
+        outcomes = home.scorer.close_performance(closing) if subject == "performance" else []
+        for i, (version, segment) in enumerate(keys):
             window = Window(name=spec.name, kind=spec.kind, start=timestamp(start), end=timestamp(end))
             outputs: dict[str, FeatureDrift] | UnsetType = UNSET
             drift: dict[str, FeatureDrift] | UnsetType = UNSET
             quality: dict[str, FeatureQuality] | UnsetType = UNSET
             performance: Performance | UnsetType = UNSET
             if subject == "traffic":
-                counts, outputs, drift, quality, judged = home.scorer.traffic(aggregate)
+                counts, outputs, drift, quality, judged = traffic[i]
             else:
-                counts, outputs, performance, judged = home.scorer.performance(aggregate)
+                counts, outputs, performance, judged = outcomes[i]
             result = Result(
                 result_id=identity(settings.name, version, segment, subject, spec.name, str(start), str(end), str(revision)),
                 subject=subject,
@@ -298,6 +301,8 @@ def summary(result: Result, judged: Judged, status: str) -> str:
     if status == "resolved":
         what, relation = what.replace("drifted", "is back").replace("dropped", "is back"), "against"
     text = f"{who}: {what}, {judged.metric} {judged.value:.3g} {relation} {judged.verdict.threshold:g}"
+    if judged.evidence.p_adjusted is not UNSET and status == "firing":
+        text += f", adjusted p {judged.evidence.p_adjusted:.2g} <= {judged.evidence.alpha:.2g}"
     text += f" in {result.window.name} to {result.window.end}"
     if isinstance(judged.evidence.top_bins, tuple) and judged.evidence.top_bins:
         top = judged.evidence.top_bins[0]

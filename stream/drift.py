@@ -6,7 +6,7 @@ at the fine bins and the moments of a number, so at what is not missing, or at t
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +15,7 @@ from detectors.chi_square import chi2
 from detectors.hellinger import hellinger_by_feature
 from detectors.jensen_shannon import js_distance_by_feature, js_divergence_by_feature
 from detectors.kolmogorov_smirnov import ks
+from detectors.ks_law import tied_ratio
 from detectors.kullback_leibler import kl_by_feature
 from detectors.mean_std import mean_std_drift
 from detectors.moments import Moments
@@ -35,15 +36,27 @@ BY_BINS: Final[Mapping[str, Callable[[Counts, Counts, Codes], Floats]]] = {
 }
 OF_NUMBERS: Final = ("ks", "wasserstein", "mean_std_drift")
 OF_CATEGORIES: Final = ("chi2",)
+TESTED_MIN: Final = 100  # values of either side, for a p-value to decide about an alert: benchmarks/FALSE_ALARMS.md
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A drift score of `n` values, None where it is undefined, and the fields of `results.Score` that stand beside it."""
+    """A drift score of `n` values, None where it is undefined, and the fields of `results.Score` that stand beside it.
+
+    With a p-value come `m`, the values of the reference, and `scale`, what part of the score at equal sample sizes the same difference
+    has at these.
+    """
 
     score: float | None
     n: int
     beside: Mapping[str, Any]
+    m: int = 0
+    scale: float = 1.0
+
+    @property
+    def testable(self) -> bool:
+        """Whether the p-value is as good as said; with fewer rows than `TESTED_MIN` on a side it is off by half and more."""
+        return self.score is not None and min(self.n, self.m) >= TESTED_MIN
 
 
 def applies(method: str, feature: NumericFeature | CategoricalFeature) -> bool:
@@ -61,8 +74,11 @@ def measure_numbers(method: str, slot: FeatureSlot, window: Aggregate) -> Measur
         return Measured(None, n, {})
     if method == "ks":
         one_value = np.nextafter(feature.edges[:-1], np.inf) == feature.edges[1:]
-        found = ks(feature.counts, current, points=np.concatenate(([False], one_value, [False])))
-        return _finite(found.statistic, n, bounds=(found.statistic, found.upper), p_value=found.p_value)
+        points = np.concatenate(([False], one_value, [False]))
+        found = ks(feature.counts, current, points=points)
+        p_value = found.p_value * tied_ratio(found.statistic, feature.counts, current, points)
+        measured = _finite(found.statistic, n, bounds=(found.statistic, found.upper), p_value=p_value)
+        return replace(measured, m=int(feature.counts.sum()))
     before, now = _reference_moments(feature), _moments(window.moments[slot.moments])
     if before is None or now is None:
         return Measured(None, n, {})
@@ -77,7 +93,14 @@ def measure_numbers(method: str, slot: FeatureSlot, window: Aggregate) -> Measur
 def measure_categories(reference: Counts, current: Counts) -> Measured:
     """Cramer's V of `chi2`, with statistic and p-value, from the counts of the categories, OTHER and MISSING."""
     found = chi2(reference, current)
-    return _finite(found.cramers_v, int(current.sum()), statistic=found.statistic, p_value=found.p_value)
+    m, n = int(reference.sum()), int(current.sum())
+    measured = _finite(found.cramers_v, n, statistic=found.statistic, p_value=found.p_value)
+    return replace(measured, m=m, scale=2 * math.sqrt(n * m) / (n + m))
+
+
+def of_bins(method: str, score: float, psi_p_value: float, n: int, m: int) -> Measured:
+    """The score of one of BY_BINS, with the p-value if it is PSI."""
+    return Measured(score, n, {"p_value": psi_p_value}, m) if method == "psi" else Measured(score, n, {})
 
 
 def _finite(score: float, n: int, **beside: Any) -> Measured:

@@ -38,15 +38,19 @@ class BinShare(Struct, frozen=True, kw_only=True):
 class Score(Struct, frozen=True, kw_only=True):
     """One judged number. `score` is null below the minimum sample; `threshold` is the one crossed, else the warning one, null if none.
 
-    Some drift methods say more: `p_value` (ks, chi2) if there were no drift; `bounds` (ks, wasserstein) that the score of the raw rows,
-    which are not kept, lies in; `raw` (wasserstein) the distance in units of the feature; `statistic` (chi2) the chi-square that
-    Cramer's V, the score, was made of; `mean_shift` (mean_std_drift) in standard deviations of the reference.
+    Some drift methods say more: `p_value` (psi, ks, chi2) if there were no drift; where the threshold is `auto`, `p_adjusted`, the p-value
+    adjusted for all scores of the close, and `alpha`, which it must not exceed for an alert, `threshold` then being the least effect that
+    matters; `bounds` (ks, wasserstein) that the score of the raw rows, which are not kept, lies in; `raw` (wasserstein) the distance in
+    units of the feature; `statistic` (chi2) the chi-square that Cramer's V, the score, was made of; `mean_shift` (mean_std_drift) in
+    standard deviations of the reference.
     """
 
     score: float | None
     threshold: float | None
     severity: Severity
     p_value: Ratio | UnsetType = UNSET
+    p_adjusted: Ratio | UnsetType = UNSET
+    alpha: Ratio | UnsetType = UNSET
     bounds: tuple[float, float] | UnsetType = UNSET
     raw: float | UnsetType = UNSET
     statistic: float | UnsetType = UNSET
@@ -137,11 +141,13 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why: the sample sizes, the bins that moved with the p-value of the score, if it has one, or the confusion matrix."""
+    """Why: the sample sizes, the bins that moved with what was tested of the score, as in `Score`, or the confusion matrix."""
 
     n: int
     reference_n: int | UnsetType = UNSET
     p_value: Ratio | UnsetType = UNSET
+    p_adjusted: Ratio | UnsetType = UNSET
+    alpha: Ratio | UnsetType = UNSET
     top_bins: tuple[BinShare, ...] | UnsetType = UNSET
     classes: tuple[str, ...] | UnsetType = UNSET
     confusion: tuple[tuple[int, ...], ...] | UnsetType = UNSET

@@ -4,21 +4,23 @@ Turns aggregates into the inputs of `detectors/`, and what comes back into the t
 the counts and the reference alone.
 """
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, UnsetType
-from msgspec.structs import replace
 
 from detectors.explain import top_bins
-from detectors.judge import Verdict, judge
+from detectors.judge import Thresholds, Verdict, judge
 from detectors.performance import METRICS
+from detectors.psi_law import psi_p_values
 from stream.aggregates import Aggregate, Codes, Counts
-from stream.drift import BY_BINS, OF_CATEGORIES, OF_NUMBERS, Measured, applies, measure_categories, measure_numbers
+from stream.drift import BY_BINS, OF_CATEGORIES, OF_NUMBERS, Measured, applies, measure_categories, measure_numbers, of_bins
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model
 from stream.reference import Feature, NumericFeature
 from stream.results import AlertKind, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, Score
@@ -60,12 +62,25 @@ class Outcomes(NamedTuple):
     judged: list[Judged]
 
 
-class _Histograms(NamedTuple):
-    """What a feature's drift is measured on: (n_bins,) counts of the reference and of the window, and what the bins are called."""
+class _Drift(NamedTuple):
+    """The scores of one feature in one window, before they are judged, and the (n_bins,) counts with labels that show what moved."""
 
+    kind: AlertKind
+    feature: Feature
+    rules: Rules
+    measured: dict[str, Measured]
     reference: Counts
     current: Counts
     labels: Sequence[str]
+
+    def tested(self) -> list[str]:
+        """The methods whose p-values decide about an alert: the threshold is auto, and the samples are large enough."""
+        rules = self.rules
+        return [
+            name
+            for name, found in self.measured.items()
+            if rules.thresholds[name].alpha is not None and found.testable and found.n >= rules.minimum_sample
+        ]
 
 
 class Scorer:
@@ -87,6 +102,7 @@ class Scorer:
         self._baseline = self._baseline_metrics()
         self._rules = [*[model.settings.drift] * len(outputs), *(model.settings.drift_for(slot.feature.name) for slot in model.slots)]
         self._methods = [[m for m in rules.thresholds if applies(m, f)] for rules, f in zip(self._rules, features, strict=True)]
+        self._numeric = np.array([isinstance(feature, NumericFeature) for feature in features], np.bool_)
         self._by_bins = {name: score for name, score in BY_BINS.items() if any(name in methods for methods in self._methods)}
 
     def _coarse_positions(self) -> Codes:
@@ -99,31 +115,47 @@ class Scorer:
         return coarse
 
     def traffic(self, window: Aggregate) -> Traffic:
-        """Counts, drift of the outputs and of each feature, quality, and what was judged."""
-        counts = window.counts
+        """Counts, drift of the outputs and of each feature, quality, and what was judged, of a window that closes alone."""
+        return self.close_traffic([window])[0]
+
+    def close_traffic(self, windows: Sequence[Aggregate]) -> list[Traffic]:
+        """The same of windows that close together, those of all versions and segments: p-values are adjusted for all of them."""
+        drifts = [self._drifts(window) for window in windows]
+        _adjust(chain.from_iterable(drifts))
+        return [self._traffic(window.counts, found) for window, found in zip(windows, drifts, strict=True)]
+
+    def _traffic(self, counts: Counts, drifts: Sequence[_Drift]) -> Traffic:
         n = int(counts[PREDICTIONS])
         events = EventCounts(predictions=n, late=int(counts[LATE]), duplicate=int(counts[DUPLICATES]))
-        outputs: dict[str, FeatureDrift] = {}
-        drift: dict[str, FeatureDrift] = {}
-        judged: list[Judged] = []
-        if n and self._slots:
-            kept = self._coarse != _DISCARD
-            current = np.bincount(self._coarse[kept], counts[kept], self._reference.size).astype(np.int64)
-            scores = {name: by_feature(self._reference, current, self._starts) for name, by_feature in self._by_bins.items()}
-            for i, slot in enumerate(self._slots):
-                bins = slice(self._starts[i], self._starts[i] + self._sizes[i])
-                measured = {name: Measured(float(scores[name][i]), n, {}) for name in self._methods[i] if name in scores}
-                for name in self._methods[i]:
-                    if name in OF_NUMBERS:
-                        measured[name] = measure_numbers(name, slot, window)
-                    elif name in OF_CATEGORIES:
-                        measured[name] = measure_categories(self._reference[bins], current[bins])
-                about: AlertKind = "prediction_drift" if i < self._outputs else "data_drift"
-                histograms = _Histograms(self._reference[bins], current[bins], self._labels[i])
-                found, told = _reported(about, slot.feature, self._rules[i], measured, histograms)
-                (outputs if i < self._outputs else drift).update(found)
-                judged += told
-        return Traffic(events, outputs, drift, self._quality(counts, n), judged)
+        outputs, judged_outputs = _reported(drifts[: self._outputs])
+        features, judged = _reported(drifts[self._outputs :])
+        return Traffic(events, outputs, features, self._quality(counts, n), judged_outputs + judged)
+
+    def _drifts(self, window: Aggregate) -> list[_Drift]:
+        """Of the outputs, then of the features; none without predictions."""
+        n = int(window.counts[PREDICTIONS])
+        if not (n and self._slots):
+            return []
+        kept = self._coarse != _DISCARD
+        current = np.bincount(self._coarse[kept], window.counts[kept], self._reference.size).astype(np.int64)
+        scores = {name: by_feature(self._reference, current, self._starts) for name, by_feature in self._by_bins.items()}
+        p_values = psi_p_values(self._reference, current, self._starts, self._numeric).tolist() if "psi" in scores else []
+        drifts = []
+        for i, slot in enumerate(self._slots):
+            bins = slice(self._starts[i], self._starts[i] + self._sizes[i])
+            reference, now = self._reference[bins], current[bins]
+            psi_p = p_values[i] if p_values else 1.0
+            measured = {
+                name: of_bins(name, float(scores[name][i]), psi_p, n, int(reference.sum())) for name in self._methods[i] if name in scores
+            }
+            for name in self._methods[i]:
+                if name in OF_NUMBERS:
+                    measured[name] = measure_numbers(name, slot, window)
+                elif name in OF_CATEGORIES:
+                    measured[name] = measure_categories(reference, now)
+            about: AlertKind = "prediction_drift" if i < self._outputs else "data_drift"
+            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, reference, now, self._labels[i]))
+        return drifts
 
     def _quality(self, counts: Counts, n: int) -> dict[str, FeatureQuality]:
         if n == 0:
@@ -141,8 +173,17 @@ class Scorer:
         return quality
 
     def performance(self, window: Aggregate) -> Outcomes:
-        """Counts, drift of the label, metrics with their verdicts, and what was judged."""
-        counts, k = window.counts, len(self._classes)
+        """Counts, drift of the label, metrics with their verdicts, and what was judged, of a window that closes alone."""
+        return self.close_performance([window])[0]
+
+    def close_performance(self, windows: Sequence[Aggregate]) -> list[Outcomes]:
+        """The same of windows that close together."""
+        drifts = [self._label_drift(window) for window in windows]
+        _adjust(chain.from_iterable(drifts))
+        return [self._performance(window.counts, found) for window, found in zip(windows, drifts, strict=True)]
+
+    def _performance(self, counts: Counts, drifts: Sequence[_Drift]) -> Outcomes:
+        k = len(self._classes)
         n, predictions = int(counts[LABELS]), int(counts[PREDICTIONS])
         confusion = counts[CONFUSION_START : self.model.hits_start].reshape(k, k)
         cells = tuple(tuple(row) for row in confusion.tolist())
@@ -166,24 +207,26 @@ class Scorer:
             verdicts={name: _score(metrics[name], verdict) for name, verdict in verdicts.items()},
         )
         events = EventCounts(predictions=predictions, labels=n, late=int(counts[LATE]))
-        drift, judged_drift = self._label_drift(confusion)
+        drift, judged_drift = _reported(drifts)
         return Outcomes(events, drift, performance, [*judged_drift, *judged])
 
-    def _label_drift(self, confusion: Counts) -> tuple[dict[str, FeatureDrift], list[Judged]]:
-        """Drift of the label, where the reference has labels; none is missing on either side, as a label that is not there is no label."""
-        feature, current, rules = self.model.label, confusion.sum(axis=1), self.model.settings.drift
-        reference, n = feature.counts, int(current.sum())
+    def _label_drift(self, window: Aggregate) -> list[_Drift]:
+        """Of the label, where the reference has labels; none is missing on either side, as a label that is not there is no label."""
+        feature, rules, k = self.model.label, self.model.settings.drift, len(self._classes)
+        reference, current = feature.counts, window.counts[CONFUSION_START:].reshape(k, k).sum(axis=1)
+        n = int(current.sum())
         if not n or not reference.any():
-            return {}, []
+            return []
         start = np.zeros(1, np.int64)
+        psi_p = float(psi_p_values(reference, current, start, np.zeros(1, np.bool_))[0])
         measured = {
-            name: Measured(float(BY_BINS[name](reference, current, start)[0]), n, {})
+            name: of_bins(name, float(BY_BINS[name](reference, current, start)[0]), psi_p, n, int(reference.sum()))
             if name in BY_BINS
             else measure_categories(reference, current)
             for name in rules.thresholds
             if applies(name, feature)
         }
-        return _reported("label_drift", feature, rules, measured, _Histograms(reference, current, self._classes))
+        return [_Drift("label_drift", feature, rules, measured, reference, current, self._classes)]
 
     def _metrics(self, confusion: Counts) -> dict[str, float | None]:
         """Every metric of a matrix with OTHER as its last class, which is never right: two classes that are not configured may differ."""
@@ -211,24 +254,48 @@ def _score(value: float | None, verdict: Verdict, beside: Mapping[str, Any] = Ma
     return Score(score=score, threshold=verdict.threshold, severity=verdict.severity, **beside)
 
 
-def _reported(
-    kind: AlertKind, feature: Feature, rules: Rules, measured: Mapping[str, Measured], bins: _Histograms
-) -> tuple[dict[str, FeatureDrift], list[Judged]]:
-    """The drift of a feature as it is reported, by name, and what was judged."""
-    verdicts = {name: judge(m.score, m.n, rules.thresholds[name], rules.minimum_sample) for name, m in measured.items()}
-    scores = {
-        name: _score(measured[name].score, verdict, {} if verdict.severity == "insufficient_data" else measured[name].beside)
-        for name, verdict in verdicts.items()
-    }
-    top = tuple(
-        BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution)
-        for b in top_bins(bins.reference, bins.current, bins.labels)
-    )
-    n, m = int(bins.current.sum()), int(bins.reference.sum())
-    of: Literal["numeric", "categorical"] = "numeric" if isinstance(feature, NumericFeature) else "categorical"
-    evidence = Evidence(n=n, reference_n=m, top_bins=top)
-    judged = [
-        Judged(kind, name, feature.name, scores[name].score, verdict, replace(evidence, p_value=scores[name].p_value))
-        for name, verdict in verdicts.items()
-    ]
-    return {feature.name: FeatureDrift(kind=of, n=n, reference_n=m, top_bins=top, **scores)}, judged
+def _adjust(drifts: Iterable[_Drift]) -> None:
+    """Put beside each score that is tested its p-value adjusted for all of these, and the level: Benjamini and Hochberg's procedure.
+
+    With nothing drifting, at least one of a close is then at most alpha with a probability of alpha.
+    """
+    tested = [(drift, name) for drift in drifts for name in drift.tested()]
+    if not tested:
+        return
+    from scipy.stats import false_discovery_control  # here, as it takes 48 MB, which a worker that never asks for it need not spend
+
+    adjusted = false_discovery_control([drift.measured[name].beside["p_value"] for drift, name in tested]).tolist()
+    for (drift, name), p_adjusted in zip(tested, adjusted, strict=True):
+        found = drift.measured[name]
+        beside = {**found.beside, "p_adjusted": p_adjusted, "alpha": drift.rules.thresholds[name].alpha}
+        drift.measured[name] = dataclasses.replace(found, beside=beside)
+
+
+def _reported(drifts: Iterable[_Drift]) -> tuple[dict[str, FeatureDrift], list[Judged]]:
+    """Drift as it is reported, by feature, and what was judged."""
+    reported: dict[str, FeatureDrift] = {}
+    judged: list[Judged] = []
+    for drift in drifts:
+        verdicts = {
+            name: _verdict(found, drift.rules.thresholds[name], drift.rules.minimum_sample) for name, found in drift.measured.items()
+        }
+        scores = {
+            name: _score(found.score, verdicts[name], {} if verdicts[name].severity == "insufficient_data" else found.beside)
+            for name, found in drift.measured.items()
+        }
+        top = tuple(
+            BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution)
+            for b in top_bins(drift.reference, drift.current, drift.labels)
+        )
+        n, m = int(drift.current.sum()), int(drift.reference.sum())
+        of: Literal["numeric", "categorical"] = "numeric" if isinstance(drift.feature, NumericFeature) else "categorical"
+        reported[drift.feature.name] = FeatureDrift(kind=of, n=n, reference_n=m, top_bins=top, **scores)
+        for name, score in scores.items():
+            evidence = Evidence(n=n, reference_n=m, p_value=score.p_value, p_adjusted=score.p_adjusted, alpha=score.alpha, top_bins=top)
+            judged.append(Judged(drift.kind, name, drift.feature.name, score.score, verdicts[name], evidence))
+    return reported, judged
+
+
+def _verdict(found: Measured, thresholds: Thresholds, minimum_sample: int) -> Verdict:
+    score = found.score if thresholds.alpha is None or found.testable else None
+    return judge(score, found.n, thresholds.scaled(found.scale), minimum_sample, found.beside.get("p_adjusted"))

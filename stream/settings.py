@@ -21,8 +21,10 @@ from stream.settings_thresholds import (
     DriftSection,
     ModelDriftSection,
     PerformanceSection,
+    RatedDriftSection,
     Rules,
     contradictions,
+    level_of_test,
     resolve,
 )
 from stream.settings_values import (
@@ -251,14 +253,14 @@ class Settings(Section):
     events: EventSettings = EventSettings()
     labels: LabelSettings = LabelSettings()
     windows: Windows = (WindowSection(size=60_000), WindowSection(size=600_000, slide=60_000))
-    drift: DriftSection = DriftSection()
+    drift: RatedDriftSection = RatedDriftSection()
     performance: PerformanceSection = PerformanceSection()
     models: Mapping[Name, ModelSection]
     worker: WorkerSettings = WorkerSettings()
 
     @field_validator("drift")
     @classmethod
-    def _drift_agrees(cls, drift: DriftSection) -> DriftSection:
+    def _drift_agrees(cls, drift: RatedDriftSection) -> RatedDriftSection:
         refuse(contradictions([BUILT_IN_DRIFT, drift]))
         return drift
 
@@ -277,6 +279,7 @@ class Settings(Section):
         section = self.models[name]
         windows = tuple(window.spec() for window in section.windows or self.windows)
         drift = [BUILT_IN_DRIFT, self.drift, section.drift]
+        alpha = level_of_test(drift, windows, labels=section.labels)
         return ModelSettings(
             name=name,
             reference=section.reference,
@@ -289,8 +292,8 @@ class Settings(Section):
             segments=section.segments,
             segment_values_max=section.segment_values_max,
             versions_max=section.versions_max,
-            drift=resolve(drift),
-            feature_drift={feature: resolve([*drift, own]) for feature, own in section.drift.features.items()},
+            drift=resolve(drift, alpha),
+            feature_drift={feature: resolve([*drift, own], alpha) for feature, own in section.drift.features.items()},
             performance=resolve([BUILT_IN_PERFORMANCE, self.performance, section.performance]),
         )
 

@@ -2,20 +2,30 @@
 
 A level (the built-in one, all models, one model, one feature) gives what it wants to change and inherits the rest. To name a method is to
 choose it, whatever its thresholds; the built-in level chooses some. The judging itself is in `detectors/judge.py`.
+
+A warning threshold may be `auto`: what is not chance, by the p-value, and not less than `floor`. The level of the test follows from the
+false alarms a day that a model may raise, and from how often its windows close.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Final, Literal, TypeVar
 
 from pydantic import ValidationInfo, field_validator
 
 from detectors.judge import Thresholds
-from stream.settings_values import KeyPath, Section, Text, broken, limit, whole
+from stream.settings_values import KeyPath, Section, Text, broken, limit, limit_or_auto, number, whole
+from stream.windows import WindowSpec
 
 Direction = Literal["above", "below"]
-Bound = float | Literal["off"] | None  # None: inherited; "off": no such threshold
+Bound = float | Literal["off", "auto"] | None  # None: inherited; "off": no such threshold
 T = TypeVar("T")
+
+# Of methods with a p-value, the effect below which `auto` keeps still: the small effect of J. Cohen (Statistical Power Analysis for the
+# Behavioral Sciences, 1988), a mean of a normal feature that moves by two tenths of a standard deviation. chi2: V at equal sample sizes.
+FLOORS: Final[Mapping[str, float]] = {"psi": 0.04, "ks": 0.08, "chi2": 0.1}
+ALPHA_MAX: Final = 0.05  # of one close, however seldom windows close: one false alarm a day with one close a day would be every close
+_DAY_MS: Final = 86_400_000
 
 
 def _conflict(warning: Bound, critical: Bound, direction: Direction) -> str:
@@ -47,12 +57,33 @@ class DriftLimits(Limits):
     warning: Annotated[Bound, limit(1_000)] = None
     critical: Annotated[Bound, limit(1_000)] = None
 
+    @field_validator("warning", "critical", mode="before")
+    @classmethod
+    def _auto_is_for_tests(cls, bound: object, info: ValidationInfo) -> object:
+        if bound == "auto" and not (info.field_name == "warning" and "floor" in cls.model_fields):
+            raise broken(f"a number or off; auto is for the warning of a method with a p-value, {', '.join(FLOORS)}")
+        return bound
+
 
 class DistanceLimits(DriftLimits):
     """Thresholds of a score that is never above 1."""
 
     warning: Annotated[Bound, limit(1)] = None
     critical: Annotated[Bound, limit(1)] = None
+
+
+class TestedLimits(DriftLimits):
+    """Thresholds of a score with a p-value."""
+
+    __test__ = False  # pytest: not a test
+    warning: Annotated[Bound, limit_or_auto(1_000)] = None
+    floor: Annotated[float | None, number(1_000)] = None
+
+
+class TestedDistanceLimits(TestedLimits):
+    warning: Annotated[Bound, limit_or_auto(1)] = None
+    critical: Annotated[Bound, limit(1)] = None
+    floor: Annotated[float | None, number(1)] = None
 
 
 class PerformanceLimits(Limits):
@@ -65,11 +96,11 @@ class DriftSection(Section):
     """A method is scored where a level names it; a feature of a kind that it does not apply to is skipped (`stream.drift`)."""
 
     minimum_sample: Annotated[int, whole(1, 10**9)] | None = None
-    psi: DriftLimits = DriftLimits()
+    psi: TestedLimits = TestedLimits()
     js_distance: DriftLimits = DriftLimits()
     js_divergence: DriftLimits = DriftLimits()
-    ks: DistanceLimits = DistanceLimits()
-    chi2: DistanceLimits = DistanceLimits()
+    ks: TestedDistanceLimits = TestedDistanceLimits()
+    chi2: TestedDistanceLimits = TestedDistanceLimits()
     wasserstein: DriftLimits = DriftLimits()
     hellinger: DistanceLimits = DistanceLimits()
     total_variation: DistanceLimits = DistanceLimits()
@@ -77,7 +108,13 @@ class DriftSection(Section):
     mean_std_drift: DriftLimits = DriftLimits()
 
 
-class ModelDriftSection(DriftSection):
+class RatedDriftSection(DriftSection):
+    """Drift of a whole model: its features share the false alarms that `auto` may raise."""
+
+    false_alarms_per_day: Annotated[float, number(1_000)] | None = None
+
+
+class ModelDriftSection(RatedDriftSection):
     features: Mapping[Text, DriftSection] = {}
 
 
@@ -89,8 +126,12 @@ class PerformanceSection(Section):
     f1: PerformanceLimits = PerformanceLimits()
 
 
-BUILT_IN_DRIFT = DriftSection(
-    minimum_sample=200, psi=DriftLimits(warning=0.1, critical=0.2), js_distance=DriftLimits(), js_divergence=DriftLimits()
+BUILT_IN_DRIFT = RatedDriftSection(
+    minimum_sample=200,
+    false_alarms_per_day=1.0,
+    psi=TestedLimits(warning=0.1, critical=0.2),
+    js_distance=DriftLimits(),
+    js_divergence=DriftLimits(),
 )
 BUILT_IN_PERFORMANCE = PerformanceSection(
     minimum_sample=100,
@@ -120,31 +161,71 @@ def _limits(level: DriftSection | PerformanceSection) -> dict[str, Limits]:
     return {name: value for name, value in level if isinstance(value, Limits)}
 
 
-def _effective(levels: Levels, score: str) -> tuple[Bound, Bound]:
-    """Warning and critical threshold of `score`, each from the most specific level that gives one."""
-    limits = [_limits(level)[score] for level in levels]
-    return _last(each.warning for each in limits), _last(each.critical for each in limits)
+@dataclass(frozen=True, slots=True)
+class _Effective:
+    """Thresholds of one score, each from the most specific level that gives one; `auto` has become the floor, and `tested`."""
+
+    warning: Bound
+    critical: Bound
+    tested: bool
+
+    @classmethod
+    def of(cls, levels: Levels, score: str) -> "_Effective":
+        limits = [_limits(level)[score] for level in levels]
+        warning: Bound = _last(each.warning for each in limits)
+        critical: Bound = _last(each.critical for each in limits)
+        if warning != "auto":
+            return cls(warning, critical, tested=False)
+        floor = _last(each.floor for each in limits if isinstance(each, TestedLimits))
+        return cls(FLOORS[score] if floor is None else floor, critical, tested=True)
 
 
-def resolve(levels: Levels) -> Rules:
-    """What `levels`, the most general first, come to."""
+def level_of_test(levels: Sequence[DriftSection], windows: Iterable[WindowSpec], *, labels: bool) -> float:
+    """The chance of a false alarm that one close of a model's windows may have, at most `ALPHA_MAX`.
+
+    That many a day over all closes of a day, whatever the features, segments and versions: the p-values of a close are adjusted for these.
+    With labels a window closes twice, once for the features and outputs and once for the label.
+    """
+    per_day = _last(level.false_alarms_per_day for level in levels if isinstance(level, RatedDriftSection))
+    assert per_day is not None  # the built-in level has one
+    closes = sum(_DAY_MS / window.slide_ms for window in windows) * (2 if labels else 1)
+    return min(per_day / closes, ALPHA_MAX)
+
+
+def resolve(levels: Levels, alpha: float | None = None) -> Rules:
+    """What `levels`, the most general first, come to; `alpha` is the level of the test where a threshold is auto."""
     minimum_sample = _last(level.minimum_sample for level in levels)
     assert minimum_sample is not None  # the built-in level has one
     thresholds = {}
     for score, limits in _limits(levels[0]).items():
         if not any(score in level.model_fields_set for level in levels):
             continue
-        warning, critical = (None if bound == "off" else bound for bound in _effective(levels, score))
-        thresholds[score] = Thresholds(warning, critical, limits.direction)
+        found = _Effective.of(levels, score)
+        warning, critical = (bound if isinstance(bound, float) else None for bound in (found.warning, found.critical))
+        thresholds[score] = Thresholds(warning, critical, limits.direction, alpha if found.tested else None)
     return Rules(minimum_sample, thresholds)
 
 
 def contradictions(levels: Levels) -> Iterator[tuple[KeyPath, str]]:
     """Key path below the last level, and rule, of each threshold there that the others make less extreme than a warning."""
     for score, limits in _limits(levels[-1]).items():
-        warning, critical = _effective(levels, score)
-        if limits.critical is not None and (rule := _conflict(warning, critical, limits.direction)):
+        found = _Effective.of(levels, score)
+        warning, critical = found.warning, found.critical
+        rule = _conflict(warning, critical, limits.direction)
+        if found.tested and rule:
+            yield from _floor_contradicts(score, limits, f"the floor {warning:g}", f"the critical threshold {critical:g}")
+        elif limits.critical is not None and rule:
             yield (score, "critical"), rule + ", which it inherits"
-        elif limits.warning is not None and _conflict(warning, critical, limits.direction):
+        elif limits.warning is not None and rule:
             side = "at most" if limits.direction == "above" else "at least"
             yield (score, "warning"), f"{side} the critical threshold {critical:g}, which it inherits"
+
+
+def _floor_contradicts(score: str, limits: Limits, floor: str, critical: str) -> Iterator[tuple[KeyPath, str]]:
+    """The one of the three keys that this level gives, if any, and its rule, where `auto` has a floor above the critical threshold."""
+    if isinstance(limits, TestedLimits) and limits.floor is not None:
+        yield (score, "floor"), f"at most {critical}"
+    elif limits.critical is not None:
+        yield (score, "critical"), f"at least {floor}"
+    elif limits.warning is not None:
+        yield (score, "warning"), f"no auto here, or another floor: {floor} is above {critical}"

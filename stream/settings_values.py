@@ -133,16 +133,29 @@ def size(low: str, high: str) -> BeforeValidator:
     return reads(f"a size from {low} to {high} with its unit, such as 64KiB or 1MiB", _within(read, read(low), read(high)))
 
 
-def limit(high: float) -> BeforeValidator:
-    """A threshold over 0 and up to `high`, or "off"."""
-
-    def read(text: str) -> float | str:
-        value = text if text == "off" else float(text)
+def _above_zero(high: float, *words: str) -> Callable[[str], object]:
+    def read(text: str) -> object:
+        value = text if text in words else float(text)
         if isinstance(value, float) and not 0 < value <= high:  # refuses nan as well
             raise ValueError(text)
         return value
 
-    return reads(f"a number over 0 and up to {high:g}, or off", read)
+    return read
+
+
+def number(high: float) -> BeforeValidator:
+    """A number over 0 and up to `high`."""
+    return reads(f"a number over 0 and up to {high:g}", _above_zero(high))
+
+
+def limit(high: float) -> BeforeValidator:
+    """A threshold over 0 and up to `high`, or "off"."""
+    return reads(f"a number over 0 and up to {high:g}, or off", _above_zero(high, "off"))
+
+
+def limit_or_auto(high: float) -> BeforeValidator:
+    """A threshold over 0 and up to `high`, "off", or "auto"."""
+    return reads(f"a number over 0 and up to {high:g}, off or auto", _above_zero(high, "off", "auto"))
 
 
 def switch(text: str) -> bool:

@@ -44,6 +44,39 @@ def test_small_sample_or_undefined_score_is_insufficient_data(thresholds: Thresh
     assert judge(None, 5_000, thresholds, minimum_sample=1_000) == Verdict("insufficient_data", threshold)
 
 
+TESTED = Thresholds(warning=0.1, critical=0.25, direction="above", alpha=0.01)
+
+
+@pytest.mark.parametrize(
+    ("score", "p_adjusted", "severity", "threshold"),
+    [
+        (0.1, 0.01, "warning", 0.1),
+        (0.1, 0.011, "ok", 0.1),
+        (0.0999, 1e-300, "ok", 0.1),
+        (0.25, 0.01, "critical", 0.25),
+        (9.0, 0.02, "ok", 0.1),
+        (9.0, None, "ok", 0.1),
+    ],
+)
+def test_where_chance_is_tested_no_threshold_is_crossed_by_chance(
+    score: float, p_adjusted: float | None, severity: Severity, threshold: float
+) -> None:
+    assert judge(score, 1_000, TESTED, 1_000, p_adjusted) == Verdict(severity, threshold)
+    assert judge(score, 999, TESTED, 1_000, p_adjusted) == Verdict("insufficient_data", 0.1)
+
+
+def test_only_the_least_effect_of_a_test_is_scaled() -> None:
+    assert TESTED.scaled(0.5) == Thresholds(0.05, 0.25, "above", alpha=0.01)
+    assert DRIFT.scaled(0.5) == DRIFT
+    assert UNJUDGED.scaled(0.5) == UNJUDGED
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, math.nan])
+def test_a_level_of_a_test_is_between_0_and_1(alpha: float) -> None:
+    with pytest.raises(ValueError, match=f"alpha={alpha!r}, expected over 0 and below 1"):
+        Thresholds(0.1, None, "above", alpha)
+
+
 def test_nan_is_never_judged_ok() -> None:
     with pytest.raises(AssertionError):
         judge(math.nan, 5_000, DRIFT, minimum_sample=1_000)

@@ -4,6 +4,9 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+from scipy.stats import chi2
+
 from tests.builders import HOUR_MS, MODEL, Monitor, categorical, label, prediction, reference, settings
 
 Watch = Callable[..., Monitor]
@@ -81,6 +84,37 @@ def test_a_chosen_method_alerts_on_its_own_threshold_and_gives_its_p_value(watch
         {"psi", "js_distance", "js_divergence", "chi2"}
     ] * 3
     assert said[1]["chi2"]["score"] == fired["value"] == math.sqrt(said[1]["chi2"]["statistic"] / (N + 1000))
+
+
+def test_auto_adjusts_the_alerts_of_a_segment_for_all_segments(watch: Watch) -> None:
+    """
+    Plan 0 has 69 "a" of 100 instead of 50, a p-value of 1e-4. A window of 1m may alarm by chance with 1/1440 = 7e-4: it does for plan 0
+    in minute 0, which only has plan 0. In minute 2 there are nine further plans without drift, and 11 p-values with all traffic.
+    """
+    known = reference(categorical("x", ["a", "b"], [50_000, 50_000, 0]))
+    drift = {"minimum_sample": 50, "psi": {"warning": "auto"}}
+    models = {MODEL: {"classes": ["0", "1"], "drift": drift, "labels": False, "segments": ["plan"]}}
+    monitor = watch(settings(models), {MODEL: known}, partitions=(1, 0))
+    for minute, plans in ((0, 1), (1, 0), (2, 10)):
+        for plan in range(plans):
+            rows = ["a"] * (69 if plan == 0 else 50)
+            rows += ["b"] * (100 - len(rows))
+            monitor.run(
+                *(
+                    prediction(f"{minute}-{plan}-{i}", 60 * minute + i / 2, features={"x": x}, segments={"plan": plan})
+                    for i, x in enumerate(rows)
+                )
+            )
+    monitor.run(prediction("last", 245))
+    said = [alert for alert in monitor.said("alerts") if alert["status"] == "firing"]
+    assert {(alert["segment"], alert["window"]["start"][14:19]) for alert in said} == {(None, "14:00"), ("plan=0", "14:00")}
+    evidence = said[1]["evidence"]
+    assert evidence["p_value"] == pytest.approx(chi2.sf(said[1]["value"] / (1 / 100 + 1 / 100_000), 1))
+    assert evidence["p_adjusted"] <= evidence["alpha"] == 1 / 1440
+    assert f"psi {said[1]['value']:.3g} >= 0.04, adjusted p {evidence['p_adjusted']:.2g} <= 0.00069 in 1m" in said[1]["summary"]
+    (quiet,) = (r for r in monitor.said("results") if r["segment"] == "plan=0" and r["window"]["start"][14:19] == "16:00")
+    psi = quiet["drift"]["x"]["psi"]
+    assert (psi["severity"], psi["p_value"], psi["p_adjusted"]) == ("ok", evidence["p_value"], pytest.approx(11 * evidence["p_value"]))
 
 
 def test_a_window_with_too_few_events_neither_fires_nor_resolves(watch: Watch) -> None:

@@ -278,7 +278,10 @@ def test_without_a_choice_there_are_no_more_scores_than_before() -> None:
     _, _, found, _, judged = of.traffic(with_moments(of, [[1.0] * 9, ["a"] * 9]))
     assert chosen(found["x"]) == chosen(found["y"]) == {"psi", "js_distance", "js_divergence"}
     assert [one.metric for one in judged] == ["psi", "js_distance", "js_divergence"] * 2
-    assert b"p_value" not in json.encode(found) + json.encode([one.evidence for one in judged])
+    for of_feature in found.values():
+        assert {name for name in chosen(of_feature) if getattr(of_feature, name).p_value is not UNSET} == {"psi"}
+    assert {one.metric for one in judged if one.evidence.p_value is not UNSET} == {"psi"}
+    assert b"alpha" not in json.encode(found) + json.encode([one.evidence for one in judged])
     assert b"bounds" not in json.encode(found)
 
 
@@ -291,7 +294,114 @@ def test_one_feature_may_have_a_method_of_its_own() -> None:
     assert (ks.feature, ks.value, ks.verdict.severity, ks.verdict.threshold) == ("y", 1.0, "critical", 0.9)
     assert isinstance(ks.evidence.p_value, float)
     assert ks.evidence.p_value < 1e-3
-    assert judged_of(judged, "psi").evidence.p_value is UNSET
+    assert judged_of(judged, "js_distance").evidence.p_value is UNSET
+
+
+# thresholds that are auto
+
+AUTO: dict[str, Any] = {"psi": {"warning": "auto"}, "chi2": {"warning": "auto", "critical": 0.9}}
+
+
+def benjamini_hochberg(p_values: list[float]) -> list[float]:
+    """Adjusted p-values by their definition: the least, over all that are no smaller, of p * k / rank."""
+    ranked, k = sorted(p_values), len(p_values)
+    return [min(1.0, *(q * k / rank for rank, q in enumerate(ranked, 1) if q >= p)) for p in p_values]
+
+
+def shifted(of: Scorer, *shares: float, n: int = 1_000) -> Aggregate:
+    """A window with these shares of "a" in the features, the rest "b"."""
+    return counted(of, [["a"] * round(share * n) + ["b"] * (n - round(share * n)) for share in shares])
+
+
+def halves(*names: str, rows: int = 10_000) -> list[Feature]:
+    return [categorical(name, ["a", "b"], [rows // 2, rows // 2, 0]) for name in names]
+
+
+def test_p_values_are_adjusted_for_all_features_methods_and_windows_of_a_close() -> None:
+    of = scorer(*halves("x", "y", "z"), drift=AUTO)
+    windows = [(0.5, 0.53, 0.47), (0.55, 0.5, 0.51), (0.5, 0.5, 0.5)]
+    found = of.close_traffic([shifted(of, *shares) for shares in windows])
+    scores = [of_score(getattr(one.drift[name], method)) for one in found for name in "xyz" for method in ("psi", "chi2")]
+    p_values = [
+        chi2_contingency([[5_000, 5_000], [a := round(share * 1_000), 1_000 - a]], correction=False).pvalue for w in windows for share in w
+    ]
+    assert [s.p_value for s in scores[1::2]] == pytest.approx(p_values)
+    assert [s.p_adjusted for s in scores] == pytest.approx(benjamini_hochberg([s.p_value for s in scores]))  # type: ignore[misc]
+    assert {s.alpha for s in scores} == {1 / 2880}
+    for one in found:
+        for told in one.judged:
+            if told.metric in AUTO:
+                score = getattr(one.drift[str(told.feature)], told.metric)
+                assert (told.evidence.p_value, told.evidence.p_adjusted) == (score.p_value, score.p_adjusted)
+
+
+def test_what_is_no_chance_alone_may_be_chance_among_many() -> None:
+    """A share of 0.565 instead of 0.5 has a p-value of 8e-5: below 1/2880, and above it when it is the least of twenty."""
+    drift = {"psi": {"warning": "auto", "floor": 0.001}}
+    alone, many = scorer(*halves("x"), drift=drift), scorer(*halves("x", *(f"y{i}" for i in range(19))), drift=drift)
+    assert judged_of(alone.traffic(shifted(alone, 0.565)).judged, "psi").verdict.severity == "warning"
+    among = judged_of(many.traffic(shifted(many, 0.565, *[0.5] * 19)).judged, "psi")
+    assert (among.feature, among.verdict.severity, among.verdict.threshold) == ("x", "ok", 0.001)
+
+
+def test_a_difference_beyond_chance_but_below_the_floor_is_no_alarm() -> None:
+    """A million rows on either side: a share of 0.52 instead of 0.5 is a PSI of 0.0016, 28 standard errors off."""
+    of = scorer(*halves("x", rows=10**6), drift=AUTO)
+    window = Aggregate.zero(of.model.traffic)
+    slot = of.model.slots[0]
+    window.counts[[PREDICTIONS, slot.start, slot.start + 1]] = 10**6, 520_000, 480_000
+    found = of.traffic(window)
+    psi, v = of_score(found.drift["x"].psi), of_score(found.drift["x"].chi2)
+    assert isinstance(psi.p_adjusted, float)
+    assert psi.p_adjusted < 1e-100
+    assert (psi.severity, psi.threshold, v.severity, v.threshold) == ("ok", 0.04, "ok", 0.1)
+
+
+def test_a_large_score_of_few_rows_is_no_alarm_where_a_fixed_threshold_gives_one() -> None:
+    """Of 20 values 100 rows by chance: PSI is about 0.19, as (1/n + 1/m) (bins - 1) says."""
+    values = [f"v{i}" for i in range(20)]
+    rows = [values[i] for i in np.random.default_rng(1).integers(20, size=100)]
+    feature = categorical("x", values, [500] * 20 + [0])
+    fixed, auto = scorer(feature), scorer(feature, drift=AUTO)
+    judged = [judged_of(of.traffic(counted(of, [rows])).judged, "psi") for of in (fixed, auto)]
+    assert judged[0].value == judged[1].value
+    assert judged[0].verdict.severity in ("warning", "critical")
+    assert judged[1].verdict.severity == "ok"
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "severity"), [(99, 10_000, "insufficient_data"), (100, 10_000, "critical"), (1_000, 98, "insufficient_data")]
+)
+def test_auto_wants_a_hundred_rows_of_either_side(n: int, m: int, severity: str) -> None:
+    of = scorer(*halves("x", rows=m), drift=AUTO)
+    psi = of_score(of.traffic(shifted(of, 0.0, n=n)).drift["x"].psi)
+    assert (psi.severity, psi.score is None, psi.p_adjusted is UNSET) == (severity, n == 99 or m == 98, n == 99 or m == 98)
+
+
+@pytest.mark.parametrize(("share", "severity", "threshold"), [(0.5, "ok", 0.04), (0.62, "warning", 0.04), (0.8, "critical", 0.2)])
+def test_beyond_chance_the_floor_warns_and_a_number_is_critical(share: float, severity: str, threshold: float) -> None:
+    of = scorer(*halves("x"), drift=AUTO)
+    psi = of_score(of.traffic(shifted(of, share)).drift["x"].psi)
+    assert (psi.severity, psi.threshold) == (severity, threshold)
+
+
+@pytest.mark.parametrize("rows", [1_000, 10**6])
+def test_the_floor_of_chi2_is_the_same_difference_whatever_the_sizes(rows: int) -> None:
+    """Shares of 0.5 against 0.58 and 0.64: at equal sizes V is 0.08 and 0.14, and with the larger reference a sixteenth of it."""
+    of = scorer(*halves("x", rows=rows), drift={"chi2": {"warning": "auto"}, "false_alarms_per_day": 72})
+    small, large = (of_score(of.traffic(shifted(of, share)).drift["x"].chi2) for share in (0.58, 0.64))
+    assert (small.severity, large.severity) == ("ok", "warning")
+    assert small.threshold == pytest.approx(0.1 * 2 * np.sqrt(1_000 * rows) / (1_000 + rows))
+
+
+def test_too_small_a_sample_is_not_among_those_that_are_adjusted_for() -> None:
+    drift = {"features": {"y": {"minimum_sample": 5_000}}} | AUTO
+    of = scorer(*halves("x", "y"), drift=drift)
+    found = of.traffic(shifted(of, 0.56, 0.56)).drift
+    x, y = of_score(found["x"].psi), of_score(found["y"].psi)
+    assert isinstance(x.p_adjusted, float)
+    assert x.p_adjusted == pytest.approx(max(benjamini_hochberg([of_score(getattr(found["x"], m)).p_value for m in ("psi", "chi2")])))  # type: ignore[misc]
+    assert (y.severity, y.p_value, y.p_adjusted, y.alpha) == ("insufficient_data", UNSET, UNSET, UNSET)
 
 
 @pytest.mark.parametrize("rows", [[None] * 20, [None] * 15 + [2.0] * 5])

@@ -46,6 +46,8 @@ BROKERS = "host:port, or several with commas between"
 TOPIC = "a Kafka topic name: 1 to 249 of letters, digits, '.', '_' and '-', not '.' or '..'"
 LIMIT = "a number over 0 and up to 1000, or off"
 SHARE = "a number over 0 and up to 1, or off"
+TESTED_LIMIT, TESTED_SHARE = "a number over 0 and up to 1000, off or auto", "a number over 0 and up to 1, off or auto"
+NOT_AUTO = "a number or off; auto is for the warning of a method with a p-value, psi, ks, chi2"
 NO_DEFAULT = "a value: it has no default"
 
 Load = Callable[..., Settings]
@@ -152,6 +154,44 @@ def test_quotes_do_not_change_what_a_value_means(load: Load) -> None:
 
 def test_key_without_a_value_has_its_default(load: Load) -> None:
     assert load("kafka:\ntime:\n  out_of_orderness:\n" + ONE_MODEL) == load(ONE_MODEL)
+
+
+def test_auto_becomes_a_floor_and_the_level_of_a_test(load: Load) -> None:
+    """Windows of 1m and of 10m every minute close 2880 times a day, and with labels as often again; those of 1h 24 times."""
+    settings = load(
+        """
+        drift: {psi: {warning: auto}, false_alarms_per_day: 2}
+        models:
+          fraud:
+            classes: [x, y]
+            drift:
+              false_alarms_per_day: 0.6
+              ks: {warning: auto, critical: 0.3}
+              chi2: {warning: auto, floor: 0.2}
+              features:
+                amount: {psi: {floor: 0.07}, ks: {warning: 0.1}}
+                noise: {psi: {warning: off}}
+            windows: [{size: 1h}]
+            labels: false
+          plain: {classes: [x, y]}
+        """
+    )
+    fraud, plain = settings.model("fraud"), settings.model("plain")
+    assert plain.drift.thresholds["psi"] == Thresholds(0.04, 0.2, "above", alpha=2 / 5760)
+    assert plain.drift.thresholds["js_distance"] == Thresholds(None, None, "above")
+    rules, alpha = fraud.drift_for("anything").thresholds, 0.6 / 24
+    assert rules["psi"] == Thresholds(0.04, 0.2, "above", alpha)
+    assert rules["ks"] == Thresholds(0.08, 0.3, "above", alpha)
+    assert rules["chi2"] == Thresholds(0.2, None, "above", alpha)
+    assert fraud.drift_for("amount").thresholds["psi"] == Thresholds(0.07, 0.2, "above", alpha)
+    assert fraud.drift_for("amount").thresholds["ks"] == Thresholds(0.1, 0.3, "above")
+    assert fraud.drift_for("noise").thresholds["psi"] == Thresholds(None, 0.2, "above")
+
+
+@pytest.mark.parametrize(("windows", "alpha"), [("[{size: 1d}]", 0.05), ("[{size: 1h, slide: 30m}, {size: 30m}]", 1 / 192)])
+def test_auto_alarms_by_chance_at_every_twentieth_close_at_most(load: Load, windows: str, alpha: float) -> None:
+    model = load(f"windows: {windows}\ndrift: {{psi: {{warning: auto}}}}\n" + ONE_MODEL).model("fraud")
+    assert model.drift.thresholds["psi"].alpha == alpha
 
 
 def test_same_thresholds_for_warning_and_critical_are_accepted(load: Load) -> None:
@@ -296,9 +336,9 @@ BAD = [
         "a pane is the greatest common divisor of all sizes and slides of the model, 1m",
     ),
     ("drift: {minimum_sample: 0}", "drift.minimum_sample: '0', expected a whole number from 1 to 1000000000"),
-    ("drift: {psi: {warning: 0}}", f"drift.psi.warning: '0', expected {LIMIT}"),
-    ("drift: {psi: {warning: nan}}", f"drift.psi.warning: 'nan', expected {LIMIT}"),
-    ("drift: {ks: {warning: 1.1}}", f"drift.ks.warning: '1.1', expected {SHARE}"),
+    ("drift: {psi: {warning: 0}}", f"drift.psi.warning: '0', expected {TESTED_LIMIT}"),
+    ("drift: {psi: {warning: nan}}", f"drift.psi.warning: 'nan', expected {TESTED_LIMIT}"),
+    ("drift: {ks: {warning: 1.1}}", f"drift.ks.warning: '1.1', expected {TESTED_SHARE}"),
     ("drift: {chi2: {critical: 3.84}}", f"drift.chi2.critical: '3.84', expected {SHARE}"),
     ("drift: {hellinger: {warning: 2}}", f"drift.hellinger.warning: '2', expected {SHARE}"),
     ("drift: {total_variation: {warning: -1}}", f"drift.total_variation.warning: '-1', expected {SHARE}"),
@@ -309,8 +349,23 @@ BAD = [
     (
         "drift: {waserstein: {warning: 0.1}}",
         "drift.waserstein: unknown key, expected one of minimum_sample, psi, js_distance, js_divergence, "
-        "ks, chi2, wasserstein, hellinger, total_variation, kl, mean_std_drift; did you mean wasserstein?",
+        "ks, chi2, wasserstein, hellinger, total_variation, kl, mean_std_drift, false_alarms_per_day; did you mean wasserstein?",
     ),
+    ("drift: {wasserstein: {warning: auto}}", f"drift.wasserstein.warning: 'auto', expected {NOT_AUTO}"),
+    ("drift: {js_distance: {warning: auto}}", f"drift.js_distance.warning: 'auto', expected {NOT_AUTO}"),
+    ("drift: {hellinger: {warning: auto}}", f"drift.hellinger.warning: 'auto', expected {NOT_AUTO}"),
+    ("drift: {psi: {critical: auto}}", f"drift.psi.critical: 'auto', expected {NOT_AUTO}"),
+    ("performance: {f1: {warning: auto}}", f"performance.f1.warning: 'auto', expected {SHARE}"),
+    ("drift: {psi: {warning: auto, floor: 0}}", "drift.psi.floor: '0', expected a number over 0 and up to 1000"),
+    ("drift: {ks: {warning: auto, floor: off}}", "drift.ks.floor: 'off', expected a number over 0 and up to 1"),
+    ("drift: {psi: {warning: auto, floor: 0.3}}", "drift.psi.floor: '0.3', expected at most the critical threshold 0.2"),
+    ("drift: {ks: {warning: auto, critical: 0.05}}", "drift.ks.critical: '0.05', expected at least the floor 0.08"),
+    (
+        "drift: {kl: {floor: 0.1}}",
+        "drift.kl.floor: unknown key, expected one of warning, critical",
+    ),
+    ("drift: {false_alarms_per_day: 0}", "drift.false_alarms_per_day: '0', expected a number over 0 and up to 1000"),
+    ("drift: {false_alarms_per_day: often}", "drift.false_alarms_per_day: 'often', expected a number over 0 and up to 1000"),
     ("drift: {psi: 0.1}", "drift.psi: '0.1', expected a mapping"),
     ("drift: {psi: {warning: 0.3, critical: 0.2}}", "drift.psi.critical: '0.2', expected at least the warning threshold 0.3"),
     ("drift: {psi: {warning: 0.3}}", "drift.psi.warning: '0.3', expected at most the critical threshold 0.2, which it inherits"),
@@ -375,6 +430,24 @@ BAD_MODELS = [
     (
         f"models: {{fraud: {{{CLASSES}, drift: {{features: {{amount: {{psi: {{critical: 0.05}}}}}}}}}}}}",
         "models.fraud.drift.features.amount.psi.critical: '0.05', expected at least the warning threshold 0.1, which it inherits",
+    ),
+    (
+        f"drift: {{psi: {{warning: auto}}}}\nmodels: {{fraud: {{{CLASSES}, drift: {{psi: {{critical: 0.03}}}}}}}}",
+        "models.fraud.drift.psi.critical: '0.03', expected at least the floor 0.04",
+    ),
+    (
+        f"drift: {{ks: {{critical: 0.05}}}}\nmodels: {{fraud: {{{CLASSES}, drift: {{features: {{a: {{ks: {{warning: auto}}}}}}}}}}}}",
+        "models.fraud.drift.features.a.ks.warning: 'auto', expected no auto here, or another floor: "
+        "the floor 0.08 is above the critical threshold 0.05",
+    ),
+    (
+        f"models: {{fraud: {{{CLASSES}, drift: {{features: {{a: {{wasserstein: {{warning: auto}}}}}}}}}}}}",
+        f"models.fraud.drift.features.a.wasserstein.warning: 'auto', expected {NOT_AUTO}",
+    ),
+    (
+        f"models: {{fraud: {{{CLASSES}, drift: {{features: {{a: {{false_alarms_per_day: 1}}}}}}}}}}",
+        "models.fraud.drift.features.a.false_alarms_per_day: unknown key, expected one of minimum_sample, psi, js_distance, js_divergence, "
+        "ks, chi2, wasserstein, hellinger, total_variation, kl, mean_std_drift",
     ),
     (
         f"performance: {{f1: {{warning: 0.5}}}}\nmodels: {{fraud: {{{CLASSES}, performance: {{f1: {{critical: 0.6}}}}}}}}",
