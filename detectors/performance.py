@@ -59,7 +59,44 @@ def f1(confusion: Counts, positive: int | None = None) -> float | None:
     return _ratio(2 * hits, labelled + predicted, labelled + predicted, positive)
 
 
-METRICS: dict[str, Metric] = {"accuracy": accuracy, "precision": precision, "recall": recall, "f1": f1}
+def specificity(confusion: Counts, positive: int | None = None) -> float | None:
+    """Share of the rows that are not of a class and were not predicted as it, in [0, 1]; None if `positive` is every row's label.
+
+    Macro: a class that is every row's label counts 0, as recall does for one that never occurs.
+
+    >>> specificity(np.array([[4, 1], [2, 3]]), 1)
+    0.8
+    """
+    hits, labelled, predicted = _by_class(confusion, positive)
+    others = labelled.sum() - labelled
+    return _ratio(others - (predicted - hits), others, labelled + predicted, positive)
+
+
+def mcc(confusion: Counts, positive: int | None = None) -> float | None:
+    """Matthews correlation coefficient, in [-1, 1]; None if all labels or all predictions are of one class. `positive` changes nothing.
+
+    With more than two classes Gorodkin's generalisation, as in scikit-learn, which says 0 where this is undefined.
+
+    References:
+        J. Gorodkin, Comparing two K-category assignments by a K-category correlation coefficient, Comput. Biol. Chem. 28(5), 2004, 367-374.
+
+    >>> round(mcc(np.array([[4, 1], [2, 3]])), 4)
+    0.4082
+    """
+    hits, labelled, predicted = (side.astype(np.float64) for side in _by_class(confusion, positive))
+    n = labelled.sum()
+    spread = (n**2 - (labelled**2).sum()) * (n**2 - (predicted**2).sum())
+    return float((hits.sum() * n - labelled @ predicted) / np.sqrt(spread)) if spread > 0 else None
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": accuracy,
+    "precision": precision,
+    "recall": recall,
+    "f1": f1,
+    "specificity": specificity,
+    "mcc": mcc,
+}
 
 
 def _by_class(confusion: Counts, positive: int | None) -> tuple[Counts, Counts, Counts]:

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from stream.results import Alert, AlertKind, Performance, Result, Score
+from stream.results import Alert, AlertKind, BoundedMetric, Performance, Result, Score
 
 Subject = Literal["traffic", "performance"]
 Side = Literal["predictions", "labels"]
@@ -308,9 +308,11 @@ def _score_samples(labels: tuple[str, ...], score: Score) -> Iterator[_Sample]:
 def _performance_samples(labels: tuple[str, ...], performance: Performance) -> Iterator[_Sample]:
     if _defined(performance.coverage):
         yield "driftstream_label_coverage_ratio", labels, performance.coverage
-    for metric, value in asdict(performance).items():
-        if metric != "coverage" and isinstance(value, float) and _defined(value):
-            yield "driftstream_performance", (*labels, metric), value
+    metrics = asdict(performance) | ({} if performance.scores is UNSET else asdict(performance.scores))
+    for metric, value in metrics.items():
+        number = value.value if isinstance(value, BoundedMetric) else value
+        if metric != "coverage" and isinstance(number, float) and _defined(number):
+            yield "driftstream_performance", (*labels, metric), number
     for metric, verdict in performance.verdicts.items():
         yield "driftstream_performance_severity", (*labels, metric), SEVERITY_NUMBER[verdict.severity]
 

@@ -296,10 +296,12 @@ def identity(*parts: str) -> str:
 def summary(result: Result, judged: Judged, status: str) -> str:
     """One sentence for a human: what, by how much, when, and the bin that moved most."""
     who = f"{result.model} {result.version}" + (f" {result.segment}" if result.segment else "")
-    what = f"{judged.metric} dropped" if judged.kind == "performance" else f"{_DRIFTED[judged.kind]}{judged.feature} drifted"
-    relation = "<" if judged.kind == "performance" else ">="
+    above = judged.value is not None and judged.verdict.threshold is not None and judged.value >= judged.verdict.threshold
+    moved = "is back" if status == "resolved" else "rose" if above else "dropped"  # of a performance metric: a loss is bad when high
+    what = f"{judged.metric} {moved}" if judged.kind == "performance" else f"{_DRIFTED[judged.kind]}{judged.feature} drifted"
+    relation = ">=" if above else "<"
     if status == "resolved":
-        what, relation = what.replace("drifted", "is back").replace("dropped", "is back"), "against"
+        what, relation = what.replace("drifted", "is back"), "against"
     text = f"{who}: {what}, {judged.metric} {judged.value:.3g} {relation} {judged.verdict.threshold:g}"
     if judged.evidence.p_adjusted is not UNSET and status == "firing":
         text += f", adjusted p {judged.evidence.p_adjusted:.2g} <= {judged.evidence.alpha:.2g}"

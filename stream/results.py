@@ -85,11 +85,40 @@ class FeatureQuality(Struct, frozen=True, kw_only=True):
     out_of_range_ratio: Ratio
 
 
-class Performance(Struct, frozen=True, kw_only=True):
+class BoundedMetric(Struct, frozen=True, kw_only=True):
+    """A metric from the bins of the score; that of the scores themselves, which are not kept, lies within the bounds."""
+
+    value: float
+    bounds: tuple[float, float]
+
+
+class ScorePerformance(Struct, frozen=True, kw_only=True):
+    """Performance of the score over the n labels that met one in [0, 1]: of the positive class, without one of the prediction being right.
+
+    `recall_at_fpr_1` is the greatest recall with at most 1 % of the negatives above the threshold, `precision_at_fpr_1` the precision
+    there. Without positives or without negatives these are undefined, null. Brier score and log loss are exact; the calibration error
+    takes the middle of each bin for its scores.
+    """
+
+    n: int
+    brier: float
+    log_loss: float
+    calibration_error: float | None
+    roc_auc: BoundedMetric | None
+    average_precision: BoundedMetric | None
+    recall_at_fpr_1: BoundedMetric | None
+    precision_at_fpr_1: BoundedMetric | None
+    recall_at_fpr_5: BoundedMetric | None
+    precision_at_fpr_5: BoundedMetric | None
+    top_decile_lift: float | None
+
+
+class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Online performance of a classifier. A metric that is undefined (no positives, say) is null, never 0.
 
     `coverage` is labels counted over predictions made in the same window (null without predictions); by label time it may exceed 1.
     `confusion[i][j]` counts label `classes[i]` predicted as `classes[j]`; the last class, "(other)", holds classes that are not configured.
+    `intervals` are those of Wilson, of 95 %, of the metrics that are shares of rows. `scores` is absent where predictions have none.
     """
 
     by: Literal["label_time", "prediction_time"]
@@ -100,7 +129,11 @@ class Performance(Struct, frozen=True, kw_only=True):
     precision: float | None
     recall: float | None
     f1: float | None
+    specificity: float | None
+    mcc: float | None
+    intervals: dict[str, tuple[Ratio, Ratio]]
     verdicts: dict[str, Score]
+    scores: ScorePerformance | UnsetType = UNSET
 
 
 class Counts(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from msgspec import UNSET, UnsetType
 
 from detectors.explain import top_bins
+from detectors.interval import wilson
 from detectors.judge import Thresholds, Verdict, judge
 from detectors.performance import METRICS
 from detectors.psi_law import psi_p_values
@@ -25,6 +26,7 @@ from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDI
 from stream.reference import Feature, NumericFeature
 from stream.results import AlertKind, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, Score
 from stream.results import Counts as EventCounts
+from stream.score_performance import SCORE_METRICS, ScoreMeter, scalars
 from stream.settings_thresholds import Rules
 
 _DISCARD: Final = -1
@@ -100,6 +102,7 @@ class Scorer:
         self._classes = (*model.settings.classes, OTHER)
         self._positive = None if model.settings.positive is None else model.settings.classes.index(model.settings.positive)
         self._baseline = self._baseline_metrics()
+        self._meter = ScoreMeter(model)
         self._rules = [*[model.settings.drift] * len(outputs), *(model.settings.drift_for(slot.feature.name) for slot in model.slots)]
         self._methods = [[m for m in rules.thresholds if applies(m, f)] for rules, f in zip(self._rules, features, strict=True)]
         self._numeric = np.array([isinstance(feature, NumericFeature) for feature in features], np.bool_)
@@ -180,19 +183,24 @@ class Scorer:
         """The same of windows that close together."""
         drifts = [self._label_drift(window) for window in windows]
         _adjust(chain.from_iterable(drifts))
-        return [self._performance(window.counts, found) for window, found in zip(windows, drifts, strict=True)]
+        return [self._performance(window, found) for window, found in zip(windows, drifts, strict=True)]
 
-    def _performance(self, counts: Counts, drifts: Sequence[_Drift]) -> Outcomes:
+    def _confusion(self, counts: Counts) -> Counts:
         k = len(self._classes)
+        return counts[CONFUSION_START : self.model.hits_start].reshape(k, k)
+
+    def _performance(self, window: Aggregate, drifts: Sequence[_Drift]) -> Outcomes:
+        counts = window.counts
         n, predictions = int(counts[LABELS]), int(counts[PREDICTIONS])
-        confusion = counts[CONFUSION_START : self.model.hits_start].reshape(k, k)
+        confusion = self._confusion(counts)
         cells = tuple(tuple(row) for row in confusion.tolist())
         rules = self.model.settings.performance
-        metrics = self._metrics(confusion)
-        verdicts = {name: judge(value, n, rules.thresholds[name], rules.minimum_sample) for name, value in metrics.items()}
+        metrics, scores = self._metrics(confusion), self._meter.performance(window)
+        judgeable = metrics | dict.fromkeys(SCORE_METRICS) | ({} if scores is None else scalars(scores))
+        verdicts = {name: judge(judgeable[name], n, limits, rules.minimum_sample) for name, limits in rules.thresholds.items()}
         evidence = Evidence(n=n, classes=self._classes, confusion=cells)
         judged = [
-            Judged("performance", name, UNSET, metrics[name], verdict, evidence, self._baseline.get(name, UNSET))
+            Judged("performance", name, UNSET, judgeable[name], verdict, evidence, self._baseline.get(name, UNSET))
             for name, verdict in verdicts.items()
         ]
         performance = Performance(
@@ -204,7 +212,11 @@ class Scorer:
             precision=metrics["precision"],
             recall=metrics["recall"],
             f1=metrics["f1"],
-            verdicts={name: _score(metrics[name], verdict) for name, verdict in verdicts.items()},
+            specificity=metrics["specificity"],
+            mcc=metrics["mcc"],
+            intervals=self._intervals(confusion),
+            verdicts={name: _score(judgeable[name], verdict) for name, verdict in verdicts.items()},
+            scores=UNSET if scores is None else scores,
         )
         events = EventCounts(predictions=predictions, labels=n, late=int(counts[LATE]))
         drift, judged_drift = _reported(drifts)
@@ -212,8 +224,8 @@ class Scorer:
 
     def _label_drift(self, window: Aggregate) -> list[_Drift]:
         """Of the label, where the reference has labels; none is missing on either side, as a label that is not there is no label."""
-        feature, rules, k = self.model.label, self.model.settings.drift, len(self._classes)
-        reference, current = feature.counts, window.counts[CONFUSION_START:].reshape(k, k).sum(axis=1)
+        feature, rules = self.model.label, self.model.settings.drift
+        reference, current = feature.counts, self._confusion(window.counts).sum(axis=1)
         n = int(current.sum())
         if not n or not reference.any():
             return []
@@ -237,6 +249,17 @@ class Scorer:
         else:
             apart = confusion[:-1, :-1]
         return {name: metric(apart, self._positive) for name, metric in METRICS.items()}
+
+    def _intervals(self, confusion: Counts) -> dict[str, tuple[float, float]]:
+        """Of the metrics that are shares of rows: of a mean over classes there is none."""
+        labelled, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+        hits, n = int(confusion[:-1, :-1].trace()), int(labelled.sum())
+        of = {"accuracy": (hits, n)}
+        if (c := self._positive) is not None:
+            right, others = int(confusion[c, c]), n - int(labelled[c])
+            of |= {"precision": (right, int(predicted[c])), "recall": (right, int(labelled[c]))}
+            of["specificity"] = (others - int(predicted[c]) + right, others)
+        return {name: wilson(right, rows) for name, (right, rows) in of.items() if rows}
 
     def _baseline_metrics(self) -> dict[str, float]:
         """Metrics of the reference's own confusion matrix, where it has the model's classes."""

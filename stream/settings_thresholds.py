@@ -92,6 +92,14 @@ class PerformanceLimits(Limits):
     critical: Annotated[Bound, limit(1)] = None
 
 
+class LiftLimits(Limits):
+    """Thresholds of a ratio that is bad when low, and may be above 1."""
+
+    direction: ClassVar[Direction] = "below"
+    warning: Annotated[Bound, limit(1_000)] = None
+    critical: Annotated[Bound, limit(1_000)] = None
+
+
 class DriftSection(Section):
     """A method is scored where a level names it; a feature of a kind that it does not apply to is skipped (`stream.drift`)."""
 
@@ -124,6 +132,18 @@ class PerformanceSection(Section):
     precision: PerformanceLimits = PerformanceLimits()
     recall: PerformanceLimits = PerformanceLimits()
     f1: PerformanceLimits = PerformanceLimits()
+    specificity: PerformanceLimits = PerformanceLimits()
+    mcc: PerformanceLimits = PerformanceLimits()
+    brier: DistanceLimits = DistanceLimits()
+    log_loss: DriftLimits = DriftLimits()
+    calibration_error: DistanceLimits = DistanceLimits()
+    roc_auc: PerformanceLimits = PerformanceLimits()
+    average_precision: PerformanceLimits = PerformanceLimits()
+    recall_at_fpr_1: PerformanceLimits = PerformanceLimits()
+    precision_at_fpr_1: PerformanceLimits = PerformanceLimits()
+    recall_at_fpr_5: PerformanceLimits = PerformanceLimits()
+    precision_at_fpr_5: PerformanceLimits = PerformanceLimits()
+    top_decile_lift: LiftLimits = LiftLimits()
 
 
 BUILT_IN_DRIFT = RatedDriftSection(

@@ -77,6 +77,7 @@ class Window:
     late: int = 0
     duplicate: int = 0
     pairs: list[tuple[str, str]] = field(default_factory=list)  # (label, prediction) of each label that was counted, as text
+    truths: list[float] = field(default_factory=list)  # what each label's prediction gave the truth, where its score is a probability
     bins: dict[str, Counter[int]] = field(default_factory=dict)
     quality: dict[str, Counter[str]] = field(default_factory=dict)
 
@@ -85,6 +86,7 @@ class Window:
         self.late += other.late
         self.duplicate += other.duplicate
         self.pairs += other.pairs
+        self.truths += other.truths
         for feature, counts in other.bins.items():
             self.bins.setdefault(feature, Counter()).update(counts)
         for feature, kinds in other.quality.items():
@@ -162,6 +164,7 @@ def recompute(
                     window.late += 1
                 else:
                     window.pairs.append((class_text(event["label"]), class_text(prediction["prediction"])))
+                    window.truths += _truth(by_name[prediction["model"]], prediction, event)
 
     for key, pane in panes.items():
         for family in by_name[key.model].windows:
@@ -230,6 +233,14 @@ def score_of(model: Monitored, event: Event) -> float | None:
     """The score: of a score per class that of the positive class, else of the predicted one."""
     score = event.get("score")
     return score.get(model.positive or class_text(event["prediction"])) if isinstance(score, dict) else score
+
+
+def _truth(model: Monitored, prediction: Event, label: Event) -> list[float]:
+    """The probability that the score gives to what the label says; none without one."""
+    score, of = score_of(model, prediction), model.positive or class_text(prediction["prediction"])
+    if score is None or not 0 <= score <= 1:
+        return []
+    return [score if _class_of(model, class_text(label["label"])) == _class_of(model, of) else 1 - score]
 
 
 def _output_drift(model: Monitored, key: Key, window: Window) -> dict[str, tuple[list[int], list[int]]]:
@@ -407,7 +418,7 @@ def described(model: Monitored, key: Key, window: Window) -> dict[str, Any]:
         coverage = n / window.predictions if window.predictions else None
         return {
             "counts": {"predictions": window.predictions, "late": window.late, "labels": n},
-            "performance": {"coverage": coverage, "confusion": matrix, **metrics(model, window.pairs)},
+            "performance": {"coverage": coverage, "confusion": matrix, **metrics(model, window.pairs), **_losses(window.truths)},
             "outputs": _described_outputs(model, key, window) if n else {},
         }
     n, drift, quality = window.predictions, {}, {}
@@ -419,6 +430,14 @@ def described(model: Monitored, key: Key, window: Window) -> dict[str, Any]:
         quality[name] = {ratio: window.quality[name][kind] / n for kind, ratio in kinds.items()}
     counts = {"predictions": n, "late": window.late, "duplicate": window.duplicate}
     return {"counts": counts, "drift": drift, "quality": quality, "outputs": _described_outputs(model, key, window) if n else {}}
+
+
+def _losses(truths: Sequence[float]) -> dict[str, Any]:
+    if not truths:
+        return {"scores": None}
+    n = len(truths)
+    brier, log_loss = math.fsum((1 - p) ** 2 for p in truths) / n, math.fsum(-math.log(max(p, 2.0**-52)) for p in truths) / n
+    return {"scores": {"n": n, "brier": brier, "log_loss": log_loss}}
 
 
 def _described_outputs(model: Monitored, key: Key, window: Window) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_score, recall_score
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, matthews_corrcoef, precision_score, recall_score
 
 from detectors.performance import METRICS, accuracy, f1, precision, recall
 
@@ -23,6 +23,14 @@ def stream(seed: int, rows: int, classes: list[int], share_right: float = 0.6) -
 def by_scikit_learn(metric: str, labels: Rows, predictions: Rows, positive: int | None) -> float:
     if metric == "accuracy":
         return float(accuracy_score(labels, predictions))
+    if metric == "mcc":
+        constant = len(set(labels.tolist())) == 1 or len(set(predictions.tolist())) == 1
+        return math.nan if constant else float(matthews_corrcoef(labels, predictions))
+    if metric == "specificity":  # the recall of "not this class"
+        classes = sorted({*labels.tolist(), *predictions.tolist()}) if positive is None else [positive]
+        undefined = 0 if positive is None else np.nan
+        of = [recall_score(labels != c, predictions != c, labels=[True], average="macro", zero_division=undefined) for c in classes]
+        return float(np.mean(of))
     if positive is None:
         return float(ORACLES[metric](labels, predictions, average="macro", zero_division=0))
     return float(ORACLES[metric](labels, predictions, labels=[positive], average="macro", zero_division=np.nan))

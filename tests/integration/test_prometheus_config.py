@@ -168,6 +168,9 @@ def result(window: Window, *, subject: Any) -> Result:
                 precision=0.67,
                 recall=0.5,
                 f1=0.57,
+                specificity=0.9,
+                mcc=0.4,
+                intervals={},
                 verdicts={"recall": Score(score=0.5, threshold=0.6, severity="warning")},
             )
         }

@@ -88,6 +88,9 @@ def performance(end_minute: int = 1, *, by: Clock = "label_time", recall: float 
             precision=1.0,
             recall=recall,
             f1=None,
+            specificity=None,
+            mcc=0.31,
+            intervals={"accuracy": (0.7, 0.9)},
             verdicts={"recall": Score(score=recall, threshold=0.6, severity="warning" if recall is not None else "insufficient_data")},
         ),
     )

@@ -68,7 +68,18 @@ def result(end: int, size: int = 1, *, segment: str | None = None, performance: 
     if performance:
         verdicts = {"accuracy": score(0.783, "critical"), "f1": Score(score=None, threshold=0.6, severity="insufficient_data")}
         measured = Performance(
-            by="label_time", coverage=1.0, classes=(), confusion=(), accuracy=0.783, precision=None, recall=None, f1=None, verdicts=verdicts
+            by="label_time",
+            coverage=1.0,
+            classes=(),
+            confusion=(),
+            accuracy=0.783,
+            precision=None,
+            recall=None,
+            f1=None,
+            specificity=None,
+            mcc=None,
+            intervals={},
+            verdicts=verdicts,
         )
         return msgspec.structs.replace(whole, performance=measured)
     names = ("amount", "merchant_category", "distance_km", "hour", "channel")

@@ -1,0 +1,127 @@
+"""Performance of the score over a window, from events to result, against scikit-learn on the raw rows."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec import UNSET
+from scipy.special import expit
+from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, matthews_corrcoef, recall_score, roc_auc_score
+
+from stream.closing import Firing
+from stream.results import Performance, ScorePerformance
+from tests.builders import MODEL, Monitor, label, prediction, settings, small_reference
+
+Rows = list[tuple[Any, int]]  # score, label
+
+
+def performance(
+    rows: Rows, *, positive: str | None = "1", reference: bool = False, labels_first: bool = False, **section: Any
+) -> Performance:
+    """What the window of these rows reports; a row is predicted "1" from a score of a half on."""
+    model = {"classes": ["0", "1"], "performance": {"minimum_sample": 1, **section}} | ({"positive": positive} if positive else {})
+    monitor = Monitor(settings({MODEL: model}), {MODEL: small_reference()} if reference else {}, partitions=(1, 1))
+    said = [str(int((score["1"] if isinstance(score, dict) else score or 0) >= 0.5)) for score, _ in rows]
+    predictions = [prediction(f"id-{i}", i / 100, said[i], score=score) for i, (score, _) in enumerate(rows)]
+    labels = [label(f"id-{i}", i / 100, str(truth)) for i, (_, truth) in enumerate(rows)]
+    for side, events in (
+        (("labels", labels), ("predictions", predictions)) if labels_first else (("predictions", predictions), ("labels", labels))
+    ):
+        monitor.log(*events, side=side)
+        monitor.read(side)
+    for side, event in (("predictions", prediction("end", 200)), ("labels", label("end", 200))):
+        monitor.log(event, side=side)
+        monitor.read(side)
+    firings: list[Firing] = monitor.tick()
+    (found,) = (
+        f.result.performance for f in firings if f.result.subject == "performance" and f.result.window.end.endswith("22:15:00.000Z")
+    )
+    assert found is not UNSET
+    return found
+
+
+def drawn(n: int = 3_000, seed: int = 1, share: float = 0.2) -> Rows:
+    rng = np.random.default_rng(seed)
+    truth = (rng.random(n) < share).astype(int)
+    scores = expit(rng.normal(size=n) + 2 * truth - 2)
+    scores[rng.random(n) < 0.05] = rng.choice([0.0, 1.0])
+    return list(zip(scores.tolist(), truth.tolist(), strict=True))
+
+
+def scores_of(found: Performance) -> ScorePerformance:
+    assert found.scores is not UNSET
+    return found.scores
+
+
+@pytest.mark.parametrize("labels_first", [False, True])
+@pytest.mark.parametrize("reference", [False, True])
+def test_the_metrics_of_the_score_are_those_of_scikit_learn(*, reference: bool, labels_first: bool) -> None:
+    rows = drawn()
+    scores, truth = np.array([score for score, _ in rows]), np.array([label for _, label in rows])
+    found = performance(rows, reference=reference, labels_first=labels_first)
+    measured = scores_of(found)
+    assert measured.n == len(rows)
+    assert measured.brier == pytest.approx(brier_score_loss(truth, scores), rel=1e-12)
+    assert measured.log_loss == pytest.approx(log_loss(truth, scores), rel=1e-9)
+    for metric, oracle in ((measured.roc_auc, roc_auc_score), (measured.average_precision, average_precision_score)):
+        assert metric is not None
+        assert metric.bounds[0] <= oracle(truth, scores) <= metric.bounds[1]
+        assert metric.bounds[1] - metric.bounds[0] < (1 if reference else 0.05)  # the small reference has four bins
+    said = (scores >= 0.5).astype(int)
+    assert found.mcc == pytest.approx(matthews_corrcoef(truth, said), rel=1e-12)
+    assert found.specificity == pytest.approx(recall_score(truth, said, pos_label=0), rel=1e-12)
+
+
+def test_a_score_for_each_class_counts_as_that_of_the_positive_class() -> None:
+    rows = drawn(500)
+    as_objects: Rows = [({"0": 1 - score, "1": score}, truth) for score, truth in rows]
+    assert scores_of(performance(as_objects)) == scores_of(performance(rows))
+
+
+def test_without_a_positive_class_a_hit_is_a_prediction_that_was_right() -> None:
+    rows = drawn(500)
+    as_objects: Rows = [({"0": 1 - score, "1": score}, truth) for score, truth in rows]
+    measured = scores_of(performance(as_objects, positive=None))
+    confidence = np.array([max(score, 1 - score) if score != 0.5 else 0.5 for score, _ in rows])
+    right = np.array([int(score >= 0.5) == truth for score, truth in rows])
+    assert measured.brier == pytest.approx(np.mean((confidence - right) ** 2), rel=1e-12)
+    assert measured.roc_auc is not None
+    assert measured.roc_auc.bounds[0] <= roc_auc_score(right, confidence) <= measured.roc_auc.bounds[1]
+
+
+def test_scores_that_are_no_probabilities_are_left_out() -> None:
+    rows: Rows = [(0.9, 1), (1.5, 0), (-0.1, 1), (None, 1), (0.2, 0)]
+    measured = scores_of(performance(rows))
+    assert measured.n == 2
+    assert measured.brier == pytest.approx((0.1**2 + 0.2**2) / 2, rel=1e-12)
+    assert measured.roc_auc is not None
+    assert measured.roc_auc.value == 1.0
+
+
+def test_without_scores_there_is_nothing_to_say_about_them() -> None:
+    assert performance([(None, 0), (None, 1)]).scores is UNSET
+
+
+def test_with_one_class_only_the_ranking_is_undefined_and_the_loss_is_not() -> None:
+    measured = scores_of(performance([(0.9, 1), (0.6, 1)]))
+    assert (measured.roc_auc, measured.average_precision, measured.recall_at_fpr_1, measured.top_decile_lift) == (None, None, None, None)
+    assert measured.log_loss == pytest.approx(-np.log([0.9, 0.6]).mean(), rel=1e-12)
+
+
+def test_one_confident_mistake_does_not_make_the_log_loss_infinite() -> None:
+    assert scores_of(performance([(0.0, 1), (0.5, 0)])).log_loss == pytest.approx(log_loss([1, 0], [0.0, 0.5]), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("section", "severity"),
+    [
+        ({"roc_auc": {"warning": 0.99}}, {"roc_auc": "warning"}),
+        ({"brier": {"warning": 0.05, "critical": 0.9}}, {"brier": "warning"}),
+        ({"log_loss": {"warning": 30.0}}, {"log_loss": "ok"}),
+        ({"top_decile_lift": {"critical": 100.0}}, {"top_decile_lift": "critical"}),
+    ],
+)
+def test_a_metric_of_the_score_is_judged_where_it_has_thresholds(section: dict[str, Any], severity: dict[str, str]) -> None:
+    verdicts = performance(drawn(800), **section).verdicts
+    assert set(verdicts) == {"accuracy", "precision", "recall", "f1", *section}
+    assert {name: verdicts[name].severity for name in section} == severity
