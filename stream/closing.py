@@ -289,7 +289,7 @@ def identity(*parts: str) -> str:
 
 
 def summary(result: Result, judged: Judged, status: str) -> str:
-    """One sentence for a human: what, by how much, when, and the bin that moved most."""
+    """One sentence for a human: what, by how much, when, and where it went."""
     who = f"{result.model} {result.version}" + (f" {result.segment}" if result.segment else "")
     what = f"{judged.feature} drifted" if judged.kind == "data_drift" else f"{judged.metric} dropped"
     relation = ">=" if judged.kind == "data_drift" else "<"
@@ -297,9 +297,8 @@ def summary(result: Result, judged: Judged, status: str) -> str:
         what, relation = what.replace("drifted", "is back").replace("dropped", "is back"), "against"
     text = f"{who}: {what}, {judged.metric} {judged.value:.3g} {relation} {judged.verdict.threshold:g}"
     text += f" in {result.window.name} to {result.window.end}"
-    if isinstance(judged.evidence.top_bins, tuple) and judged.evidence.top_bins:
-        top = judged.evidence.top_bins[0]
-        text += f"; {top.label}: {top.reference:.1%} -> {top.current:.1%}"
+    if judged.evidence.direction:
+        text += f"; {judged.evidence.direction}"
     if judged.baseline is not UNSET:
         text += f"; baseline {judged.baseline:.3g}"
     return text

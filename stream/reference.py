@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -95,6 +96,21 @@ class NumericFeature(Struct, frozen=True, kw_only=True, eq=False, tag="numeric",
             for (low, past_low), (high, past_high) in pairwise(bounds)
         ]
         return (f"{'<=' if past_first else '<'} {text[first]}", *between, f"{'>' if past_last else '>='} {text[last]}", MISSING)
+
+    def range_namer(self) -> Callable[[int, int], str]:
+        """What says in words which numbers are in the coarse groups from the first to the last given: "at or above 812.5"."""
+        bounds = [self._bound(int(first) - 1) for first in self._starts()[1:]]
+        text = _distinct({value for value, _ in bounds})
+
+        def name(first: int, last: int) -> str:
+            low, high = bounds[first - 1] if first else None, bounds[last] if last < len(bounds) else None
+            above = low and f"{'above' if low[1] else 'at or above'} {text[low[0]]}"
+            below = high and f"{'up to' if high[1] else 'below'} {text[high[0]]}"
+            if low and high and low[0] == high[0]:
+                return f"at {text[low[0]]}"
+            return " and ".join(side for side in (above, below) if side) or "anywhere"
+
+        return name
 
     def _starts(self) -> npt.NDArray[np.intp]:
         """The first fine bin of each group."""

@@ -54,7 +54,10 @@ class Score(Struct, frozen=True, kw_only=True):
 
 
 class FeatureDrift(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Drift of one feature against the reference, by each method that is chosen for it and applies to its kind."""
+    """Drift of one feature against the reference, by each method that is chosen for it and applies to its kind.
+
+    `direction`: in words, which bins or categories gained or lost most; absent if none did. Categories in it are quoted and escaped.
+    """
 
     kind: Literal["numeric", "categorical"]
     n: int
@@ -70,6 +73,7 @@ class FeatureDrift(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kl: Score | UnsetType = UNSET
     mean_std_drift: Score | UnsetType = UNSET
     top_bins: tuple[BinShare, ...] = ()
+    direction: str = ""
 
 
 class FeatureQuality(Struct, frozen=True, kw_only=True):
@@ -132,12 +136,13 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why: the sample sizes, the bins that moved with the p-value of the score, if it has one, or the confusion matrix."""
+    """Why: the sample sizes, the bins that moved, also in words, with the p-value of the score, if it has one, or the confusion matrix."""
 
     n: int
     reference_n: int | UnsetType = UNSET
     p_value: Ratio | UnsetType = UNSET
     top_bins: tuple[BinShare, ...] | UnsetType = UNSET
+    direction: str = ""
     classes: tuple[str, ...] | UnsetType = UNSET
     confusion: tuple[tuple[int, ...], ...] | UnsetType = UNSET
 

@@ -4,8 +4,9 @@ Turns aggregates into the inputs of `detectors/`, and what comes back into the t
 the counts and the reference alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
@@ -14,13 +15,13 @@ import numpy.typing as npt
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from detectors.explain import top_bins
+from detectors.explain import categorical_direction, numeric_direction, top_bins
 from detectors.judge import Verdict, judge
 from detectors.performance import METRICS
 from stream.aggregates import Aggregate, Codes, Counts
 from stream.drift import BY_BINS, OF_CATEGORIES, OF_NUMBERS, Measured, applies, measure_categories, measure_numbers
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model
-from stream.reference import NumericFeature
+from stream.reference import Feature, NumericFeature
 from stream.results import AlertKind, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, Score
 from stream.results import Counts as EventCounts
 
@@ -47,6 +48,7 @@ class Scorer:
         self.model = model
         features = [slot.feature for slot in model.slots]
         self._labels = [feature.bin_labels() for feature in features]
+        self._directions = [_direction(feature) for feature in features]
         self._sizes = np.array([len(labels) for labels in self._labels], np.int64)
         self._starts: Codes = np.concatenate(([0], np.cumsum(self._sizes)))[:-1].astype(np.int64)
         self._reference = np.concatenate([feature.coarse_counts() for feature in features]) if features else np.zeros(0, np.int64)
@@ -91,8 +93,9 @@ class Scorer:
                 top = tuple(BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution) for b in moved)
                 m = int(self._reference[bins].sum())
                 kind: Literal["numeric", "categorical"] = "numeric" if isinstance(slot.feature, NumericFeature) else "categorical"
-                drift[slot.feature.name] = FeatureDrift(kind=kind, n=n, reference_n=m, top_bins=top, **found)
-                evidence = Evidence(n=n, reference_n=m, top_bins=top)
+                direction = self._directions[i](self._reference[bins], current[bins])
+                drift[slot.feature.name] = FeatureDrift(kind=kind, n=n, reference_n=m, top_bins=top, direction=direction, **found)
+                evidence = Evidence(n=n, reference_n=m, top_bins=top, direction=direction)
                 judged += [
                     Judged(
                         "data_drift", name, slot.feature.name, found[name].score, verdict, replace(evidence, p_value=found[name].p_value)
@@ -170,6 +173,13 @@ class Scorer:
         where = [reference.classes.index(name) for name in classes]
         found = {name: metric(reference.confusion[np.ix_(where, where)], self._positive) for name, metric in METRICS.items()}
         return {name: value for name, value in found.items() if value is not None}
+
+
+def _direction(feature: Feature) -> Callable[[Counts, Counts], str]:
+    """What says in words where a feature went, from the coarse counts of the reference and the window."""
+    if isinstance(feature, NumericFeature):
+        return partial(numeric_direction, name=feature.range_namer())
+    return partial(categorical_direction, categories=feature.categories)
 
 
 def _score(value: float | None, verdict: Verdict, beside: Mapping[str, Any] = MappingProxyType({})) -> Score:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.explain import top_bins
+from detectors.explain import categorical_direction, numeric_direction, top_bins
 from detectors.psi import psi
 from tests.detectors.histograms import Pair, pairs
 
@@ -57,3 +57,75 @@ def test_no_drift_has_no_top_bins() -> None:
 def test_labels_that_do_not_fit_the_bins_are_refused() -> None:
     with pytest.raises(ValueError, match=r"cannot name bins: len\(labels\)=1, expected n_bins=2; "):
         top_bins(np.array([1, 2]), np.array([2, 1]), ["a"])
+
+
+def between(first: int, last: int) -> str:
+    return f"in {first} to {last}"
+
+
+# numbers: bins 0 to 4, then missing
+
+
+def number(reference: list[int], current: list[int]) -> str:
+    return numeric_direction(np.array(reference), np.array(current), between)
+
+
+def test_neighbouring_bins_that_gained_are_one_range() -> None:
+    assert number([20, 20, 20, 20, 20, 0], [10, 10, 20, 25, 35, 0]) == "more mass in 3 to 4 (40.0% -> 60.0%)"
+
+
+def test_both_ends_that_gained_are_named() -> None:
+    assert (
+        number([10, 20, 40, 20, 10, 0], [30, 10, 10, 20, 30, 0])
+        == "more mass in 0 to 0 (10.0% -> 30.0%); more mass in 4 to 4 (10.0% -> 30.0%)"
+    )
+
+
+def test_a_movement_less_than_half_as_large_is_left_out() -> None:
+    assert number([10, 20, 40, 20, 10, 0], [17, 10, 10, 38, 25, 0]) == "more mass in 3 to 4 (30.0% -> 63.0%)"
+
+
+def test_values_that_go_missing_or_come_back_are_told_as_such() -> None:
+    assert number([20, 20, 20, 20, 19, 1], [16, 16, 16, 15, 15, 22]) == "missing 1.0% -> 22.0%"
+    assert number([16, 16, 16, 15, 15, 22], [20, 20, 20, 20, 19, 1]) == "missing 22.0% -> 1.0%"
+
+
+@given(pairs())
+def test_the_range_named_first_holds_the_rows_it_says(pair: Pair) -> None:
+    """Recounted from the words: at least as many percent went there as into any other run of bins that gained."""
+    reference, current = (np.append(counts, 0) for counts in pair)
+    said = numeric_direction(reference, current, lambda first, last: f"{first}:{last + 1}", most=1)
+    if not said:
+        assert np.array_equal(pair[0] * pair[1].sum(), pair[1] * pair[0].sum())
+        return
+    first, last = map(int, said.split()[2].split(":"))
+    p, q = (counts[first:last].sum() / counts.sum() for counts in pair)
+    assert said == f"more mass {first}:{last} ({p:.1%} -> {q:.1%})"
+    assert q - p >= max(pair[1] / pair[1].sum() - pair[0] / pair[0].sum()) - 1e-12
+
+
+# categories: a, b, the others, missing
+
+
+def category(reference: list[int], current: list[int], names: tuple[str, ...] = ("a", "b")) -> str:
+    return categorical_direction(np.array(reference), np.array(current), names)
+
+
+def test_categories_are_named_with_what_became_of_them() -> None:
+    assert category([50, 50, 0, 0], [30, 70, 0, 0]) == "less 'a' (50.0% -> 30.0%); more 'b' (50.0% -> 70.0%)"
+    assert category([50, 50, 0, 0], [0, 100, 0, 0]) == "no 'a' (50.0% -> 0.0%); more 'b' (50.0% -> 100.0%)"
+    assert category([100, 0, 0, 0], [93, 7, 0, 0]) == "less 'a' (100.0% -> 93.0%); category 'b' unseen in the reference 0.0% -> 7.0%"
+    assert category([90, 10, 0, 0], [90, 10, 20, 0]).startswith("categories unseen in the reference 0.0% -> 16.7%")
+    assert category([80, 10, 10, 0], [80, 10, 40, 0]).startswith("rare and unseen categories 10.0% -> 30.8%")
+    assert category([99, 0, 0, 1], [78, 0, 0, 22]) == "less 'a' (99.0% -> 78.0%); missing 1.0% -> 22.0%"
+
+
+def test_what_a_category_is_called_cannot_break_the_line() -> None:
+    said = category([50, 50, 0, 0], [0, 100, 0, 0], ("x\n\u202e'", "y" * 1000))
+    assert said.isprintable()
+    assert "'" + "y" * 60 + "...'" in said
+    assert len(said) < 200
+
+
+def test_nothing_moved_nothing_said() -> None:
+    assert number([20, 20, 20, 20, 20, 0], [2, 2, 2, 2, 2, 0]) == category([2, 4, 0, 0], [1, 2, 0, 0]) == ""

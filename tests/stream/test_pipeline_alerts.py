@@ -55,14 +55,18 @@ def test_an_alert_fires_once_changes_its_severity_and_resolves(watch: Watch) -> 
 
 
 def test_an_alert_says_what_moved(watch: Watch) -> None:
-    (alert,) = drifting(watch, OK, CRITICAL).said("alerts")
+    monitor = drifting(watch, OK, CRITICAL)
+    (alert,) = monitor.said("alerts")
     assert (alert["kind"], alert["feature"], alert["metric"], alert["threshold"]) == ("data_drift", "x", "psi", 1.0)
     assert alert["evidence"]["n"] == N
     assert alert["evidence"]["reference_n"] == 1000
     assert {b["label"]: (b["reference"], b["current"]) for b in alert["evidence"]["top_bins"]} == {"a": (0.5, 0.0), "b": (0.5, 1.0)}
     assert alert["summary"] == (
-        f"fraud unversioned: x drifted, psi {alert['value']:.3g} >= 1 in 1m to 2023-11-14T22:16:00.000Z; a: 50.0% -> 0.0%"
+        f"fraud unversioned: x drifted, psi {alert['value']:.3g} >= 1 in 1m to 2023-11-14T22:16:00.000Z"
+        "; no 'a' (50.0% -> 0.0%); more 'b' (50.0% -> 100.0%)"
     )
+    assert alert["evidence"]["direction"] == "no 'a' (50.0% -> 0.0%); more 'b' (50.0% -> 100.0%)"
+    assert [result["drift"]["x"].get("direction") for result in monitor.said("results")] == [None, alert["evidence"]["direction"]]
 
 
 def test_a_chosen_method_alerts_on_its_own_threshold_and_gives_its_p_value(watch: Watch) -> None:
@@ -77,7 +81,7 @@ def test_a_chosen_method_alerts_on_its_own_threshold_and_gives_its_p_value(watch
     assert (fired["metric"], fired["threshold"]) == ("chi2", 0.1)
     assert fired["evidence"]["p_value"] < 1e-6
     said = [result["drift"]["x"] for result in monitor.said("results") if result["counts"]["predictions"] == N]
-    assert [set(drift) - {"kind", "n", "reference_n", "top_bins"} for drift in said] == [
+    assert [set(drift) - {"kind", "n", "reference_n", "top_bins", "direction"} for drift in said] == [
         {"psi", "js_distance", "js_divergence", "chi2"}
     ] * 3
     assert said[1]["chi2"]["score"] == fired["value"] == math.sqrt(said[1]["chi2"]["statistic"] / (N + 1000))
