@@ -251,6 +251,9 @@ def reference() -> None:
 @click.option("--bins", type=int, default=256, show_default=True, help="Fine bins of each numeric feature.")
 @click.option("--coarse", type=int, default=10, show_default=True, help="Bins that drift is scored on.")
 @click.option("--top-categories", type=int, default=100, show_default=True, help="Categories that are counted by name.")
+@click.option(
+    "--importances", type=click.Path(path_type=Path), help="Importance of each feature to the model: {name: number}, .json or .yaml."
+)
 def build(
     data: Path,
     model: str,
@@ -265,6 +268,7 @@ def build(
     bins: int,
     coarse: int,
     top_categories: int,
+    importances: Path | None,
 ) -> None:
     """Freeze the bins and counts of a file of rows into a reference.
 
@@ -272,7 +276,7 @@ def build(
     twice, in bounded memory.
     """
     with _explained(), _progress() as progress:
-        from stream.reference_build import build_reference
+        from stream.reference_build import build_reference, read_importances
 
         try:
             made = build_reference(
@@ -288,6 +292,7 @@ def build(
                 bins=bins,
                 coarse=coarse,
                 top_categories=top_categories,
+                importances=read_importances(importances) if importances else {},
                 progress=progress,
             )
         except ValueError as error:

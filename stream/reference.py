@@ -42,14 +42,19 @@ class NumericFeature(Struct, frozen=True, kw_only=True, eq=False, tag="numeric",
         missing: rows without a number.
         groups: (k+1,) coarse group of each bin, from 0 in steps of 0 or 1.
         mean, std, minimum, maximum: of the finite values, std with divisor n; all NaN (absent in the file) if there is none.
+        fences: (low, high) of Tukey's box plot: values below the one or above the other are outliers. `low` and the number after `high`
+            are edges, so that outliers can be counted; None without values, and in a file made before there were fences.
+        importance: weight of the feature in the model's drift, >= 0; NaN (absent in the file) if none was given.
     """
 
     name: str
     missing: int
+    importance: float = math.nan
     mean: float = math.nan
     std: float = math.nan
     minimum: float = math.nan
     maximum: float = math.nan
+    fences: tuple[float, float] | None = None
     edges: Floats
     counts: Counts
     groups: Counts
@@ -67,11 +72,31 @@ class NumericFeature(Struct, frozen=True, kw_only=True, eq=False, tag="numeric",
         absent = all(map(math.isnan, moments))
         ordered = all(map(math.isfinite, moments)) and self.std >= 0 and self.minimum <= self.mean <= self.maximum
         _expect(absent or ordered, name, "mean, std, minimum, maximum", "all absent, or minimum <= mean <= maximum and std >= 0")
+        if self.fences:
+            low, high = self.fences
+            fenced = low <= high and np.isin([low, np.nextafter(high, np.inf)], edges).all()
+            _expect(fenced, name, "fences", "low <= high, with low and the number after high among the edges")
+        _expect_importance(self.importance, name)
 
     @property
     def bins(self) -> int:
         """Number of fine bins, k+1."""
         return self.counts.size
+
+    def outside(self, counts: Counts) -> int:
+        """How many of fine counts (k+1,) are below the least or above the greatest value of the reference."""
+        if math.isnan(self.minimum):
+            return int(counts[0] + counts[-1])
+        return self._beyond(counts, self.minimum, self.maximum)
+
+    def outliers(self, counts: Counts) -> int | None:
+        """How many of fine counts (k+1,) are beyond the fences; None without fences."""
+        return self._beyond(counts, *self.fences) if self.fences else None
+
+    def _beyond(self, counts: Counts, low: float, high: float) -> int:
+        """How many are below `low` or above `high`, of which the first and the number after the second are edges."""
+        first, last = np.searchsorted(self.edges, (low, np.nextafter(high, np.inf)), side="right")
+        return int(counts[:first].sum() + counts[last:].sum())
 
     def coarsen(self, counts: Counts, missing: int) -> Counts:
         """Counts per coarse group, then MISSING, (groups + 1,), of fine counts (k+1,)."""
@@ -129,11 +154,13 @@ class CategoricalFeature(Struct, frozen=True, kw_only=True, eq=False, tag="categ
         categories: canonical texts: "true" and "false", integers as "-12"; most frequent first.
         counts: (len(categories) + 1,) rows per category, the last one OTHER.
         missing: rows without a value.
+        importance: as of a number.
     """
 
     name: str
     value_type: ValueType
     missing: int
+    importance: float = math.nan
     categories: tuple[str, ...]
     counts: Counts
 
@@ -145,6 +172,7 @@ class CategoricalFeature(Struct, frozen=True, kw_only=True, eq=False, tag="categ
         _expect(canonical, self.name, "categories", f"canonical texts of value_type {self.value_type!r}")
         _expect_counts(self.counts, len(self.categories) + 1, self.name, "one more than categories")
         _expect(self.missing >= 0, self.name, "missing", ">= 0")
+        _expect_importance(self.importance, self.name)
 
     @property
     def bins(self) -> int:
@@ -249,6 +277,10 @@ def _expect_counts(counts: Counts, size: int, feature: str, rule: str) -> None:
     _expect(counts.shape == (size,) and counts.min() >= 0, feature, "counts", f"{rule}, each >= 0")
 
 
+def _expect_importance(importance: float, feature: str) -> None:
+    _expect(math.isnan(importance) or 0 <= importance < math.inf, feature, "importance", "absent, or a finite number >= 0")
+
+
 def _freeze(value: Struct, **dtypes: type[np.generic]) -> None:
     """Replace arrays by read-only copies of the given dtype."""
     for key, dtype in dtypes.items():
@@ -271,9 +303,11 @@ def _array(kind: type, value: object) -> npt.NDArray[Any]:
 
 
 def _builtins(reference: Reference) -> dict[str, Any]:
-    """The reference as JSON types; absent moments are left out, since JSON has no NaN."""
+    """The reference as JSON types; what a feature has not is left out."""
     tree: dict[str, Any] = msgspec.to_builtins(reference, enc_hook=lambda array: array.tolist())
-    tree["features"] = [{key: value for key, value in feature.items() if value == value} for feature in tree["features"]]
+    for feature in tree["features"]:
+        for key in [key for key, value in feature.items() if value is None or value != value]:
+            del feature[key]
     return tree
 
 

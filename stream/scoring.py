@@ -118,13 +118,13 @@ class Scorer:
             return {}
         quality = {}
         for slot in self.model.slots:
-            numeric = isinstance(slot.feature, NumericFeature)
-            last = slot.start + slot.bins - 1
+            bins = counts[slot.start : slot.start + slot.bins]
+            number = slot.feature if isinstance(slot.feature, NumericFeature) else None
             quality[slot.feature.name] = FeatureQuality(
                 missing_ratio=float(counts[slot.missing] / n),
                 type_violation_ratio=float(counts[slot.invalid] / n),
-                unseen_ratio=0.0 if numeric else float(counts[last] / n),
-                out_of_range_ratio=float((counts[slot.start] + counts[last]) / n) if numeric else 0.0,
+                unseen_ratio=0.0 if number else float(bins[-1] / n),
+                out_of_range_ratio=number.outside(bins) / n if number else 0.0,
             )
         return quality
 

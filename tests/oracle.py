@@ -242,7 +242,8 @@ def _place(feature: Mapping[str, Any], value: Any) -> tuple[int, str]:
     if type(value) not in (int, float):
         return missing, "invalid"
     fine = bisect_right(feature["edges"], value)
-    return feature["groups"][fine], "outside" if fine in (0, len(feature["edges"])) else ""
+    outside = not feature["minimum"] <= value <= feature["maximum"] if "minimum" in feature else fine in (0, len(feature["edges"]))
+    return feature["groups"][fine], "outside" if outside else ""
 
 
 def reference_counts(feature: Mapping[str, Any]) -> list[int]:
