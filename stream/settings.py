@@ -37,6 +37,7 @@ from stream.settings_values import (
     OptionName,
     RedisUrl,
     Section,
+    SegmentKeys,
     Switch,
     Text,
     Topic,
@@ -150,6 +151,12 @@ def _check_windows(windows: tuple[WindowSection, ...]) -> tuple[WindowSection, .
 Windows = Annotated[tuple[WindowSection, ...], AfterValidator(_check_windows)]
 
 
+def _refuse_repeated(names: Sequence[str], most: int) -> None:
+    if len(names) > most:
+        raise broken(f"at most {most}")
+    refuse(((i,), "each name once") for i, name in enumerate(names) if name in names[:i])
+
+
 class ModelSection(Section):
     """A model as it stands in the file; `Settings.model` gives its effective values."""
 
@@ -159,7 +166,7 @@ class ModelSection(Section):
     positive: Text | None = None
     labels: Switch = True
     windows: Windows | None = None
-    segments: tuple[Name, ...] = ()
+    segments: tuple[SegmentKeys, ...] = ()
     segment_values_max: Annotated[int, whole(1, 10_000)] = 50
     versions_max: Annotated[int, whole(1, 1_000)] = 20
     drift: ModelDriftSection = ModelDriftSection()
@@ -170,14 +177,17 @@ class ModelSection(Section):
     def _relative_to_the_file(cls, reference: Path | None, info: ValidationInfo) -> Path | None:
         return reference and (info.context or Path()) / reference
 
-    @field_validator("classes", "segments")
+    @field_validator("classes")
     @classmethod
-    def _unique(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        most = _CLASSES_MAX if info.field_name == "classes" else _SEGMENTS_MAX
-        if len(names) > most:
-            raise broken(f"at most {most}")
-        refuse(((i,), "each name once") for i, name in enumerate(names) if name in names[:i])
-        return names
+    def _classes_differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        _refuse_repeated(classes, _CLASSES_MAX)
+        return classes
+
+    @field_validator("segments")
+    @classmethod
+    def _segments_differ(cls, segments: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        _refuse_repeated([",".join(sorted(keys)) for keys in segments], _SEGMENTS_MAX)
+        return segments
 
     @field_validator("classes")
     @classmethod
@@ -220,7 +230,7 @@ class WorkerSettings(Section):
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """The effective values of one model, inheritance resolved."""
+    """The effective values of one model, inheritance resolved. `segments`: the keys of each, several for a cross."""
 
     name: str
     reference: Path | None
@@ -230,7 +240,7 @@ class ModelSettings:
     labels: bool
     windows: tuple[WindowSpec, ...]
     pane_ms: int
-    segments: tuple[str, ...]
+    segments: tuple[tuple[str, ...], ...]
     segment_values_max: int
     versions_max: int
     drift: Rules
@@ -326,9 +336,13 @@ def settings_summary(settings: Settings) -> str:
         lines += [
             f"model    {model.name}: {model.task}, classes {', '.join(model.classes)}, {_averages(model)}",
             f"         windows {windows}; panes of {duration_text(model.pane_ms)}",
-            f"         reference {model.reference or 'none: no drift scores'}; segments {', '.join(model.segments) or 'none'}",
+            f"         reference {model.reference or 'none: no drift scores'}; segments {_segments(model)}",
         ]
     return "\n".join(lines)
+
+
+def _segments(model: ModelSettings) -> str:
+    return ", ".join(" x ".join(keys) for keys in model.segments) or "none"
 
 
 def _averages(model: ModelSettings) -> str:

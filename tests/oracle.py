@@ -42,7 +42,7 @@ class Monitored:
     classes: tuple[str, ...] = ("0", "1")
     positive: str | None = None
     labels: bool = True
-    segments: tuple[str, ...] = ()
+    segments: tuple[tuple[str, ...], ...] = ()  # the keys of each; values have no commas where there are crosses
     features: tuple[Mapping[str, Any], ...] = ()
 
     @property
@@ -116,7 +116,7 @@ def recompute(
         model = by_name[prediction["model"]]
         version = prediction.get("version")
         start = at_ms // model.pane_ms * model.pane_ms
-        for segment in (None, *(_segment(model, name, prediction) for name in model.segments)):
+        for segment in (None, *(",".join(_segment(model, key, prediction) for key in keys) for keys in model.segments)):
             key = Key(model.name, subject, "unversioned" if version is None else str(version), segment, "", start)
             yield panes.setdefault(key, Window())
 

@@ -136,7 +136,7 @@ class FraudLoad:
     @property
     def model(self) -> Monitored:
         features = reference_features(self.folder / "fraud.json")
-        return Monitored("fraud", WINDOWS, positive="1", segments=("country",), features=features)
+        return Monitored("fraud", WINDOWS, positive="1", segments=(("country",),), features=features)
 
     def expected(self) -> Recomputed:
         """What the oracle says; it sees the readable events only."""

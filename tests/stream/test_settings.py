@@ -40,6 +40,7 @@ models:
 DURATION = "with its unit, such as 500ms, 5s, 10m, 1h or 7d"
 TEXT = "printable text of 1 to 200 characters without space at either end"
 NAME = f"{TEXT} and without '|', which Redis keys use"
+CROSS = "keys to be crossed: different names without '|' and ','"
 PATH = "a dotted path in the JSON (a.b, without a colon)"
 REDIS = "redis://host:port/db, rediss://host:port/db or unix:///path"
 BROKERS = "host:port, or several with commas between"
@@ -72,7 +73,7 @@ def test_minimal_file_has_twenty_lines_and_the_documented_defaults(load: Load, t
     assert model.windows == (WindowSpec("5m", 300_000, 300_000), WindowSpec("1h/5m", 3_600_000, 300_000))
     assert model.pane_ms == 300_000
     assert model.reference == tmp_path / "references/fraud.json"
-    assert (model.classes, model.positive, model.labels, model.segments) == (("0", "1"), "1", True, ("country",))
+    assert (model.classes, model.positive, model.labels, model.segments) == (("0", "1"), "1", True, (("country",),))
     assert (model.segment_values_max, model.versions_max) == (50, 20)
 
 
@@ -358,6 +359,21 @@ BAD_MODELS = [
     (f"models: {{fraud: {{{CLASSES}, reference: [a]}}}}", "models.fraud.reference: a list, expected the path of a file"),
     (f'models: {{fraud: {{{CLASSES}, reference: "a\\0"}}}}', "models.fraud.reference: 'a\\x00', expected the path of a file"),
     (f"models: {{fraud: {{{CLASSES}, segments: [a, a]}}}}", "models.fraud.segments.1: 'a', expected each name once"),
+    (f"models: {{fraud: {{{CLASSES}, segments: [[a, b], [b, a]]}}}}", "models.fraud.segments.1: a list, expected each name once"),
+    *(
+        (
+            f"models: {{fraud: {{{CLASSES}, segments: [c, {cross}]}}}}",
+            f"models.fraud.segments.1: {shown}, expected a key, or a list of {CROSS}",
+        )
+        for cross, shown in [
+            ("[]", "a list"),
+            ("[a, a]", "a list"),
+            ("[a, 'b,c']", "a list"),
+            ("[a, 'b|c']", "a list"),
+            ("[a, [b]]", "a list"),
+        ]
+    ),
+    (f"models: {{fraud: {{{CLASSES}, segments: [{{a: b}}]}}}}", f"models.fraud.segments.0: a mapping, expected {NAME}"),
     (f"models: {{fraud: {{{CLASSES}, segments: ['a|b']}}}}", f"models.fraud.segments.0: 'a|b', expected {NAME}"),
     (
         f"models: {{fraud: {{{CLASSES}, segment_values_max: 0}}}}",
