@@ -1,12 +1,14 @@
 """Which bins moved, in numbers and in words. Reads the same counts as the scores and adds no score of its own."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from detectors.counts import Counts, Floats, shares
 from detectors.psi import psi_contributions
+
+Part = Counts  # (width,) int64, the first one the number of rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,32 @@ def top_bins(reference: Counts, current: Counts, labels: Sequence[str], *, most:
     p, q = shares(reference, current)
     largest = np.argsort(-contributions, kind="stable")[:most]
     return tuple(BinShift(labels[i], float(p[i]), float(q[i]), float(contributions[i])) for i in largest if contributions[i] > 0)
+
+
+def comes_from(whole: Part, parts: Mapping[str, Part], score: Callable[[Part], float], threshold: float, minimum_sample: int) -> str | None:
+    """The part of the rows that a drift comes from: without it the rest is below the threshold, and at half of the score or less.
+
+    The half keeps chance out: a score just above its threshold falls below it whatever is taken away. Of several such parts it is the
+    smallest, as that says most; None if there is none, so also if the drift is everywhere.
+
+    Args:
+        whole: (width,) int64 counts of all rows, the first of which is how many rows there are. Not modified.
+        parts: likewise of some of the rows; they may overlap.
+        score: of counts.
+        threshold: that the score of `whole` has reached.
+        minimum_sample: rows that must be left.
+
+    >>> counts = {"DE": np.array([60, 30, 30]), "BR": np.array([40, 40, 0])}
+    >>> comes_from(np.array([100, 70, 30]), counts, lambda c: abs(c[1] / c[0] - 0.5), threshold=0.2, minimum_sample=10)
+    'BR'
+    """
+    limit = min(threshold, score(whole) / 2)
+    found = [
+        (int(part[0]), name)
+        for name, part in parts.items()
+        if part[0] and whole[0] - part[0] >= max(minimum_sample, 1) and score(whole - part) < limit
+    ]
+    return min(found)[1] if found else None
 
 
 _TEXT_MAX = 60  # characters of a category that are quoted; an alert is one line

@@ -35,6 +35,7 @@ BY_BINS: Final[Mapping[str, Callable[[Counts, Counts, Codes], Floats]]] = {
 }
 OF_NUMBERS: Final = ("ks", "wasserstein", "mean_std_drift")
 OF_CATEGORIES: Final = ("chi2",)
+OF_COUNTS: Final = (*BY_BINS, "ks", "chi2")  # of nothing but counts, which can be subtracted
 
 
 @dataclass(frozen=True, slots=True)

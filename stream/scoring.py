@@ -1,51 +1,39 @@
-"""From a merged window to scores and verdicts: drift and quality of each feature, performance from the confusion matrix.
+"""From a merged window to scores and verdicts: drift of each feature, its quality (in `quality`), performance from the confusion matrix.
 
 Turns aggregates into the inputs of `detectors/`, and what comes back into the types of `results`. Pure; what is reported follows from
 the counts and the reference alone.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from detectors.explain import categorical_direction, numeric_direction, top_bins
+from detectors.explain import categorical_direction, comes_from, numeric_direction, top_bins
 from detectors.judge import Verdict, judge
 from detectors.performance import METRICS
 from stream.aggregates import Aggregate, Codes, Counts
-from stream.drift import BY_BINS, OF_CATEGORIES, OF_NUMBERS, Measured, applies, measure_categories, measure_numbers
+from stream.drift import BY_BINS, OF_CATEGORIES, OF_COUNTS, OF_NUMBERS, Measured, applies, measure_categories, measure_numbers
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model
+from stream.quality import Quality
 from stream.reference import Feature, NumericFeature
-from stream.results import AlertKind, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, Score
+from stream.results import BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, Score
 from stream.results import Counts as EventCounts
+from stream.verdicts import Judged, reported
 
 _DISCARD: Final = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One score against its thresholds: what an alert would say."""
-
-    kind: AlertKind
-    metric: str
-    feature: str | UnsetType
-    value: float | None
-    verdict: Verdict
-    evidence: Evidence
-    baseline: float | UnsetType = UNSET
 
 
 class Scorer:
     """Scores the windows of one model."""
 
     def __init__(self, model: Model) -> None:
-        self.model = model
+        self.model, self.quality = model, Quality(model)
         features = [slot.feature for slot in model.slots]
         self._labels = [feature.bin_labels() for feature in features]
         self._directions = [_direction(feature) for feature in features]
@@ -69,8 +57,10 @@ class Scorer:
             coarse[[slot.missing, slot.invalid]] = start + size - 1  # a value of the wrong type is as good as none
         return coarse
 
-    def traffic(self, window: Aggregate) -> tuple[EventCounts, dict[str, FeatureDrift], dict[str, FeatureQuality], list[Judged]]:
-        """Counts, drift and quality of each feature, and what was judged."""
+    def traffic(
+        self, window: Aggregate, segments: Mapping[str, Aggregate] = MappingProxyType({})
+    ) -> tuple[EventCounts, dict[str, FeatureDrift], dict[str, FeatureQuality], list[Judged]]:
+        """Counts, drift and quality of each feature, and what was judged. `segments`: parts of the window that drift may come from."""
         counts = window.counts
         n = int(counts[PREDICTIONS])
         events = EventCounts(predictions=n, late=int(counts[LATE]), duplicate=int(counts[DUPLICATES]))
@@ -94,39 +84,54 @@ class Scorer:
                 m = int(self._reference[bins].sum())
                 kind: Literal["numeric", "categorical"] = "numeric" if isinstance(slot.feature, NumericFeature) else "categorical"
                 direction = self._directions[i](self._reference[bins], current[bins])
-                drift[slot.feature.name] = FeatureDrift(kind=kind, n=n, reference_n=m, top_bins=top, direction=direction, **found)
+                sources = {name: self._source(i, name, verdict, window, segments) for name, verdict in verdicts.items()}
+                source = next((segment for segment in sources.values() if segment is not UNSET), UNSET)
+                drift[slot.feature.name] = FeatureDrift(
+                    kind=kind, n=n, reference_n=m, top_bins=top, direction=direction, comes_from=source, **found
+                )
                 evidence = Evidence(n=n, reference_n=m, top_bins=top, direction=direction)
                 judged += [
                     Judged(
-                        "data_drift", name, slot.feature.name, found[name].score, verdict, replace(evidence, p_value=found[name].p_value)
+                        "data_drift",
+                        name,
+                        slot.feature.name,
+                        found[name].score,
+                        verdict,
+                        replace(evidence, p_value=found[name].p_value, comes_from=sources[name]),
                     )
                     for name, verdict in verdicts.items()
                 ]
-        return events, drift, self._quality(counts, n), judged
+        quality, defects = self.quality.features(window)
+        return events, drift, quality, [*judged, *defects]
+
+    def _source(self, feature: int, method: str, verdict: Verdict, window: Aggregate, segments: Mapping[str, Aggregate]) -> str | UnsetType:
+        """The segment that the drift of a feature comes from, if it has drifted, and from one; moments cannot be told apart, counts can."""
+        if verdict.severity not in ("warning", "critical") or method not in OF_COUNTS or not segments:
+            return UNSET
+        assert verdict.threshold is not None
+        slot, bins = self.model.slots[feature], slice(self._starts[feature], self._starts[feature] + self._sizes[feature])
+
+        def score(counts: Counts) -> float:
+            if method in OF_NUMBERS:
+                return measure_numbers(method, slot, Aggregate(window.layout, counts, window.moments)).score or 0.0
+            where = slice(slot.start, slot.invalid + 1)
+            current = np.bincount(self._coarse[where] - bins.start, counts[where], self._sizes[feature]).astype(np.int64)
+            if method in OF_CATEGORIES:
+                return measure_categories(self._reference[bins], current).score or 0.0
+            return float(BY_BINS[method](self._reference[bins], current, np.zeros(1, np.int64))[0])
+
+        parts = {name: part.counts for name, part in segments.items()}
+        found = comes_from(window.counts, parts, score, verdict.threshold, self._rules[feature].minimum_sample)
+        return UNSET if found is None else found
 
     def _judge_drift(self, feature: int, measured: Mapping[str, Measured]) -> tuple[dict[str, Score], dict[str, Verdict]]:
         """The scores of a feature as they are reported, and their verdicts; what stands beside a score goes where the score goes."""
         rules = self._rules[feature]
         verdicts = {name: judge(m.score, m.n, rules.thresholds[name], rules.minimum_sample) for name, m in measured.items()}
         return {
-            name: _score(measured[name].score, verdict, {} if verdict.severity == "insufficient_data" else measured[name].beside)
+            name: reported(measured[name].score, verdict, {} if verdict.severity == "insufficient_data" else measured[name].beside)
             for name, verdict in verdicts.items()
         }, verdicts
-
-    def _quality(self, counts: Counts, n: int) -> dict[str, FeatureQuality]:
-        if n == 0:
-            return {}
-        quality = {}
-        for slot in self.model.slots:
-            bins = counts[slot.start : slot.start + slot.bins]
-            number = slot.feature if isinstance(slot.feature, NumericFeature) else None
-            quality[slot.feature.name] = FeatureQuality(
-                missing_ratio=float(counts[slot.missing] / n),
-                type_violation_ratio=float(counts[slot.invalid] / n),
-                unseen_ratio=0.0 if number else float(bins[-1] / n),
-                out_of_range_ratio=number.outside(bins) / n if number else 0.0,
-            )
-        return quality
 
     def performance(self, window: Aggregate) -> tuple[EventCounts, Performance, list[Judged]]:
         """Counts, metrics with their verdicts, and what was judged."""
@@ -139,7 +144,7 @@ class Scorer:
         verdicts = {name: judge(value, n, rules.thresholds[name], rules.minimum_sample) for name, value in metrics.items()}
         evidence = Evidence(n=n, classes=self._classes, confusion=cells)
         judged = [
-            Judged("performance", name, UNSET, metrics[name], verdict, evidence, self._baseline.get(name, UNSET))
+            Judged("performance", name, UNSET, metrics[name], verdict, evidence, self._baseline.get(name, UNSET), below=True)
             for name, verdict in verdicts.items()
         ]
         performance = Performance(
@@ -151,7 +156,7 @@ class Scorer:
             precision=metrics["precision"],
             recall=metrics["recall"],
             f1=metrics["f1"],
-            verdicts={name: _score(metrics[name], verdict) for name, verdict in verdicts.items()},
+            verdicts={name: reported(metrics[name], verdict) for name, verdict in verdicts.items()},
         )
         return EventCounts(predictions=predictions, labels=n, late=int(counts[LATE])), performance, judged
 
@@ -180,9 +185,3 @@ def _direction(feature: Feature) -> Callable[[Counts, Counts], str]:
     if isinstance(feature, NumericFeature):
         return partial(numeric_direction, name=feature.range_namer())
     return partial(categorical_direction, categories=feature.categories)
-
-
-def _score(value: float | None, verdict: Verdict, beside: Mapping[str, Any] = MappingProxyType({})) -> Score:
-    """The score as it is reported: none below the minimum sample."""
-    score = None if verdict.severity == "insufficient_data" else value
-    return Score(score=score, threshold=verdict.threshold, severity=verdict.severity, **beside)

@@ -109,20 +109,26 @@ class Rules:
     thresholds: Mapping[str, Thresholds]
 
 
-Levels = Sequence[DriftSection] | Sequence[PerformanceSection]
+class ScoredSection(Section):
+    """What every level of thresholds has; those of data quality are in `settings_quality`."""
+
+    minimum_sample: Annotated[int, whole(1, 10**9)] | None = None
+
+
+Levels = Sequence[DriftSection] | Sequence[PerformanceSection] | Sequence[ScoredSection]
 
 
 def _last(values: Iterable[T | None]) -> T | None:
     return next((value for value in reversed(list(values)) if value is not None), None)
 
 
-def _limits(level: DriftSection | PerformanceSection) -> dict[str, Limits]:
+def _limits(level: Section) -> dict[str, Limits]:
     return {name: value for name, value in level if isinstance(value, Limits)}
 
 
 def _effective(levels: Levels, score: str) -> tuple[Bound, Bound]:
     """Warning and critical threshold of `score`, each from the most specific level that gives one."""
-    limits = [_limits(level)[score] for level in levels]
+    limits = [limits[score] for limits in map(_limits, levels) if score in limits]  # a feature has not all that its model has
     return _last(each.warning for each in limits), _last(each.critical for each in limits)
 
 

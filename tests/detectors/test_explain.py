@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.explain import categorical_direction, numeric_direction, top_bins
+from detectors.counts import Counts
+from detectors.explain import categorical_direction, comes_from, numeric_direction, top_bins
 from detectors.psi import psi
 from tests.detectors.histograms import Pair, pairs
 
@@ -129,3 +130,49 @@ def test_what_a_category_is_called_cannot_break_the_line() -> None:
 
 def test_nothing_moved_nothing_said() -> None:
     assert number([20, 20, 20, 20, 20, 0], [2, 2, 2, 2, 2, 0]) == category([2, 4, 0, 0], [1, 2, 0, 0]) == ""
+
+
+# where drift comes from
+
+
+def part(*rows: int) -> Counts:
+    """The number of rows, then the counts of two bins, which have half of the reference each."""
+    return np.array([sum(rows), *rows])
+
+
+def half(counts: Counts) -> float:
+    return psi(np.array([500, 500]), counts[1:])
+
+
+HEALTHY = {"DE": part(50, 50), "FR": part(40, 40)}
+
+
+def test_drift_of_one_part_comes_from_it() -> None:
+    parts = HEALTHY | {"BR": part(60, 0)}
+    whole = sum(parts.values(), part(0, 0))
+    assert half(whole) > 0.05
+    assert comes_from(whole, parts, half, 0.05, minimum_sample=100) == "BR"
+
+
+def test_the_smallest_part_that_explains_the_drift_is_named() -> None:
+    parts = {"DE": part(50, 50), "BR": part(70, 10), "BR,web": part(60, 0), "BR,app": part(10, 10)}
+    assert comes_from(part(120, 60), parts, half, 0.1, minimum_sample=50) == "BR,web"
+
+
+def test_drift_that_is_everywhere_comes_from_nowhere() -> None:
+    parts = {"DE": part(70, 30), "FR": part(56, 24), "BR": part(42, 18)}
+    assert comes_from(part(168, 72), parts, half, 0.1, minimum_sample=10) is None
+
+
+def test_a_score_that_falls_only_a_little_below_the_threshold_names_nobody() -> None:
+    parts = {"DE": part(70, 30), "FR": part(68, 32)}
+    whole = part(138, 62)
+    assert half(parts["FR"]) < (threshold := half(whole) - 0.001)
+    assert comes_from(whole, parts, half, threshold, minimum_sample=10) is None
+
+
+def test_what_is_left_must_be_enough_to_tell() -> None:
+    parts = {"BR": part(60, 0), "DE": part(10, 10)}
+    assert comes_from(part(70, 10), parts, half, 0.1, minimum_sample=20) == "BR"
+    assert comes_from(part(70, 10), parts, half, 0.1, minimum_sample=21) is None
+    assert comes_from(part(60, 0), {"BR": part(60, 0)}, half, 0.1, minimum_sample=0) is None

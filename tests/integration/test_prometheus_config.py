@@ -155,7 +155,9 @@ def result(window: Window, *, subject: Any) -> Result:
         score = Score(score=0.3, threshold=0.2, severity="critical")
         said = {
             "drift": {"amount": FeatureDrift(kind="numeric", n=100, reference_n=1000, psi=score)},
-            "quality": {"amount": FeatureQuality(missing_ratio=0.0, type_violation_ratio=0.0, unseen_ratio=0.0, out_of_range_ratio=0.1)},
+            "quality": {
+                "amount": FeatureQuality(missing_ratio=0.0, type_violation_ratio=0.0, unseen_ratio=0.0, out_of_range_ratio=0.1, score=0.95)
+            },
         }
     else:
         said = {
