@@ -51,11 +51,11 @@ _WINDOW_GAUGES = {  # name: (what it says, its labels)
         "Worst verdict on the quality of the feature: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
         (*_WINDOW_LABELS, "feature"),
     ),
-    "driftstream_summary": (
+    "driftstream_model_score": (
         "What the features come to: quality_score, duplicate_ratio, late_ratio, drifted_ratio, weighted_drift.",
         (*_WINDOW_LABELS, "metric"),
     ),
-    "driftstream_summary_severity": (
+    "driftstream_model_severity": (
         "Verdict on it: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
         (*_WINDOW_LABELS, "metric"),
     ),
@@ -303,9 +303,9 @@ def _samples(result: Result, slot: _Slot) -> Iterator[_Sample]:
     if result.summary is not UNSET:
         for metric, value in asdict(result.summary).items():
             if isinstance(value, float):
-                yield "driftstream_summary", (*window, metric), value
+                yield "driftstream_model_score", (*window, metric), value
         for metric, verdict in result.summary.verdicts.items():
-            yield "driftstream_summary_severity", (*window, metric), SEVERITY_NUMBER[verdict.severity]
+            yield "driftstream_model_severity", (*window, metric), SEVERITY_NUMBER[verdict.severity]
     if result.performance is not UNSET:
         yield from _performance_samples((*window, slot.by), result.performance)
 

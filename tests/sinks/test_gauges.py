@@ -134,12 +134,12 @@ def test_traffic_result_shows_scores_thresholds_verdicts_quality_and_window_end(
 def test_what_the_features_come_to_is_shown_as_far_as_it_is_defined() -> None:
     gauges = Gauges()
     gauges.observe_result(traffic())
-    found = {metric: value(gauges, "summary", **ALL, metric=metric) for metric in ("quality_score", "duplicate_ratio", "drifted_ratio")}
+    found = {metric: value(gauges, "model_score", **ALL, metric=metric) for metric in ("quality_score", "duplicate_ratio", "drifted_ratio")}
     assert found == {"quality_score": 0.7, "duplicate_ratio": 0.1, "drifted_ratio": 1.0}
-    assert value(gauges, "summary", **ALL, metric="weighted_drift") is None
-    assert value(gauges, "summary_severity", **ALL, metric="drifted_ratio") == 1
+    assert value(gauges, "model_score", **ALL, metric="weighted_drift") is None
+    assert value(gauges, "model_severity", **ALL, metric="drifted_ratio") == 1
     gauges.observe_result(replace(traffic(2), quality={}, summary=UNSET))
-    assert value(gauges, "summary", **ALL, metric="drifted_ratio") is None
+    assert value(gauges, "model_score", **ALL, metric="drifted_ratio") is None
 
 
 def test_a_p_value_is_shown_for_methods_that_have_one() -> None:
