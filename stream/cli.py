@@ -165,11 +165,13 @@ def _check_fit(config: Path, model: Any) -> None:
     """Rules that hold between a model's settings and its reference."""
     names = {slot.feature.name for slot in model.slots}
     name = model.settings.name
-    for feature in model.settings.feature_drift:
-        if feature not in names:
-            raise _unusable(
-                f"{config}: models.{name}.drift.features.{feature}: expected one of the reference: {', '.join(sorted(names)) or 'none'}"
-            )
+    for section, features in (("drift", model.settings.feature_drift), ("quality", model.settings.feature_quality)):
+        for feature in features:
+            if feature not in names:
+                raise _unusable(
+                    f"{config}: models.{name}.{section}.features.{feature}: "
+                    f"expected one of the reference: {', '.join(sorted(names)) or 'none'}"
+                )
 
 
 @main.group()
