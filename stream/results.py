@@ -56,7 +56,7 @@ class Score(Struct, frozen=True, kw_only=True):
 class FeatureDrift(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Drift of one feature against the reference, by each method that is chosen for it and applies to its kind.
 
-    `direction`: in words, which bins or categories gained or lost most; absent if none did. Categories in it are quoted and escaped.
+    `direction`, if it has drifted: in words, which bins or categories gained or lost most. Categories in it are quoted and escaped.
     `comes_from` (all traffic): the segment without which the rest has not drifted.
     """
 

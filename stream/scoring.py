@@ -83,7 +83,8 @@ class Scorer:
                 top = tuple(BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution) for b in moved)
                 m = int(self._reference[bins].sum())
                 kind: Literal["numeric", "categorical"] = "numeric" if isinstance(slot.feature, NumericFeature) else "categorical"
-                direction = self._directions[i](self._reference[bins], current[bins])
+                drifted = any(verdict.severity in ("warning", "critical") for verdict in verdicts.values())
+                direction = self._directions[i](self._reference[bins], current[bins]) if drifted else ""
                 sources = {name: self._source(i, name, verdict, window, segments) for name, verdict in verdicts.items()}
                 source = next((segment for segment in sources.values() if segment is not UNSET), UNSET)
                 drift[slot.feature.name] = FeatureDrift(
