@@ -59,6 +59,10 @@ class Quality:
             _ratios(slot, np.array([*slot.feature.counts, slot.feature.missing, 0]), model.reference.rows if model.reference else 0)
             for slot in model.slots
         ]
+        rules = {slot.feature.name: model.settings.quality_for(slot.feature.name) for slot in model.slots}
+        self._limited = {
+            name: {metric for metric, t in of.thresholds.items() if (t.warning, t.critical) != (None, None)} for name, of in rules.items()
+        }
         weights = np.array([slot.feature.importance for slot in model.slots])
         given = not np.isnan(weights).any() and bool(weights.sum())
         self._weights = weights / weights.sum() if given else np.full(weights.size, 1 / max(weights.size, 1))
@@ -71,23 +75,27 @@ class Quality:
         for slot, before in zip(self._model.slots, self._reference, strict=True) if n else ():
             now = _ratios(slot, window.counts[slot.start : slot.invalid + 1], n)
             score = _score(before, now)
-            found = [one for one in self._judge(slot.feature.name, before, now, score, n) if one.verdict.threshold is not None]
+            found = self._judge(slot.feature.name, before, now, score, n)
             worst = max((one.verdict.severity for one in found), key=_WORST.__getitem__, default=UNSET)
             quality[slot.feature.name] = FeatureQuality(score=score, severity=worst, **dict(now.items()))
             judged += found
         return quality, judged
 
     def _judge(self, feature: str, before: _Ratios, now: _Ratios, score: float, n: int) -> list[Judged]:
-        """The verdicts on the ratios and the score of one feature."""
+        """The verdicts on the ratios and the score of one feature, as far as they have thresholds."""
         rules, m = self._model.settings.quality_for(feature), self._model.reference.rows if self._model.reference else 0
         evidence, base = Evidence(n=n, reference_n=m), dict(before.items())
         judged = []
         for metric, value in now.items():
+            if metric not in self._limited[feature]:
+                continue
             thresholds = _above(rules.thresholds[metric], base.get(metric, 0.0), n, m)
             verdict = judge(value, n, thresholds, rules.minimum_sample)
             judged.append(Judged("data_quality", metric, feature, value, verdict, evidence, base.get(metric, 0.0)))
-        verdict = judge(score, n, rules.thresholds["score"], rules.minimum_sample)
-        return [*judged, Judged("data_quality", "score", feature, score, verdict, evidence, below=True)]
+        if "score" in self._limited[feature]:
+            verdict = judge(score, n, rules.thresholds["score"], rules.minimum_sample)
+            judged.append(Judged("data_quality", "score", feature, score, verdict, evidence, below=True))
+        return judged
 
     def summary(
         self, window: Aggregate, drift: Mapping[str, FeatureDrift], quality: Mapping[str, FeatureQuality]
