@@ -1,12 +1,14 @@
-"""Which bins moved. Reads the same counts as the scores and adds no score of its own."""
+"""Which bins moved, in numbers and in words. Reads the same counts as the scores and adds no score of its own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from detectors.counts import Counts, shares
+from detectors.counts import Counts, Floats, shares
 from detectors.psi import psi_contributions
+
+Part = Counts  # (width,) int64, the first one the number of rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +44,111 @@ def top_bins(reference: Counts, current: Counts, labels: Sequence[str], *, most:
     p, q = shares(reference, current)
     largest = np.argsort(-contributions, kind="stable")[:most]
     return tuple(BinShift(labels[i], float(p[i]), float(q[i]), float(contributions[i])) for i in largest if contributions[i] > 0)
+
+
+def comes_from(whole: Part, parts: Mapping[str, Part], score: Callable[[Part], float], threshold: float, minimum_sample: int) -> str | None:
+    """The part of the rows that a drift comes from: without it the rest is below the threshold, and at half of the score or less.
+
+    The half keeps chance out: a score just above its threshold falls below it whatever is taken away. Of several such parts it is the
+    smallest, as that says most; None if there is none, so also if the drift is everywhere.
+
+    Args:
+        whole: (width,) int64 counts of all rows, the first of which is how many rows there are. Not modified.
+        parts: likewise of some of the rows; they may overlap.
+        score: of counts.
+        threshold: that the score of `whole` has reached.
+        minimum_sample: rows that must be left.
+
+    >>> counts = {"DE": np.array([60, 30, 30]), "BR": np.array([40, 40, 0])}
+    >>> comes_from(np.array([100, 70, 30]), counts, lambda c: abs(c[1] / c[0] - 0.5), threshold=0.2, minimum_sample=10)
+    'BR'
+    """
+    limit = min(threshold, score(whole) / 2)
+    found = [
+        (int(part[0]), name)
+        for name, part in parts.items()
+        if part[0] and whole[0] - part[0] >= max(minimum_sample, 1) and score(whole - part) < limit
+    ]
+    return min(found)[1] if found else None
+
+
+_TEXT_MAX = 60  # characters of a category that are quoted; an alert is one line
+
+
+def numeric_direction(reference: Counts, current: Counts, name: Callable[[int, int], str], *, most: int = 3) -> str:
+    """Where a number went, in words: neighbouring bins that gained are one, those that lost are implied; "" if nothing moved.
+
+    The largest movement comes first, and others only if they are at least half as large. What is said of missing values is both ways.
+
+    Args:
+        reference, current: (n_bins + 1,) int64 counts on the same edges, the last one of missing values; totals > 0. Not modified.
+        name: of the bins from the first to the last number given, such as "above 812.5".
+        most: how many movements are named at most.
+
+    >>> names = {(0, 1): "below 5", (2, 2): "at or above 5"}
+    >>> numeric_direction(np.array([50, 40, 10, 0]), np.array([20, 20, 60, 0]), lambda *bins: names[bins])
+    'more mass at or above 5 (10.0% -> 60.0%)'
+    """
+    p, q = shares(reference, current)
+    gained = np.diff(np.concatenate(([0], (q > p)[:-1], [0])).astype(np.int64))
+    runs = list(zip(np.flatnonzero(gained > 0).tolist(), (np.flatnonzero(gained < 0) - 1).tolist(), strict=True))
+    movements = [
+        _Movement(f"more mass {name(first, last)}", float(p[first : last + 1].sum()), float(q[first : last + 1].sum()))
+        for first, last in runs
+        if last - first + 1 < p.size - 1  # all of them: only missing values became fewer
+    ]
+    return _said([*movements, _missing(p, q)], most)
+
+
+def categorical_direction(reference: Counts, current: Counts, categories: Sequence[str], *, most: int = 3) -> str:
+    """Which categories gained or lost, in words, as in `numeric_direction`.
+
+    Args:
+        reference, current: (n + 2,) int64 counts of the categories, of all others, and of missing values; totals > 0. Not modified.
+        categories: n texts; as they may come from anywhere, they are quoted, escaped and cut.
+
+    >>> categorical_direction(np.array([60, 40, 0, 0]), np.array([58, 35, 7, 0]), ["DE", "FR"])
+    "categories unseen in the reference 0.0% -> 7.0%; less 'FR' (40.0% -> 35.0%)"
+    """
+    p, q = shares(reference, current)
+    movements = [_category(_quoted(text), float(p[i]), float(q[i])) for i, text in enumerate(categories)]
+    others = "categories unseen in the reference" if p[-2] == 0 else "rare and unseen categories"
+    return _said([*movements, _Movement(others, float(p[-2]), float(q[-2]), bare=True), _missing(p, q)], most)
+
+
+@dataclass(frozen=True, slots=True)
+class _Movement:
+    """What has now another share than in the reference. `bare`: the shares follow without brackets."""
+
+    what: str
+    before: float
+    now: float
+    bare: bool = False
+
+    def __str__(self) -> str:
+        moved = f"{self.before:.1%} -> {self.now:.1%}"
+        return f"{self.what} {moved}" if self.bare else f"{self.what} ({moved})"
+
+    @property
+    def size(self) -> float:
+        return round(abs(self.now - self.before), 12)  # what one gained the other may have lost: a tie, whatever the last digit says
+
+
+def _category(text: str, before: float, now: float) -> _Movement:
+    if before == 0:
+        return _Movement(f"category {text} unseen in the reference", before, now, bare=True)
+    return _Movement(f"no {text}" if now == 0 else f"{'more' if now > before else 'less'} {text}", before, now)
+
+
+def _missing(p: Floats, q: Floats) -> _Movement:
+    return _Movement("missing", float(p[-1]), float(q[-1]), bare=True)
+
+
+def _said(movements: Iterable[_Movement], most: int) -> str:
+    ordered = sorted(movements, key=lambda movement: -movement.size)[:most]
+    return "; ".join(str(movement) for movement in ordered if movement.size > 0 and movement.size * 2 >= ordered[0].size)
+
+
+def _quoted(text: str) -> str:
+    """The text in quotes, without anything that does not print."""
+    return repr(text if len(text) <= _TEXT_MAX else text[:_TEXT_MAX] + "...")

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from stream.results import Alert, AlertKind, BoundedMetric, Performance, Result, Score
+from stream.results import Alert, AlertKind, BoundedMetric, FeatureQuality, Performance, Result, Score
 
 Subject = Literal["traffic", "performance"]
 Side = Literal["predictions", "labels"]
@@ -46,6 +46,19 @@ _WINDOW_GAUGES = {  # name: (what it says, its labels)
         (*_WINDOW_LABELS, "feature", "method"),
     ),
     "driftstream_quality_ratio": ("Share of predictions with this defect in this feature.", (*_WINDOW_LABELS, "feature", "metric")),
+    "driftstream_quality_score": ("Quality of one feature, 1 is as good as the reference.", (*_WINDOW_LABELS, "feature")),
+    "driftstream_quality_severity": (
+        "Worst verdict on the quality of the feature: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
+        (*_WINDOW_LABELS, "feature"),
+    ),
+    "driftstream_model_score": (
+        "What the features come to: quality_score, duplicate_ratio, late_ratio, drifted_ratio, weighted_drift.",
+        (*_WINDOW_LABELS, "metric"),
+    ),
+    "driftstream_model_severity": (
+        "Verdict on it: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
+        (*_WINDOW_LABELS, "metric"),
+    ),
     "driftstream_performance": ("Online performance metric in the newest closed window.", (*_WINDOW_LABELS, "by", "metric")),
     "driftstream_performance_severity": (
         "Verdict on the metric: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
@@ -288,10 +301,24 @@ def _samples(result: Result, slot: _Slot) -> Iterator[_Sample]:
                 yield from _score_samples((*window, feature, method), score)
     if result.quality is not UNSET:
         for feature, quality in result.quality.items():
-            for name, ratio in asdict(quality).items():
-                yield "driftstream_quality_ratio", (*window, feature, name.removesuffix("_ratio")), ratio
+            yield from _quality_samples((*window, feature), quality)
+    if result.summary is not UNSET:
+        for metric, value in asdict(result.summary).items():
+            if isinstance(value, float):
+                yield "driftstream_model_score", (*window, metric), value
+        for metric, verdict in result.summary.verdicts.items():
+            yield "driftstream_model_severity", (*window, metric), SEVERITY_NUMBER[verdict.severity]
     if result.performance is not UNSET:
         yield from _performance_samples((*window, slot.by), result.performance)
+
+
+def _quality_samples(labels: tuple[str, ...], quality: FeatureQuality) -> Iterator[_Sample]:
+    for name, value in asdict(quality).items():
+        if name.endswith("_ratio") and value is not UNSET:
+            yield "driftstream_quality_ratio", (*labels, name.removesuffix("_ratio")), value
+    yield "driftstream_quality_score", labels, quality.score
+    if quality.severity is not UNSET:
+        yield "driftstream_quality_severity", labels, SEVERITY_NUMBER[quality.severity]
 
 
 def _score_samples(labels: tuple[str, ...], score: Score) -> Iterator[_Sample]:

@@ -18,6 +18,7 @@ import click
 
 if TYPE_CHECKING:
     from stream.backtest import History, Outcome
+    from stream.closing import Firing
     from stream.replay import Replayed
     from stream.settings import Settings
 
@@ -169,11 +170,13 @@ def _check_fit(config: Path, model: Any) -> None:
     """Rules that hold between a model's settings and its reference."""
     names = {slot.feature.name for slot in model.slots}
     name = model.settings.name
-    for feature in model.settings.feature_drift:
-        if feature not in names:
-            raise _unusable(
-                f"{config}: models.{name}.drift.features.{feature}: expected one of the reference: {', '.join(sorted(names)) or 'none'}"
-            )
+    for section, features in (("drift", model.settings.feature_drift), ("quality", model.settings.feature_quality)):
+        for feature in features:
+            if feature not in names:
+                raise _unusable(
+                    f"{config}: models.{name}.{section}.features.{feature}: "
+                    f"expected one of the reference: {', '.join(sorted(names)) or 'none'}"
+                )
 
 
 @main.group()
@@ -255,6 +258,9 @@ def reference() -> None:
 @click.option("--bins", type=int, default=256, show_default=True, help="Fine bins of each numeric feature.")
 @click.option("--coarse", type=int, default=10, show_default=True, help="Bins that drift is scored on.")
 @click.option("--top-categories", type=int, default=100, show_default=True, help="Categories that are counted by name.")
+@click.option(
+    "--importances", type=click.Path(path_type=Path), help="Importance of each feature to the model: {name: number}, .json or .yaml."
+)
 def build(
     data: Path,
     model: str,
@@ -269,6 +275,7 @@ def build(
     bins: int,
     coarse: int,
     top_categories: int,
+    importances: Path | None,
 ) -> None:
     """Freeze the bins and counts of a file of rows into a reference.
 
@@ -276,7 +283,7 @@ def build(
     twice, in bounded memory.
     """
     with _explained(), _progress() as progress:
-        from stream.reference_build import build_reference
+        from stream.reference_build import build_reference, read_importances
 
         try:
             made = build_reference(
@@ -292,6 +299,7 @@ def build(
                 bins=bins,
                 coarse=coarse,
                 top_categories=top_categories,
+                importances=read_importances(importances) if importances else {},
                 progress=progress,
             )
         except ValueError as error:
@@ -410,7 +418,12 @@ def replay(config: Path, predictions: Path, labels: Path | None, out: Path, thre
         except ValueError as error:
             raise _unusable(f"--thresholds {error}") from None
         history = History(wanted)
-        done = run(settings, models, predictions, labels, out, now_ms=wall_clock_ms(), observe=lambda firing: history.add(firing.result))
+
+        def observe(firing: "Firing") -> None:
+            if firing.result is not None:
+                history.add(firing.result)
+
+        done = run(settings, models, predictions, labels, out, now_ms=wall_clock_ms(), observe=observe)
         _tell_replayed(done, out, labels=labels is not None)
         if wanted:
             _tell_backtest(backtest(history, wanted, known), history, out, report)

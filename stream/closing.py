@@ -9,26 +9,32 @@ they are discarded next time, never merged again.
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from zlib import crc32
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from detectors.judge import AlertState, transition
+from detectors.judge import AlertState, Thresholds, judge, transition
 from sinks import OutboundMessage
 from stream.aggregates import Aggregate, LayoutMismatch
-from stream.model import Model
+from stream.freshness import Freshness
+from stream.model import PREDICTIONS, Model
 from stream.rebuild import Reach
-from stream.results import Alert, FeatureDrift, FeatureQuality, Performance, Result, Window, encode, timestamp
-from stream.scoring import Judged, Scorer
-from stream.settings import Settings
+from stream.results import Alert, Evidence, FeatureDrift, FeatureQuality, Performance, Result, Summary, Window, encode, timestamp
+from stream.scoring import Scorer
+from stream.settings import ModelSettings, Settings
 from stream.store import SUBJECTS, Clock, Closing, HomeState, HomeStore, PaneGroup, Partitions, Subject, UnitId
 from stream.unit import Unit, log
+from stream.verdicts import Judged
 from stream.watermark import NO_TIME
 from stream.windows import WindowSpec, expired_panes, windows_ending
 
 Panes = dict[PaneGroup, Aggregate]
+_HAPPENED = {"data_drift": "drifted", "prediction_drift": "drifted", "label_drift": "drifted", "data_quality": "is off"}
+_WHOSE = {"prediction_drift": "output ", "label_drift": "true "}  # what goes before the name of what drifted
+ALL_VERSIONS = "(all)"  # the version of an alert that is about all of them
+_FEATURES_NAMED = 5  # in a summary; the evidence has all
 
 
 def home_unit(model: str, partitions: Partitions) -> UnitId:
@@ -38,9 +44,9 @@ def home_unit(model: str, partitions: Partitions) -> UnitId:
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """One result, the alerts that came of it, and how long the close of its model took."""
+    """One result, the alerts that came of it, and how long the close of its model took. An alert that a model is silent has no result."""
 
-    result: Result
+    result: Result | None
     alerts: tuple[Alert, ...]
     seconds: float
 
@@ -62,6 +68,22 @@ class _Home:
         return self.scorer.model
 
 
+@dataclass(frozen=True, slots=True)
+class _About:
+    """What an alert is about. `occasion`: the parts of its id that tell it from other alerts of the same rule."""
+
+    model: str
+    version: str
+    segment: str
+    window: Window | None
+    occasion: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, result: Result) -> "_About":
+        window = result.window
+        return cls(result.model, result.version, result.segment or "", window, (window.start, window.end, str(result.revision)))
+
+
 @dataclass(slots=True)
 class _Step:
     """What one pass over a model's windows came to, before it is written."""
@@ -70,14 +92,22 @@ class _Step:
     merged: Panes
     parts: dict[UnitId, list[PaneGroup]]
     alerts: dict[str, AlertState]
-    fired: list[tuple[Result, tuple[Alert, ...]]] = field(default_factory=list)
+    fired: list[tuple[Result | None, tuple[Alert, ...]]] = field(default_factory=list)
 
 
 class Closer:
     """Closes the windows of the models at home in this worker."""
 
-    def __init__(self, models: Mapping[str, Model], store: HomeStore, partitions: Partitions, settings: Settings, reach: Reach) -> None:
-        self._models, self._store, self._partitions, self._reach = models, store, partitions, reach
+    def __init__(
+        self,
+        models: Mapping[str, Model],
+        store: HomeStore,
+        partitions: Partitions,
+        settings: Settings,
+        reach: Reach,
+        freshness: Freshness,
+    ) -> None:
+        self._models, self._store, self._partitions, self._reach, self._freshness = models, store, partitions, reach, freshness
         self._lateness_ms, self._topics = settings.time.allowed_lateness_ms, settings.kafka.topics
         self._homes: dict[str, _Home] = {}
 
@@ -110,7 +140,7 @@ class Closer:
         )
 
     def close(self, clock: Clock, now_ms: int) -> tuple[list[Firing], list[UnitId]]:
-        """Fire all windows that are due by the clock; the firings, and the units that somebody else owns by now."""
+        """Fire all windows that are due by the clock, then say who is silent; the firings, and the units that somebody else owns by now."""
         firings: list[Firing] = []
         lost: set[UnitId] = set()
         for home in list(self._homes.values()):
@@ -128,6 +158,19 @@ class Closer:
                 self._store.discard_panes(home.model.settings.name, step.parts)
                 seconds = time.perf_counter() - started
                 firings += [Firing(result, alerts, seconds) for result, alerts in step.fired]
+        for name, silent_ms in self._freshness.silent_ms(self._homes, now_ms).items():
+            home = self._homes[name]
+            if home.unit.id in lost:
+                continue
+            step = self._step(home, "traffic", home.closed_ms["traffic"], home.fired_ms["traffic"])
+            about = _About(name, ALL_VERSIONS, "", None)
+            if alerts := self._alerts(home, step, about, [_silence(home.model.settings, silent_ms)], now_ms):
+                step.fired.append((None, tuple(alerts)))
+                self._address(home, step)
+                lost.update(self._store.close([step.closing]))
+                if home.unit.id not in lost:
+                    self._apply(home, "traffic", step)
+                    firings.append(Firing(None, tuple(alerts), 0.0))
         return firings, sorted(lost)
 
     def _pass(self, home: _Home, subject: Subject, clock_ms: int, now_ms: int) -> _Step | None:
@@ -153,24 +196,10 @@ class Closer:
             home.closed_ms[subject], home.fired_ms[subject] = closed, fired  # nothing was there: nothing to write
             return None
         kept = {group: pane for group, pane in merged.items() if group.start_ms not in expired}
-        step = _Step(
-            closing=Closing(
-                unit=home.unit.id,
-                epoch=home.unit.epoch,
-                model=settings.name,
-                subject=subject,
-                sequence=home.sequence[subject] + 1,
-                closed_ms=closed,
-                fired_ms=fired,
-                merged={group: pane.encode() for group, pane in kept.items()},
-                expired=[group for group in home.merged[subject] if group.start_ms in expired],
-                alerts={},
-                outbox=[],
-            ),
-            merged=kept,
-            parts=complete,
-            alerts={},
-        )
+        step = self._step(home, subject, closed, fired)
+        step.closing.merged = {group: pane.encode() for group, pane in kept.items()}
+        step.closing.expired = [group for group in home.merged[subject] if group.start_ms in expired]
+        step.merged, step.parts = kept, complete
         for end, spec in final:
             revision = 1 if end <= home.fired_ms[subject] else 0
             self._fire(home, step, panes, end, spec, revision, final=True, clock_ms=clock_ms, now_ms=now_ms)
@@ -178,6 +207,24 @@ class Closer:
             self._fire(home, step, panes, end, spec, 0, final=False, clock_ms=clock_ms, now_ms=now_ms)
         self._address(home, step)
         return step
+
+    @staticmethod
+    def _step(home: _Home, subject: Subject, closed_ms: int, fired_ms: int) -> _Step:
+        """A step that says nothing yet."""
+        closing = Closing(
+            unit=home.unit.id,
+            epoch=home.unit.epoch,
+            model=home.model.settings.name,
+            subject=subject,
+            sequence=home.sequence[subject] + 1,
+            closed_ms=closed_ms,
+            fired_ms=fired_ms,
+            merged={},
+            expired=[],
+            alerts={},
+            outbox=[],
+        )
+        return _Step(closing, merged={}, parts={}, alerts={})
 
     def _fire(
         self, home: _Home, step: _Step, panes: Panes, end: int, spec: WindowSpec, revision: int, *, final: bool, clock_ms: int, now_ms: int
@@ -198,16 +245,20 @@ class Closer:
         settings, subject, reference = home.model.settings, step.closing.subject, home.model.reference
         keys = sorted(groups)
         closing = [groups[key] for key in keys]
-        traffic = home.scorer.close_traffic(closing) if subject == "traffic" else []
+        parts = [{} if segment else {name: groups[of, name] for of, name in keys if of == version and name} for version, segment in keys]
+        traffic = home.scorer.close_traffic(closing, parts) if subject == "traffic" else []
         outcomes = home.scorer.close_performance(closing) if subject == "performance" else []
         for i, (version, segment) in enumerate(keys):
             window = Window(name=spec.name, kind=spec.kind, start=timestamp(start), end=timestamp(end))
             outputs: dict[str, FeatureDrift] | UnsetType = UNSET
             drift: dict[str, FeatureDrift] | UnsetType = UNSET
             quality: dict[str, FeatureQuality] | UnsetType = UNSET
+            features: Summary | UnsetType = UNSET
             performance: Performance | UnsetType = UNSET
             if subject == "traffic":
                 counts, outputs, drift, quality, judged = traffic[i]
+                features, more = home.scorer.quality.summary(groups[version, segment], drift, quality)
+                judged += more
             else:
                 counts, outputs, performance, judged = outcomes[i]
             result = Result(
@@ -226,16 +277,30 @@ class Closer:
                 outputs=outputs,
                 drift=drift,
                 quality=quality,
+                summary=features,
                 performance=performance,
             )
-            alerts = [alert for one in judged if (alert := self._alert(home, step, result, one, now_ms)) is not None]
+            about = _About.of(result)
+            alerts = self._alerts(home, step, about, judged, now_ms)
+            if subject == "traffic" and (version, segment) == min(groups):  # what is about all versions goes with the first
+                alerts += self._volume(home, step, groups, about, spec.size_ms, now_ms)
             if not said:
                 step.fired.append((result, tuple(alerts)))
 
-    def _alert(self, home: _Home, step: _Step, result: Result, judged: Judged, now_ms: int) -> Alert | None:
+    def _volume(
+        self, home: _Home, step: _Step, groups: Mapping[tuple[str, str], Aggregate], about: _About, size_ms: int, now_ms: int
+    ) -> list[Alert]:
+        """Alerts on how many predictions all versions have made in a window."""
+        predictions = sum(int(aggregate.counts[PREDICTIONS]) for (_, segment), aggregate in groups.items() if not segment)
+        return self._alerts(home, step, replace(about, version=ALL_VERSIONS), home.scorer.quality.volume(predictions, size_ms), now_ms)
+
+    def _alerts(self, home: _Home, step: _Step, about: _About, judged: Iterable[Judged], now_ms: int) -> list[Alert]:
+        return [alert for one in judged if (alert := self._alert(home, step, about, one, now_ms)) is not None]
+
+    def _alert(self, home: _Home, step: _Step, about: _About, judged: Judged, now_ms: int) -> Alert | None:
         """The alert that the verdict makes of the rule's state, if any; the new state goes with the step."""
-        feature = "" if judged.feature is UNSET else str(judged.feature)
-        rule = "|".join((result.model, result.version, result.segment or "", judged.kind, feature, judged.metric, result.window.name))
+        feature, window = "" if judged.feature is UNSET else str(judged.feature), about.window
+        rule = "|".join((about.model, about.version, about.segment, judged.kind, feature, judged.metric, window.name if window else ""))
         before = step.alerts.get(rule, home.alerts.get(rule, AlertState()))
         after, status = transition(before, judged.verdict, now_ms)
         if after != before:
@@ -246,22 +311,23 @@ class Closer:
         assert fired.severity is not None
         assert fired.first_fired_at_ms is not None
         assert judged.verdict.threshold is not None
+        occasion = about.occasion or (str(fired.first_fired_at_ms),)
         return Alert(
-            alert_id=identity(rule, result.window.start, result.window.end, str(result.revision), status, fired.severity),
+            alert_id=identity(rule, *occasion, status, fired.severity),
             dedup_key=rule,
             status=status,
             severity=fired.severity,
-            model=result.model,
-            version=result.version,
-            segment=result.segment,
+            model=about.model,
+            version=about.version,
+            segment=about.segment or None,
             kind=judged.kind,
             feature=judged.feature,
             metric=judged.metric,
             value=judged.value,
             threshold=judged.verdict.threshold,
             baseline=judged.baseline,
-            window=result.window,
-            summary=summary(result, judged, status),
+            window=window,
+            summary=summary(" ".join(filter(None, (about.model, about.version, about.segment))), judged, window, status),
             evidence=judged.evidence,
             first_fired_at=timestamp(fired.first_fired_at_ms),
             emitted_at=timestamp(now_ms),
@@ -272,7 +338,7 @@ class Closer:
         key = home.model.settings.name.encode()
         messages = []
         for result, alerts in step.fired:
-            messages.append(OutboundMessage(self._topics.results, key, encode(result)))
+            messages += [OutboundMessage(self._topics.results, key, encode(result))] if result else []
             messages += [OutboundMessage(self._topics.alerts, alert.dedup_key.encode(), encode(alert)) for alert in alerts]
         step.closing.outbox = home.unit.send(messages)
         step.closing.alerts = {rule: None if state == AlertState() else msgspec.json.encode(state) for rule, state in step.alerts.items()}
@@ -288,33 +354,40 @@ class Closer:
         home.unit.undelivered += closing.outbox
 
 
+def _silence(settings: ModelSettings, silent_ms: int) -> Judged:
+    """The verdict on how long a model has been silent: critical from its `freshness` on."""
+    assert settings.freshness_ms is not None
+    verdict = judge(silent_ms / 1000, 0, Thresholds(None, settings.freshness_ms / 1000, "above"), minimum_sample=0)
+    return Judged("freshness", "silence_seconds", UNSET, silent_ms / 1000, verdict, Evidence(n=0))
+
+
 def identity(*parts: str) -> str:
     """A deterministic id of these parts: the same window, rule and revision always gets the same one."""
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 
-def summary(result: Result, judged: Judged, status: str) -> str:
-    """One sentence for a human: what, by how much, when, and the bin that moved most."""
-    who = f"{result.model} {result.version}" + (f" {result.segment}" if result.segment else "")
-    above = judged.value is not None and judged.verdict.threshold is not None and judged.value >= judged.verdict.threshold
-    moved = "is back" if status == "resolved" else "rose" if above else "dropped"  # of a performance metric: a loss is bad when high
-    what = f"{judged.metric} {moved}" if judged.kind == "performance" else f"{_DRIFTED[judged.kind]}{judged.feature} drifted"
-    relation = ">=" if above else "<"
-    if status == "resolved":
-        what, relation = what.replace("drifted", "is back"), "against"
+def summary(who: str, judged: Judged, window: Window | None, status: str) -> str:
+    """One sentence for a human: what, by how much, when, and where it went."""
+    resolved, name = status == "resolved", judged.metric if judged.feature is UNSET else str(judged.feature)
+    if judged.kind == "freshness":
+        what = "heard again" if resolved else "silent"
+    else:
+        happened = _HAPPENED.get(judged.kind, "dropped" if judged.below else "rose")
+        what = f"{_WHOSE.get(judged.kind, '')}{name} {'is back' if resolved else happened}"
+    relation = "against" if resolved else "<" if judged.below else ">="
     text = f"{who}: {what}, {judged.metric} {judged.value:.3g} {relation} {judged.verdict.threshold:g}"
-    if judged.evidence.p_adjusted is not UNSET and status == "firing":
+    if judged.evidence.p_adjusted is not UNSET and not resolved:
         text += f", adjusted p {judged.evidence.p_adjusted:.2g} <= {judged.evidence.alpha:.2g}"
-    text += f" in {result.window.name} to {result.window.end}"
-    if isinstance(judged.evidence.top_bins, tuple) and judged.evidence.top_bins:
-        top = judged.evidence.top_bins[0]
-        text += f"; {top.label}: {top.reference:.1%} -> {top.current:.1%}"
+    text += f" in {window.name} to {window.end}" if window else ""
+    if judged.evidence.direction:
+        text += f"; {judged.evidence.direction}"
+    if judged.evidence.comes_from is not UNSET:
+        text += f"; comes from {judged.evidence.comes_from}"
+    if judged.evidence.drifted is not UNSET:
+        text += f"; {', '.join(map(repr, judged.evidence.drifted[:_FEATURES_NAMED]))}"
     if judged.baseline is not UNSET:
         text += f"; baseline {judged.baseline:.3g}"
     return text
-
-
-_DRIFTED = {"data_drift": "", "prediction_drift": "output ", "label_drift": "true "}  # what goes before the name in a summary
 
 
 def _decoded(model: Model, blobs: Iterable[tuple[PaneGroup, bytes]]) -> Iterable[tuple[PaneGroup, Aggregate]]:

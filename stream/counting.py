@@ -16,7 +16,7 @@ from stream.aggregates import Codes, Floats, distinct
 from stream.coding import Bins, ClassCodes, Coding
 from stream.events import EventDecoder, Predictions
 from stream.groups import Groups
-from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, PREDICTED_START, PREDICTIONS, Model
+from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, LOSS_UNIT, PREDICTED_START, PREDICTIONS, Model
 from stream.store import Subject
 from stream.unit import Unit
 from stream.watermark import NO_TIME
@@ -81,6 +81,7 @@ class Counting:
         self._n_classes = np.array([len(model.settings.classes) + 1 for model in models.values()], np.int64)  # with OTHER
         self._positive = np.array([_positive(model) for model in models.values()], np.int64)
         self._hits_start = np.array([model.hits_start for model in models.values()], np.int64)
+        self._losses_start = np.array([model.losses_start for model in models.values()], np.int64)
         self._score_bins = np.array([model.score.bins for model in models.values()], np.int64)
         self._scores = Bins([model.score.feature for model in models.values()])
         self._most_segments = max(len(model.settings.segments) for model in models.values())
@@ -121,7 +122,7 @@ class Counting:
             at = kept[where]
             columns, invalid = self._decoder.feature_columns(coding.features, events.records, at)
             codes, values = coding.code([events.scores[at], *columns], invalid, self._member_of[models[at]])
-            _add(unit, numbers[:, at], codes, values)
+            _add(unit, numbers[:, at], codes, values=values)
         open_outcomes = ~self.is_late(timing.ends, np.maximum(timing.watermark, unit.floors_ms["performance"]))
         at = kept[open_outcomes[kept] & self._groups.table["labels"][events.groups[kept]]]
         _add(unit, self._numbers(unit, "performance", events.groups[at], timing.panes[at]), np.full((1, at.size), PREDICTIONS))
@@ -160,8 +161,10 @@ class Counting:
         models, hit, p = models[has], hit[has], scores[has]
         one = int(models[0]) if models.min() == models.max() else None
         codes = self._hits_start[models] + hit * self._score_bins[models] + self._scores.find(p, models, one)
+        _add(unit, numbers[:, has], codes[None])
         truth = np.where(hit, p, 1 - p)
-        _add(unit, numbers[:, has], codes[None], np.stack([(1 - truth) ** 2, -np.log(np.maximum(truth, LEAST_PROBABILITY))]))
+        losses = np.stack([(1 - truth) ** 2, -np.log(np.maximum(truth, LEAST_PROBABILITY))])
+        _add(unit, numbers[:, has], self._losses_start[models] + np.array([[0], [1]]), weights=np.rint(losses / LOSS_UNIT).astype(np.int64))
 
     def _numbers(self, unit: Unit, subject: Subject, groups: Indices, panes: Times) -> Codes:
         """The panes that each event counts in, by number, (1 + most segments, n): of all traffic, and of its segments; -1 for none."""
@@ -201,16 +204,16 @@ def _codings(models: Sequence[Model]) -> tuple[list[Coding], Indices, Indices]:
     return [Coding([models[index] for index in indices]) for indices in members.values()], coding_of, member_of
 
 
-def _add(unit: Unit, numbers: Codes, codes: Codes, values: Floats | None = None) -> None:
-    """Add one count per event and row of `codes`, (rows, n), to each of the event's panes, `numbers`, (panes, n), and `values` likewise."""
+def _add(unit: Unit, numbers: Codes, codes: Codes, *, values: Floats | None = None, weights: Codes | None = None) -> None:
+    """Count events, by `codes` and `weights`, (rows, n), in each of their panes, `numbers`, (panes, n), and take in their `values`."""
     for panes in numbers:
         has = panes >= 0  # models differ in how many segment keys they have
-        everywhere = has.all()
+        at = slice(None) if has.all() else has
         if not has.any():
             continue
-        unit.panes.add(panes if everywhere else panes[has], codes if everywhere else codes[:, has])
+        unit.panes.add(panes[at], codes[:, at], None if weights is None else weights[:, at])
         if values is not None and len(values):
-            unit.panes.add_moments(panes if everywhere else panes[has], values if everywhere else values[:, has])
+            unit.panes.add_moments(panes[at], values[:, at])
 
 
 def _tallied(indices: Indices) -> Iterator[tuple[int, int]]:

@@ -95,7 +95,7 @@ class Board:
     def _telling(self, alert: Alert) -> tuple[bool, bool, int, float]:
         bins = () if alert.evidence.top_bins is UNSET else alert.evidence.top_bins
         moved = min((one.contribution for one in bins), default=0.0)
-        return alert.kind == "data_drift", alert.severity == "critical", -_span_ms(alert.window), moved
+        return alert.kind == "data_drift", alert.severity == "critical", -_span_ms(alert.window) if alert.window else 0, moved
 
 
 def _span_ms(window: Window) -> int:

@@ -327,4 +327,5 @@ def _alert_cells(alert: Alert) -> list[Text]:
     if alert.evidence.top_bins is not UNSET and alert.evidence.top_bins:
         top = alert.evidence.top_bins[0]
         why = f"{top.label} {top.reference:.0%} -> {top.current:.0%}"
-    return [line(clock(alert.emitted_at), "dim"), badge(alert), line(what, "bold"), line(value), line(alert.window.name, "dim"), line(why)]
+    window = alert.window.name if alert.window else ""
+    return [line(clock(alert.emitted_at), "dim"), badge(alert), line(what, "bold"), line(value), line(window, "dim"), line(why)]

@@ -77,8 +77,10 @@ def _references(settings: Settings) -> Iterator[Finding]:
         reference = model.reference
         if reference is None:
             yield Finding(True, what, "no reference, so no drift is scored")
-        elif unknown := sorted(set(model.settings.feature_drift) - {feature.name for feature in reference.features}):
-            yield Finding(False, what, f"drift.features: {', '.join(unknown)} not in its reference; correct the configuration")
+        elif unknown := sorted({*model.settings.feature_drift, *model.settings.feature_quality} - {f.name for f in reference.features}):
+            yield Finding(
+                False, what, f"drift.features, quality.features: {', '.join(unknown)} not in its reference; correct the configuration"
+            )
         elif misplaced := [
             f"{feature.name}.{method}"
             for feature in reference.features

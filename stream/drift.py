@@ -37,6 +37,7 @@ BY_BINS: Final[Mapping[str, Callable[[Counts, Counts, Codes], Floats]]] = {
 OF_NUMBERS: Final = ("ks", "wasserstein", "mean_std_drift")
 OF_CATEGORIES: Final = ("chi2",)
 TESTED_MIN: Final = 100  # values of either side, for a p-value to decide about an alert: benchmarks/FALSE_ALARMS.md
+OF_COUNTS: Final = (*BY_BINS, "ks", "chi2")  # of nothing but counts, which can be subtracted
 
 
 @dataclass(frozen=True, slots=True)

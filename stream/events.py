@@ -163,7 +163,8 @@ class EventDecoder:
         classes: ClassCodes,
     ) -> None:
         self._settings, self._models, self._classes = settings, models, classes
-        segments = list(dict.fromkeys(model.segment_column(name) for model in models.values() for name in model.settings.segments))
+        keys = ((model, key) for model in models.values() for segment in model.settings.segments for key in segment)
+        segments = list(dict.fromkeys(model.segment_column(key) for model, key in keys))
         self.groups = groups(segments)
         self._segment_names = [".".join(column) for column in segments]
         leaves = dict(_mapped(_PREDICTION, settings.predictions))

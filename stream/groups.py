@@ -2,9 +2,10 @@
 
 Versions and segment values come from events, so their number is bounded: past the limit, or too long, they are "(other)". Which ones are
 within the limit is the store's knowledge, the same for every worker and after every restart. A group keeps its number for ever, since
-pending rows of the join refer to it.
+pending rows of the join refer to it. A cross of keys, "country=BR,channel=web", is a segment like any other: its combinations are bounded.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -80,8 +81,10 @@ class Groups:
         model, version, *stored = name.split("\n")
         if model not in self._models:
             return None
-        prefixes = (f"{segment}=" for segment in self._models[model].settings.segments)
-        return (model, version, *(next((part for part in stored if part.startswith(prefix)), prefix + OTHER) for prefix in prefixes))
+        segments = self._models[model].settings.segments
+        patterns = [_pattern(keys, _crossed(segments)) for keys in segments]
+        found = (next(filter(pattern.fullmatch, stored), None) for pattern in patterns)
+        return (model, version, *(name or _segment(keys, [OTHER] * len(keys)) for keys, name in zip(segments, found, strict=True)))
 
     def _of_event(self, key: tuple[str | None, ...]) -> int:
         if (found := self._by_raw.get(key)) is not None:
@@ -98,10 +101,11 @@ class Groups:
         values = dict(zip(self._columns, key[2:], strict=True))
         name, limit = model.settings.name, model.settings.segment_values_max
         version = self._bounded(f"version:{name}", UNVERSIONED if key[1] is None else key[1], model.settings.versions_max)
-        segments = [
-            f"{segment}={self._bounded(f'segment:{name}:{segment}', _shown(values[model.segment_column(segment)]), limit)}"
-            for segment in model.settings.segments
-        ]
+        segments = []
+        for keys in model.settings.segments:
+            parted = [_shown(values[model.segment_column(key)], _crossed(model.settings.segments)) for key in keys]
+            known = self._bounded(f"segment:{name}:{','.join(keys)}", ",".join(parted), limit) != OTHER
+            segments.append(_segment(keys, parted if known else [OTHER] * len(keys)))
         parts = (name, version, *segments)
         if (index := self._by_name.get(parts)) is None:
             index = self._add(self._store.intern("group", ["\n".join(parts)])[0], parts)
@@ -136,6 +140,26 @@ def _keyed(value: Any) -> str | None:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _shown(value: str | None) -> str:
-    """A segment's value; null and absent are "(none)"."""
-    return "(none)" if value is None else value
+def _shown(value: str | None, crossed: bool) -> str:
+    """A segment's value; null and absent are "(none)". Beside crosses its commas are escaped, as theirs part keys and values."""
+    text = "(none)" if value is None else value
+    return text.replace("\\", "\\\\").replace(",", "\\,") if crossed else text
+
+
+def _crossed(segments: tuple[tuple[str, ...], ...]) -> bool:
+    return any(len(keys) > 1 for keys in segments)
+
+
+def _segment(keys: Sequence[str], values: Sequence[str]) -> str:
+    """The name of a segment.
+
+    >>> _segment(("country", "channel"), ("BR", "web"))
+    'country=BR,channel=web'
+    """
+    return ",".join(f"{key}={value}" for key, value in zip(keys, values, strict=True))
+
+
+def _pattern(keys: Sequence[str], crossed: bool) -> re.Pattern[str]:
+    """What matches the names of a segment of these keys."""
+    value = r"(?:[^\\,]|\\.)*" if crossed else ".*"
+    return re.compile(",".join(f"{re.escape(key)}={value}" for key in keys))

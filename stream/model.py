@@ -3,8 +3,8 @@
 A traffic aggregate counts, in this order: predictions, late, duplicates, then for the predicted class, the score and each feature of the
 reference its fine bins or categories, MISSING and INVALID (of the wrong type). An outcomes aggregate counts predictions, late labels,
 labels, then the confusion matrix, row by row, label first, the last class being all that is not configured, then in the bins of the score
-the misses and the hits: whether the label was the class that the score is of. Its moments are of (1 - p)^2 and -ln p, p the score of
-the truth.
+the misses and the hits: whether the label was the class that the score is of. The last two are sums of (1 - p)^2 and -ln p, p the score
+of the truth, in units of LOSS_UNIT: integers, so that they too are the same however a stream is cut into batches.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ PREDICTIONS, LATE, DUPLICATES = 0, 1, 2  # counts of a traffic aggregate; an out
 LABELS: Final = 2  # count of an outcomes aggregate
 PREDICTED_START: Final = 3  # of the counts by predicted class, with which a traffic aggregate's slots begin
 CONFUSION_START: Final = 3
-BRIER, LOG_LOSS = 0, 1  # moments of an outcomes aggregate
+LOSS_UNIT: Final = 2.0**-32  # the mean of so rounded losses is right to 1.2e-10; 10^7 of the greatest log loss, 36, stay below 2^63
 
 ALIAS: Final = {"true": "1", "false": "0", "1": "true", "0": "false"}  # classes that JSON's true and 1 may both mean
 
@@ -89,14 +89,21 @@ class Model:
             label=_classes(settings, reference, "label"),
             traffic=Layout(_fingerprint("traffic", [*named, *settings.classes]), position, moments),
             outcomes=Layout(
-                _fingerprint("outcomes/2", [*named, *settings.classes, str(settings.positive)]), _hits_start(settings) + 2 * score.bins, 2
+                _fingerprint("outcomes/2", [*named, *settings.classes, str(settings.positive)]),
+                _hits_start(settings) + 2 * score.bins + 2,
+                moments=0,
             ),
         )
 
     @property
     def hits_start(self) -> int:
-        """Where the histograms of the score by outcome begin in an outcomes aggregate: (2, score bins)."""
+        """Where the histograms of the score by outcome begin in an outcomes aggregate: (2, score bins), then the two sums of losses."""
         return _hits_start(self.settings)
+
+    @property
+    def losses_start(self) -> int:
+        """Where the two sums of losses stand in an outcomes aggregate."""
+        return self.hits_start + 2 * self.score.bins
 
     def layout(self, subject: Subject) -> Layout:
         """Of the aggregates of a subject."""

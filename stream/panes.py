@@ -59,14 +59,15 @@ class Panes:
         held = self._aggregate(number)
         held.counts[:], held.moments[:] = aggregate.counts, aggregate.moments
 
-    def add(self, numbers: Codes, codes: Codes) -> None:
-        """Add one to the counts at these positions.
+    def add(self, numbers: Codes, codes: Codes, weights: Codes | None = None) -> None:
+        """Add to the counts at these positions: one, or the integers that are given.
 
         Args:
             numbers: (n,) the pane of each event.
             codes: (rows, n) positions in the pane's aggregate.
+            weights: (rows, n) int64.
         """
-        np.add.at(self._counts, (codes + self._starts[numbers]).ravel(), 1)
+        np.add.at(self._counts, (codes + self._starts[numbers]).ravel(), 1 if weights is None else weights.ravel())
         self._dirty[numbers] = True
 
     def add_moments(self, numbers: Codes, values: Floats) -> None:

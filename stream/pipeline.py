@@ -20,6 +20,7 @@ from stream.closing import Closer, Firing
 from stream.coding import ClassCodes
 from stream.counting import Counting, LabelOutcome, Mask, Outcomes, Tally, Timing, add
 from stream.events import EventDecoder, Labels, Messages, Predictions
+from stream.freshness import Freshness
 from stream.groups import Groups
 from stream.join import (
     DUPLICATE,
@@ -66,7 +67,8 @@ class Pipeline:
         self._decoder = EventDecoder(settings.events, models, lambda columns: Groups(models, columns, store), classes)
         self._counting = Counting(models, self._decoder, classes, self._time.allowed_lateness_ms)
         self._reach = Reach(models.values(), self._time.allowed_lateness_ms, self._labels.max_delay_ms)
-        self._closer = Closer(models, store, partitions, settings, self._reach)
+        self._freshness = Freshness(models, store)
+        self._closer = Closer(models, store, partitions, settings, self._reach, self._freshness)
         self.units: dict[UnitId, Unit] = {}
         self.clock = Clock()
         self._delivered = Clock()
@@ -321,6 +323,7 @@ class Pipeline:
             unit.watermark.falls_idle(now_ms, self._time.idle_after_ms)
         steps = [step for step in (unit.checkpoint() for unit in units) if step is not None]
         lost = self._store.checkpoint(steps) if steps else []
+        self._freshness.counted([step for step in steps if step.unit not in lost], now_ms)
         for unit_id in lost:
             self.drop(unit_id)
         reports = [unit.report() for unit in units if unit.id not in lost]

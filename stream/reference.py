@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -42,14 +43,19 @@ class NumericFeature(Struct, frozen=True, kw_only=True, eq=False, tag="numeric",
         missing: rows without a number.
         groups: (k+1,) coarse group of each bin, from 0 in steps of 0 or 1.
         mean, std, minimum, maximum: of the finite values, std with divisor n; all NaN (absent in the file) if there is none.
+        fences: (low, high) of Tukey's box plot: values below the one or above the other are outliers. `low` and the number after `high`
+            are edges, so that outliers can be counted; None without values, and in a file made before there were fences.
+        importance: weight of the feature in the model's drift, >= 0; NaN (absent in the file) if none was given.
     """
 
     name: str
     missing: int
+    importance: float = math.nan
     mean: float = math.nan
     std: float = math.nan
     minimum: float = math.nan
     maximum: float = math.nan
+    fences: tuple[float, float] | None = None
     edges: Floats
     counts: Counts
     groups: Counts
@@ -67,11 +73,31 @@ class NumericFeature(Struct, frozen=True, kw_only=True, eq=False, tag="numeric",
         absent = all(map(math.isnan, moments))
         ordered = all(map(math.isfinite, moments)) and self.std >= 0 and self.minimum <= self.mean <= self.maximum
         _expect(absent or ordered, name, "mean, std, minimum, maximum", "all absent, or minimum <= mean <= maximum and std >= 0")
+        if self.fences:
+            low, high = self.fences
+            fenced = low <= high and np.isin([low, np.nextafter(high, np.inf)], edges).all()
+            _expect(fenced, name, "fences", "low <= high, with low and the number after high among the edges")
+        _expect_importance(self.importance, name)
 
     @property
     def bins(self) -> int:
         """Number of fine bins, k+1."""
         return self.counts.size
+
+    def outside(self, counts: Counts) -> int:
+        """How many of fine counts (k+1,) are below the least or above the greatest value of the reference."""
+        if math.isnan(self.minimum):
+            return int(counts[0] + counts[-1])
+        return self._beyond(counts, self.minimum, self.maximum)
+
+    def outliers(self, counts: Counts) -> int | None:
+        """How many of fine counts (k+1,) are beyond the fences; None without fences."""
+        return self._beyond(counts, *self.fences) if self.fences else None
+
+    def _beyond(self, counts: Counts, low: float, high: float) -> int:
+        """How many are below `low` or above `high`, of which the first and the number after the second are edges."""
+        first, last = np.searchsorted(self.edges, (low, np.nextafter(high, np.inf)), side="right")
+        return int(counts[:first].sum() + counts[last:].sum())
 
     def coarsen(self, counts: Counts, missing: int) -> Counts:
         """Counts per coarse group, then MISSING, (groups + 1,), of fine counts (k+1,)."""
@@ -97,6 +123,21 @@ class NumericFeature(Struct, frozen=True, kw_only=True, eq=False, tag="numeric",
         ]
         return (f"{'<=' if past_first else '<'} {text[first]}", *between, f"{'>' if past_last else '>='} {text[last]}", MISSING)
 
+    def range_namer(self) -> Callable[[int, int], str]:
+        """What says in words which numbers are in the coarse groups from the first to the last given: "at or above 812.5"."""
+        bounds = [self._bound(int(first) - 1) for first in self._starts()[1:]]
+        text = _distinct({value for value, _ in bounds})
+
+        def name(first: int, last: int) -> str:
+            low, high = bounds[first - 1] if first else None, bounds[last] if last < len(bounds) else None
+            above = low and f"{'above' if low[1] else 'at or above'} {text[low[0]]}"
+            below = high and f"{'up to' if high[1] else 'below'} {text[high[0]]}"
+            if low and high and low[0] == high[0]:
+                return f"at {text[low[0]]}"
+            return " and ".join(side for side in (above, below) if side) or "anywhere"
+
+        return name
+
     def _starts(self) -> npt.NDArray[np.intp]:
         """The first fine bin of each group."""
         return np.flatnonzero(np.diff(self.groups, prepend=-1))
@@ -114,11 +155,13 @@ class CategoricalFeature(Struct, frozen=True, kw_only=True, eq=False, tag="categ
         categories: canonical texts: "true" and "false", integers as "-12"; most frequent first.
         counts: (len(categories) + 1,) rows per category, the last one OTHER.
         missing: rows without a value.
+        importance: as of a number.
     """
 
     name: str
     value_type: ValueType
     missing: int
+    importance: float = math.nan
     categories: tuple[str, ...]
     counts: Counts
 
@@ -130,6 +173,7 @@ class CategoricalFeature(Struct, frozen=True, kw_only=True, eq=False, tag="categ
         _expect(canonical, self.name, "categories", f"canonical texts of value_type {self.value_type!r}")
         _expect_counts(self.counts, len(self.categories) + 1, self.name, "one more than categories")
         _expect(self.missing >= 0, self.name, "missing", ">= 0")
+        _expect_importance(self.importance, self.name)
 
     @property
     def bins(self) -> int:
@@ -244,6 +288,10 @@ def _expect_counts(counts: Counts, size: int, feature: str, rule: str) -> None:
     _expect(counts.shape == (size,) and counts.min() >= 0, feature, "counts", f"{rule}, each >= 0")
 
 
+def _expect_importance(importance: float, feature: str) -> None:
+    _expect(math.isnan(importance) or 0 <= importance < math.inf, feature, "importance", "absent, or a finite number >= 0")
+
+
 def _freeze(value: Struct, **dtypes: type[np.generic]) -> None:
     """Replace arrays by read-only copies of the given dtype."""
     for key, dtype in dtypes.items():
@@ -266,10 +314,10 @@ def _array(kind: type, value: object) -> npt.NDArray[Any]:
 
 
 def _builtins(reference: Reference) -> dict[str, Any]:
-    """The reference as JSON types; absent moments are left out, since JSON has no NaN."""
+    """The reference as JSON types; what a feature has not is left out."""
     tree: dict[str, Any] = msgspec.to_builtins(reference, enc_hook=lambda array: array.tolist())
     for name in ("outputs", "features"):
-        tree[name] = [{key: value for key, value in feature.items() if value == value} for feature in tree[name]]
+        tree[name] = [{key: value for key, value in feature.items() if value is not None and value == value} for feature in tree[name]]
     if not tree["outputs"]:
         del tree["outputs"]  # as in the files of older versions, whose ids so stay right
     return tree

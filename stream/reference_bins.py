@@ -1,4 +1,4 @@
-"""Where the bins of a numeric feature lie: fine edges, and their coarse groups. Pure; both come from the reference alone, once."""
+"""Where the bins of a numeric feature lie: fine edges, fences, and their coarse groups. Pure; both come from the reference alone, once."""
 
 import numpy as np
 
@@ -27,6 +27,23 @@ def fine_edges(values: Floats, low: float, high: float, bins: int) -> Floats:
     atoms = distinct[counts >= max(2, values.size / bins)]
     quantiles = ordered[np.arange(bins) * values.size // bins] if values.size else ordered
     return np.unique(np.concatenate((quantiles, atoms, np.nextafter(atoms, np.inf), (low, np.nextafter(high, np.inf)))))
+
+
+def fences(values: Floats, low: float, high: float) -> tuple[float, float]:
+    """Tukey's fences, q1 - 1.5 IQR and q3 + 1.5 IQR, with quartiles by linear interpolation.
+
+    Args:
+        values: (n,) finite, the reference's values or a sample of them; may be empty. Not modified.
+        low, high: the least and the greatest value of the whole reference, which are the quartiles of no values.
+    References:
+        J. W. Tukey, Exploratory Data Analysis, 1977.
+
+    >>> fences(np.array([1.0, 2.0, 3.0, 4.0, 5.0]), 1.0, 5.0)
+    (-1.0, 7.0)
+    """
+    q1, q3 = np.quantile(values if values.size else np.array([low, high]), (0.25, 0.75))
+    reach = 1.5 * (q3 - q1)
+    return float(q1 - reach), float(q3 + reach)
 
 
 def coarse_groups(edges: Floats, counts: Counts, coarse: int) -> Counts:

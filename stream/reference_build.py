@@ -10,15 +10,17 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+import yaml
 
 from stream.aggregates import M2, MEAN, N, grouped_moments, merge_moments, zero_moments
 from stream.reference import CategoricalFeature, Counts, Feature, Floats, InvalidReferenceError, NumericFeature, Reference, ValueType
-from stream.reference_bins import coarse_groups, fine_edges
+from stream.reference_bins import coarse_groups, fences, fine_edges
 from stream.reference_rows import EVENT_FIELD, Block, Kind, blocks, is_textual, numbers, texts
 
 SAMPLE_ROWS = 1_000_000  # edges are exact up to here, quantiles of a uniform sample of as many rows beyond; 8 MB per numeric column
@@ -47,6 +49,7 @@ def build_reference(
     bins: int = 256,
     coarse: int = 10,
     top_categories: int = 100,
+    importances: Mapping[str, float] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> Reference:
     """The reference of the rows in a file: .csv, .jsonl (either also with .gz) or .parquet.
@@ -62,6 +65,7 @@ def build_reference(
         categorical: features whose integers are names.
         bins, coarse: see `fine_edges` and `coarse_groups`.
         top_categories: the most frequent values of a categorical feature, ties by name; the rest is OTHER.
+        importances: of features, any scale, >= 0; of those that are not named 0 if there are any.
     Raises:
         InvalidReferenceError: the file cannot be read, has no row or no feature, lacks a column that was named, or holds values that a
             column cannot have; the message says where.
@@ -86,6 +90,7 @@ def build_reference(
         if progress:
             progress("count", rows, survey.rows)
     found = outcomes.classes()
+    features = sorted((counter.feature(rows) for counter in counters.values()), key=lambda feature: feature.name)
     reference = Reference(
         reference_id="",
         model=model,
@@ -94,9 +99,19 @@ def build_reference(
         classes=found,
         confusion=outcomes.confusion(found),
         outputs=outputs.features(rows, found),
-        features=tuple(sorted((counter.feature(rows) for counter in counters.values()), key=lambda feature: feature.name)),
+        features=layout.weighed(features, importances),
     )
     return msgspec.structs.replace(reference, reference_id=reference.content_id)
+
+
+def read_importances(path: Path) -> dict[str, float]:
+    """Importance by feature, of a .json or .yaml file that maps names to numbers. Raises InvalidReferenceError for any other file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree = msgspec.json.decode(text) if path.suffix == ".json" else yaml.safe_load(text)
+        return msgspec.convert(tree, dict[str, float], strict=False)
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError, yaml.YAMLError) as error:
+        raise InvalidReferenceError(f"cannot read importances: path={str(path)!r}: {error}; expected feature names and numbers") from None
 
 
 def _check_arguments(classes: Sequence[str] | None, bins: int, coarse: int, top_categories: int) -> None:
@@ -145,6 +160,18 @@ class _Layout:
         if not found:
             raise self.refused(f"columns {sorted(names)}", "expected at least one feature besides prediction, label, score and identifiers")
         return found
+
+    def weighed(self, features: Sequence[Feature], importances: Mapping[str, float]) -> tuple[Feature, ...]:
+        """The features with their importances. Raises for one of no feature, or one that is no weight."""
+        names = [feature.name for feature in features]
+        if unknown := sorted(importances.keys() - set(names)):
+            raise self.refused(f"importances of {unknown}", f"expected only those of features, which are {names}")
+        if not importances:
+            return tuple(features)
+        try:
+            return tuple(msgspec.structs.replace(feature, importance=importances.get(feature.name, 0.0)) for feature in features)
+        except ValueError as error:
+            raise self.refused("importances", str(error)) from None
 
     def refused(self, what: str, rule: str) -> InvalidReferenceError:
         return InvalidReferenceError(f"cannot build a reference: path={str(self.path)!r}, {what}: {rule}")
@@ -221,46 +248,62 @@ class _Survey:
             if kind in ("text", "boolean") or wanted:
                 counters[column] = _CategoryCounter(name, "text" if kind == "none" else kind, top_categories)
             else:
-                counters[column] = _NumberCounter(name, self.edges(column, bins), coarse)
+                counters[column] = self.number_counter(column, name, bins, coarse)
         return counters
 
-    def edges(self, column: str, bins: int) -> Floats:
-        low, high = self.bounds[column]
-        return fine_edges(self.sample.values(column), low, high, bins) if low <= high else np.zeros(1)
+    def number_counter(self, column: str, name: str, bins: int, coarse: int) -> "_NumberCounter":
+        """What counts a column of numbers in the second pass."""
+        bounds = self.bounds[column]
+        edges, between = np.zeros(1), None
+        if bounds.low <= bounds.high:
+            values = self.sample.values(column)
+            edges, between = fine_edges(values, *bounds, bins), fences(values, *bounds)
+        return _NumberCounter(name, bounds, edges, between, coarse)
 
 
 @dataclass(slots=True)
 class _NumberCounter:
-    """Counts of one numeric feature on its edges, and its moments about the first edge: so those of a constant are exact."""
+    """Counts of one numeric feature on its quantiles and fences, and moments about the least value: so those of a constant are exact."""
 
     name: str
-    edges: Floats
+    bounds: _Bounds
+    quantiles: Floats
+    fences: tuple[float, float] | None
     coarse: int
+    edges: Floats = field(init=False)
     counts: Counts = field(init=False)
     moments: Floats = field(default_factory=lambda: zero_moments(1))
 
     def __post_init__(self) -> None:
+        between = (self.fences[0], np.nextafter(self.fences[1], np.inf)) if self.fences else ()
+        self.edges = np.union1d(self.quantiles, between)
         self.counts = np.zeros(self.edges.size + 1, np.int64)
 
     def add(self, cells: pa.Array) -> None:
         values = numbers(cells)
         present = values[~np.isnan(values)]
         self.counts += np.bincount(np.searchsorted(self.edges, present, side="right"), minlength=self.counts.size)
-        finite = _finite(present) - self.edges[0]
+        finite = _finite(present) - self.bounds.low
         self.moments = merge_moments(self.moments, grouped_moments(np.zeros(finite.size, np.int64), 1, finite[None])[0])
 
     def feature(self, rows: int) -> NumericFeature:
         n, mean, m2 = (float(self.moments[0, column]) for column in (N, MEAN, M2))
-        low, high = float(self.edges[0]), float(np.nextafter(self.edges[-1], -np.inf))
+        low, high = self.bounds
         moments = {"mean": min(low + mean, high), "std": math.sqrt(m2 / n), "minimum": low, "maximum": high} if n else {}
         return NumericFeature(
             name=self.name,
             missing=rows - int(self.counts.sum()),
+            fences=self.fences if n else None,
             edges=self.edges,
             counts=self.counts,
-            groups=coarse_groups(self.edges, self.counts, self.coarse),
+            groups=self._groups(),
             **moments,
         )
+
+    def _groups(self) -> Counts:
+        """The coarse groups as they are without the fences, which do not change what drift is scored on."""
+        of_bin = np.searchsorted(self.quantiles, np.concatenate(([-np.inf], self.edges)), side="right")
+        return coarse_groups(self.quantiles, np.bincount(of_bin, self.counts).astype(np.int64), self.coarse)[of_bin]
 
 
 @dataclass(slots=True)
@@ -299,7 +342,7 @@ class _Outputs:
         for column, name in survey.layout.outputs().items():
             kind = _kind(survey.kinds.get(column, ()), is_textual(survey.layout.path))
             if kind in ("integer", "number"):
-                self._numbers[column] = _NumberCounter(name, survey.edges(column, bins), coarse)
+                self._numbers[column] = survey.number_counter(column, name, bins, coarse)
             if kind in ("integer", "text", "boolean") and name != "score":
                 self._classes[column] = _CategoryCounter(name, kind, CLASSES_MAX)
 

@@ -94,7 +94,7 @@ def replay(
         def settle() -> None:
             pipeline.checkpoint(now_ms)
             for firing in pipeline.close(now_ms)[0]:
-                done.results += 1
+                done.results += firing.result is not None
                 done.alerts += len(firing.alerts)
                 observe(firing)
             pipeline.expire()

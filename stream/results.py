@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 Severity = Literal["ok", "warning", "critical", "insufficient_data"]
-AlertKind = Literal["data_drift", "prediction_drift", "label_drift", "performance"]
+AlertKind = Literal["data_drift", "prediction_drift", "label_drift", "data_quality", "freshness", "performance"]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Timestamp = Annotated[str, Meta(description="RFC 3339, UTC, millisecond precision")]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,7 +58,11 @@ class Score(Struct, frozen=True, kw_only=True):
 
 
 class FeatureDrift(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Drift of one feature against the reference, by each method that is chosen for it and applies to its kind."""
+    """Drift of one feature against the reference, by each method that is chosen for it and applies to its kind.
+
+    `direction`, if it has drifted: in words, which bins or categories gained or lost most. Categories in it are quoted and escaped.
+    `comes_from` (all traffic): the segment without which the rest has not drifted.
+    """
 
     kind: Literal["numeric", "categorical"]
     n: int
@@ -74,15 +78,44 @@ class FeatureDrift(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kl: Score | UnsetType = UNSET
     mean_std_drift: Score | UnsetType = UNSET
     top_bins: tuple[BinShare, ...] = ()
+    direction: str = ""
+    comes_from: str | UnsetType = UNSET
 
 
 class FeatureQuality(Struct, frozen=True, kw_only=True):
-    """Shares of the predictions whose value of this feature is absent or null, of the wrong type, unseen, or out of reference range."""
+    """Shares of the predictions whose value of this feature is absent or null, of the wrong type, unseen, out of reference range.
+
+    `outlier_ratio`: beyond the reference's fences; absent for categories, and where the reference has no fences. `score`: 1 is as good as
+    the reference, see `stream.quality`. `severity`: the worst verdict on any of these; absent if none has a threshold.
+    """
 
     missing_ratio: Ratio
     type_violation_ratio: Ratio
     unseen_ratio: Ratio
     out_of_range_ratio: Ratio
+    score: Ratio
+    outlier_ratio: Ratio | UnsetType = UNSET
+    severity: Severity | UnsetType = UNSET
+
+
+class Summary(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the features of a traffic window come to.
+
+    `quality_score`: 1 is as good as the reference. `duplicate_ratio`, `late_ratio`: of the predictions that came. `features`: how many were
+    judged for drift, and `drifted` which of them by any method; `drifted_ratio`: their share, null if none was judged.
+    `weighted_drift`: mean PSI of the features, by the reference's importances if it has any. `worst_feature`: the one that adds most to it.
+    `verdicts`: of those that have thresholds.
+    """
+
+    quality_score: Ratio
+    duplicate_ratio: Ratio
+    late_ratio: Ratio
+    features: int
+    drifted: tuple[str, ...]
+    drifted_ratio: Ratio | None
+    weighted_drift: float | None
+    worst_feature: str | UnsetType = UNSET
+    verdicts: dict[str, Score] = {}
 
 
 class BoundedMetric(Struct, frozen=True, kw_only=True):
@@ -96,8 +129,8 @@ class ScorePerformance(Struct, frozen=True, kw_only=True):
     """Performance of the score over the n labels that met one in [0, 1]: of the positive class, without one of the prediction being right.
 
     `recall_at_fpr_1` is the greatest recall with at most 1 % of the negatives above the threshold, `precision_at_fpr_1` the precision
-    there. Without positives or without negatives these are undefined, null. Brier score and log loss are exact; the calibration error
-    takes the middle of each bin for its scores.
+    there. Without positives or without negatives these are undefined, null. Brier score and log loss are exact to 1e-9; the
+    calibration error takes the middle of each bin for its scores.
     """
 
     n: int
@@ -170,11 +203,15 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
     drift: dict[str, FeatureDrift] | UnsetType = UNSET
     outputs: dict[str, FeatureDrift] | UnsetType = UNSET
     quality: dict[str, FeatureQuality] | UnsetType = UNSET
+    summary: Summary | UnsetType = UNSET
     performance: Performance | UnsetType = UNSET
 
 
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why: the sample sizes, the bins that moved with what was tested of the score, as in `Score`, or the confusion matrix."""
+    """Why: the sample sizes, the bins that moved, also in words, with what was tested of the score, as in `Score`, or the confusion matrix.
+
+    `comes_from`: the segment that drift of all traffic comes from. `drifted`: the features, if it is about how many have.
+    """
 
     n: int
     reference_n: int | UnsetType = UNSET
@@ -182,12 +219,19 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     p_adjusted: Ratio | UnsetType = UNSET
     alpha: Ratio | UnsetType = UNSET
     top_bins: tuple[BinShare, ...] | UnsetType = UNSET
+    direction: str = ""
+    comes_from: str | UnsetType = UNSET
+    drifted: tuple[str, ...] | UnsetType = UNSET
     classes: tuple[str, ...] | UnsetType = UNSET
     confusion: tuple[tuple[int, ...], ...] | UnsetType = UNSET
 
 
 class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A transition of one rule: it starts firing, changes its severity, or is resolved."""
+    """A transition of one rule: it starts firing, changes its severity, or is resolved.
+
+    What is about all versions of a model has the version "(all)". `window` is null for the freshness of a model, which has none: its
+    `value` and `threshold` are seconds of silence.
+    """
 
     alert_id: str
     dedup_key: str
@@ -200,7 +244,7 @@ class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True):
     metric: str
     value: float
     threshold: float
-    window: Window
+    window: Window | None
     summary: str
     evidence: Evidence
     first_fired_at: Timestamp

@@ -6,8 +6,8 @@ A score is of the positive class; of a model without one, of the class that was 
 import numpy as np
 
 from detectors.ranking import Bounded, average_precision, calibration_error, lift, precision_at_fpr, recall_at_fpr, roc_auc
-from stream.aggregates import MEAN, Aggregate, Floats, N
-from stream.model import BRIER, LOG_LOSS, Model
+from stream.aggregates import Aggregate, Floats
+from stream.model import LOSS_UNIT, Model
 from stream.reference import NumericFeature
 from stream.results import BoundedMetric, ScorePerformance
 
@@ -24,19 +24,20 @@ class ScoreMeter:
         one_value = np.nextafter(edges[:-1], np.inf) == edges[1:]
         self._points = np.concatenate(([False], one_value, [False]))
         self._middles = _middles(edges)
-        self._histograms = slice(model.hits_start, model.hits_start + 2 * model.score.bins)
+        self._histograms = slice(model.hits_start, model.losses_start)
+        self._losses = slice(model.losses_start, model.losses_start + 2)
 
     def performance(self, window: Aggregate) -> ScorePerformance | None:
         """Of an outcomes aggregate; None if no label met a score that is a probability."""
         misses, hits = window.counts[self._histograms].reshape(2, -1)
-        brier, log_loss = window.moments[BRIER], window.moments[LOG_LOSS]
-        n = int(brier[N])
+        n = int(misses.sum() + hits.sum())
         if n == 0:
             return None
+        brier, log_loss = (window.counts[self._losses] * LOSS_UNIT / n).tolist()
         return ScorePerformance(
             n=n,
-            brier=float(brier[MEAN]),
-            log_loss=float(log_loss[MEAN]),
+            brier=brier,
+            log_loss=log_loss,
             calibration_error=calibration_error(misses, hits, self._middles),
             roc_auc=_reported(roc_auc(misses, hits, points=self._points)),
             average_precision=_reported(average_precision(misses, hits, points=self._points)),

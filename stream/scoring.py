@@ -1,48 +1,40 @@
-"""From a merged window to scores and verdicts: drift and quality of each feature, performance from the confusion matrix.
+"""From a merged window to scores and verdicts: drift of each feature, its quality (in `quality`), performance from the confusion matrix.
 
 Turns aggregates into the inputs of `detectors/`, and what comes back into the types of `results`. Pure; what is reported follows from
 the counts and the reference alone.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
-from detectors.explain import top_bins
+from detectors.explain import categorical_direction, comes_from, numeric_direction, top_bins
 from detectors.interval import wilson
 from detectors.judge import Thresholds, Verdict, judge
 from detectors.performance import METRICS
 from detectors.psi_law import psi_p_values
 from stream.aggregates import Aggregate, Codes, Counts
-from stream.drift import BY_BINS, OF_CATEGORIES, OF_NUMBERS, Measured, applies, measure_categories, measure_numbers, of_bins
+from stream.drift import BY_BINS, OF_CATEGORIES, OF_COUNTS, OF_NUMBERS, Measured, applies, measure_categories, measure_numbers, of_bins
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model
+from stream.quality import Quality
 from stream.reference import Feature, NumericFeature
-from stream.results import AlertKind, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, Score
+from stream.results import AlertKind, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance
 from stream.results import Counts as EventCounts
 from stream.score_performance import SCORE_METRICS, ScoreMeter, scalars
 from stream.settings_thresholds import Rules
+from stream.verdicts import Judged, reported
 
 _DISCARD: Final = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One score against its thresholds: what an alert would say."""
-
-    kind: AlertKind
-    metric: str
-    feature: str | UnsetType
-    value: float | None
-    verdict: Verdict
-    evidence: Evidence
-    baseline: float | UnsetType = UNSET
+Segments = Mapping[str, Aggregate]  # parts of a window, by the segment's name
+_NO_SEGMENTS: Final[Segments] = MappingProxyType({})
 
 
 class Traffic(NamedTuple):
@@ -74,6 +66,7 @@ class _Drift(NamedTuple):
     reference: Counts
     current: Counts
     labels: Sequence[str]
+    direction: Callable[[Counts, Counts], str]
 
     def tested(self) -> list[str]:
         """The methods whose p-values decide about an alert: the threshold is auto, and the samples are large enough."""
@@ -89,12 +82,13 @@ class Scorer:
     """Scores the windows of one model."""
 
     def __init__(self, model: Model) -> None:
-        self.model = model
+        self.model, self.quality = model, Quality(model)
         outputs = [slot for slot in (model.predicted, model.score) if slot.feature.counts.any()]
         self._slots = [*outputs, *model.slots]
         self._outputs = len(outputs)
         features = [slot.feature for slot in self._slots]
         self._labels = [feature.bin_labels() for feature in features]
+        self._directions = [_direction(feature) for feature in features]
         self._sizes = np.array([len(labels) for labels in self._labels], np.int64)
         self._starts: Codes = np.concatenate(([0], np.cumsum(self._sizes)))[:-1].astype(np.int64)
         self._reference = np.concatenate([feature.coarse_counts() for feature in features]) if features else np.zeros(0, np.int64)
@@ -103,6 +97,7 @@ class Scorer:
         self._positive = None if model.settings.positive is None else model.settings.classes.index(model.settings.positive)
         self._baseline = self._baseline_metrics()
         self._meter = ScoreMeter(model)
+        self._label_direction = partial(_label_direction, categories=model.settings.classes)
         self._rules = [*[model.settings.drift] * len(outputs), *(model.settings.drift_for(slot.feature.name) for slot in model.slots)]
         self._methods = [[m for m in rules.thresholds if applies(m, f)] for rules, f in zip(self._rules, features, strict=True)]
         self._numeric = np.array([isinstance(feature, NumericFeature) for feature in features], np.bool_)
@@ -117,22 +112,47 @@ class Scorer:
             coarse[[slot.missing, slot.invalid]] = start + size - 1  # a value of the wrong type is as good as none
         return coarse
 
-    def traffic(self, window: Aggregate) -> Traffic:
-        """Counts, drift of the outputs and of each feature, quality, and what was judged, of a window that closes alone."""
-        return self.close_traffic([window])[0]
+    def traffic(self, window: Aggregate, segments: Segments = _NO_SEGMENTS) -> Traffic:
+        """Counts, drift of the outputs and of each feature, quality, and what was judged, of a window that closes alone.
 
-    def close_traffic(self, windows: Sequence[Aggregate]) -> list[Traffic]:
+        `segments`: parts of the window that drift may come from.
+        """
+        return self.close_traffic([window], [segments])[0]
+
+    def close_traffic(self, windows: Sequence[Aggregate], segments: Sequence[Segments]) -> list[Traffic]:
         """The same of windows that close together, those of all versions and segments: p-values are adjusted for all of them."""
         drifts = [self._drifts(window) for window in windows]
         _adjust(chain.from_iterable(drifts))
-        return [self._traffic(window.counts, found) for window, found in zip(windows, drifts, strict=True)]
+        return [self._traffic(*one) for one in zip(windows, drifts, segments, strict=True)]
 
-    def _traffic(self, counts: Counts, drifts: Sequence[_Drift]) -> Traffic:
-        n = int(counts[PREDICTIONS])
-        events = EventCounts(predictions=n, late=int(counts[LATE]), duplicate=int(counts[DUPLICATES]))
-        outputs, judged_outputs = _reported(drifts[: self._outputs])
-        features, judged = _reported(drifts[self._outputs :])
-        return Traffic(events, outputs, features, self._quality(counts, n), judged_outputs + judged)
+    def _traffic(self, window: Aggregate, drifts: Sequence[_Drift], segments: Segments) -> Traffic:
+        counts = window.counts
+        events = EventCounts(predictions=int(counts[PREDICTIONS]), late=int(counts[LATE]), duplicate=int(counts[DUPLICATES]))
+        found = [_reported(drift, partial(self._source, i, window=window, segments=segments)) for i, drift in enumerate(drifts)]
+        named = [(drift.feature.name, told) for drift, (told, _) in zip(drifts, found, strict=True)]
+        quality, defects = self.quality.features(window)
+        judged = [*chain.from_iterable(judged for _, judged in found), *defects]
+        return Traffic(events, dict(named[: self._outputs]), dict(named[self._outputs :]), quality, judged)
+
+    def _source(self, i: int, method: str, verdict: Verdict, window: Aggregate, segments: Segments) -> str | UnsetType:
+        """The segment that the drift of a feature comes from, if it has drifted, and from one; moments cannot be told apart, counts can."""
+        if verdict.severity not in ("warning", "critical") or method not in OF_COUNTS or not segments:
+            return UNSET
+        assert verdict.threshold is not None
+        slot, bins = self._slots[i], slice(self._starts[i], self._starts[i] + self._sizes[i])
+
+        def score(counts: Counts) -> float:
+            if method in OF_NUMBERS:
+                return measure_numbers(method, slot, Aggregate(window.layout, counts, window.moments)).score or 0.0
+            where = slice(slot.start, slot.invalid + 1)
+            current = np.bincount(self._coarse[where] - bins.start, counts[where], self._sizes[i]).astype(np.int64)
+            if method in OF_CATEGORIES:
+                return measure_categories(self._reference[bins], current).score or 0.0
+            return float(BY_BINS[method](self._reference[bins], current, np.zeros(1, np.int64))[0])
+
+        parts = {name: part.counts for name, part in segments.items()}
+        found = comes_from(window.counts, parts, score, verdict.threshold, self._rules[i].minimum_sample)
+        return UNSET if found is None else found
 
     def _drifts(self, window: Aggregate) -> list[_Drift]:
         """Of the outputs, then of the features; none without predictions."""
@@ -157,23 +177,8 @@ class Scorer:
                 elif name in OF_CATEGORIES:
                     measured[name] = measure_categories(reference, now)
             about: AlertKind = "prediction_drift" if i < self._outputs else "data_drift"
-            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, reference, now, self._labels[i]))
+            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, reference, now, self._labels[i], self._directions[i]))
         return drifts
-
-    def _quality(self, counts: Counts, n: int) -> dict[str, FeatureQuality]:
-        if n == 0:
-            return {}
-        quality = {}
-        for slot in self.model.slots:
-            numeric = isinstance(slot.feature, NumericFeature)
-            last = slot.start + slot.bins - 1
-            quality[slot.feature.name] = FeatureQuality(
-                missing_ratio=float(counts[slot.missing] / n),
-                type_violation_ratio=float(counts[slot.invalid] / n),
-                unseen_ratio=0.0 if numeric else float(counts[last] / n),
-                out_of_range_ratio=float((counts[slot.start] + counts[last]) / n) if numeric else 0.0,
-            )
-        return quality
 
     def performance(self, window: Aggregate) -> Outcomes:
         """Counts, drift of the label, metrics with their verdicts, and what was judged, of a window that closes alone."""
@@ -200,8 +205,9 @@ class Scorer:
         verdicts = {name: judge(judgeable[name], n, limits, rules.minimum_sample) for name, limits in rules.thresholds.items()}
         evidence = Evidence(n=n, classes=self._classes, confusion=cells)
         judged = [
-            Judged("performance", name, UNSET, judgeable[name], verdict, evidence, self._baseline.get(name, UNSET))
+            Judged("performance", name, UNSET, judgeable[name], verdict, evidence, self._baseline.get(name, UNSET), below=below)
             for name, verdict in verdicts.items()
+            for below in (rules.thresholds[name].direction == "below",)
         ]
         performance = Performance(
             by="label_time",
@@ -215,12 +221,13 @@ class Scorer:
             specificity=metrics["specificity"],
             mcc=metrics["mcc"],
             intervals=self._intervals(confusion),
-            verdicts={name: _score(judgeable[name], verdict) for name, verdict in verdicts.items()},
+            verdicts={name: reported(judgeable[name], verdict) for name, verdict in verdicts.items()},
             scores=UNSET if scores is None else scores,
         )
         events = EventCounts(predictions=predictions, labels=n, late=int(counts[LATE]))
-        drift, judged_drift = _reported(drifts)
-        return Outcomes(events, drift, performance, [*judged_drift, *judged])
+        found = [_reported(drift, lambda *_: UNSET) for drift in drifts]
+        outputs = {drift.feature.name: told for drift, (told, _) in zip(drifts, found, strict=True)}
+        return Outcomes(events, outputs, performance, [*chain.from_iterable(judged for _, judged in found), *judged])
 
     def _label_drift(self, window: Aggregate) -> list[_Drift]:
         """Of the label, where the reference has labels; none is missing on either side, as a label that is not there is no label."""
@@ -238,7 +245,7 @@ class Scorer:
             for name in rules.thresholds
             if applies(name, feature)
         }
-        return [_Drift("label_drift", feature, rules, measured, reference, current, self._classes)]
+        return [_Drift("label_drift", feature, rules, measured, reference, current, self._classes, self._label_direction)]
 
     def _metrics(self, confusion: Counts) -> dict[str, float | None]:
         """Every metric of a matrix with OTHER as its last class, which is never right: two classes that are not configured may differ."""
@@ -271,12 +278,6 @@ class Scorer:
         return {name: value for name, value in found.items() if value is not None}
 
 
-def _score(value: float | None, verdict: Verdict, beside: Mapping[str, Any] = MappingProxyType({})) -> Score:
-    """The score as it is reported: none below the minimum sample."""
-    score = None if verdict.severity == "insufficient_data" else value
-    return Score(score=score, threshold=verdict.threshold, severity=verdict.severity, **beside)
-
-
 def _adjust(drifts: Iterable[_Drift]) -> None:
     """Put beside each score that is tested its p-value adjusted for all of these, and the level: Benjamini and Hochberg's procedure.
 
@@ -294,29 +295,42 @@ def _adjust(drifts: Iterable[_Drift]) -> None:
         drift.measured[name] = dataclasses.replace(found, beside=beside)
 
 
-def _reported(drifts: Iterable[_Drift]) -> tuple[dict[str, FeatureDrift], list[Judged]]:
-    """Drift as it is reported, by feature, and what was judged."""
-    reported: dict[str, FeatureDrift] = {}
-    judged: list[Judged] = []
-    for drift in drifts:
-        verdicts = {
-            name: _verdict(found, drift.rules.thresholds[name], drift.rules.minimum_sample) for name, found in drift.measured.items()
-        }
-        scores = {
-            name: _score(found.score, verdicts[name], {} if verdicts[name].severity == "insufficient_data" else found.beside)
-            for name, found in drift.measured.items()
-        }
-        top = tuple(
-            BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution)
-            for b in top_bins(drift.reference, drift.current, drift.labels)
-        )
-        n, m = int(drift.current.sum()), int(drift.reference.sum())
-        of: Literal["numeric", "categorical"] = "numeric" if isinstance(drift.feature, NumericFeature) else "categorical"
-        reported[drift.feature.name] = FeatureDrift(kind=of, n=n, reference_n=m, top_bins=top, **scores)
-        for name, score in scores.items():
-            evidence = Evidence(n=n, reference_n=m, p_value=score.p_value, p_adjusted=score.p_adjusted, alpha=score.alpha, top_bins=top)
-            judged.append(Judged(drift.kind, name, drift.feature.name, score.score, verdicts[name], evidence))
-    return reported, judged
+def _reported(drift: _Drift, source: Callable[[str, Verdict], str | UnsetType]) -> tuple[FeatureDrift, list[Judged]]:
+    """The drift of one feature as it is reported, and what was judged. `source`: which segment the drift by a method comes from."""
+    rules = drift.rules
+    verdicts = {name: _verdict(found, rules.thresholds[name], rules.minimum_sample) for name, found in drift.measured.items()}
+    scores = {
+        name: reported(found.score, verdicts[name], {} if verdicts[name].severity == "insufficient_data" else found.beside)
+        for name, found in drift.measured.items()
+    }
+    top = tuple(
+        BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution)
+        for b in top_bins(drift.reference, drift.current, drift.labels)
+    )
+    n, m = int(drift.current.sum()), int(drift.reference.sum())
+    kind: Literal["numeric", "categorical"] = "numeric" if isinstance(drift.feature, NumericFeature) else "categorical"
+    drifted = any(verdict.severity in ("warning", "critical") for verdict in verdicts.values())
+    direction = drift.direction(drift.reference, drift.current) if drifted else ""
+    sources = {name: source(name, verdict) for name, verdict in verdicts.items()}
+    of = next((segment for segment in sources.values() if segment is not UNSET), UNSET)
+    judged = []
+    for name, score in scores.items():
+        evidence = Evidence(n=n, reference_n=m, top_bins=top, direction=direction, comes_from=sources[name])
+        evidence = replace(evidence, p_value=score.p_value, p_adjusted=score.p_adjusted, alpha=score.alpha)
+        judged.append(Judged(drift.kind, name, drift.feature.name, score.score, verdicts[name], evidence))
+    return FeatureDrift(kind=kind, n=n, reference_n=m, top_bins=top, direction=direction, comes_from=of, **scores), judged
+
+
+def _direction(feature: Feature) -> Callable[[Counts, Counts], str]:
+    """What says in words where a feature went, from the coarse counts of the reference and the window."""
+    if isinstance(feature, NumericFeature):
+        return partial(numeric_direction, name=feature.range_namer())
+    return partial(categorical_direction, categories=feature.categories)
+
+
+def _label_direction(reference: Counts, current: Counts, categories: Sequence[str]) -> str:
+    """The same of a label, of which none is missing."""
+    return categorical_direction(np.append(reference, 0), np.append(current, 0), categories)
 
 
 def _verdict(found: Measured, thresholds: Thresholds, minimum_sample: int) -> Verdict:

@@ -15,6 +15,14 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError, Validati
 from stream.settings_errors import explain
 from stream.settings_events import EventSettings
 from stream.settings_file import ConfigError, quoted, read_document
+from stream.settings_quality import (
+    BUILT_IN_FEATURE_QUALITY,
+    BUILT_IN_OVERALL_QUALITY,
+    BUILT_IN_SUMMARY,
+    ModelQualitySection,
+    QualitySection,
+    SummarySection,
+)
 from stream.settings_thresholds import (
     BUILT_IN_DRIFT,
     BUILT_IN_PERFORMANCE,
@@ -23,6 +31,7 @@ from stream.settings_thresholds import (
     PerformanceSection,
     RatedDriftSection,
     Rules,
+    ScoredSection,
     contradictions,
     level_of_test,
     resolve,
@@ -39,6 +48,7 @@ from stream.settings_values import (
     OptionName,
     RedisUrl,
     Section,
+    SegmentKeys,
     Switch,
     Text,
     Topic,
@@ -152,6 +162,12 @@ def _check_windows(windows: tuple[WindowSection, ...]) -> tuple[WindowSection, .
 Windows = Annotated[tuple[WindowSection, ...], AfterValidator(_check_windows)]
 
 
+def _refuse_repeated(names: Sequence[str], most: int) -> None:
+    if len(names) > most:
+        raise broken(f"at most {most}")
+    refuse(((i,), "each name once") for i, name in enumerate(names) if name in names[:i])
+
+
 class ModelSection(Section):
     """A model as it stands in the file; `Settings.model` gives its effective values."""
 
@@ -161,10 +177,12 @@ class ModelSection(Section):
     positive: Text | None = None
     labels: Switch = True
     windows: Windows | None = None
-    segments: tuple[Name, ...] = ()
+    segments: tuple[SegmentKeys, ...] = ()
     segment_values_max: Annotated[int, whole(1, 10_000)] = 50
     versions_max: Annotated[int, whole(1, 1_000)] = 20
     drift: ModelDriftSection = ModelDriftSection()
+    quality: ModelQualitySection = ModelQualitySection()
+    summary: SummarySection = SummarySection()
     performance: PerformanceSection = PerformanceSection()
 
     @field_validator("reference")
@@ -172,14 +190,17 @@ class ModelSection(Section):
     def _relative_to_the_file(cls, reference: Path | None, info: ValidationInfo) -> Path | None:
         return reference and (info.context or Path()) / reference
 
-    @field_validator("classes", "segments")
+    @field_validator("classes")
     @classmethod
-    def _unique(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        most = _CLASSES_MAX if info.field_name == "classes" else _SEGMENTS_MAX
-        if len(names) > most:
-            raise broken(f"at most {most}")
-        refuse(((i,), "each name once") for i, name in enumerate(names) if name in names[:i])
-        return names
+    def _classes_differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+        _refuse_repeated(classes, _CLASSES_MAX)
+        return classes
+
+    @field_validator("segments")
+    @classmethod
+    def _segments_differ(cls, segments: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
+        _refuse_repeated([",".join(sorted(keys)) for keys in segments], _SEGMENTS_MAX)
+        return segments
 
     @field_validator("classes")
     @classmethod
@@ -199,15 +220,33 @@ class ModelSection(Section):
             raise broken(f"one of the classes, {', '.join(classes)}")
         return positive
 
-    def contradictions(self, drift: Sequence[DriftSection], performance: Sequence[PerformanceSection]) -> Iterator[tuple[KeyPath, str]]:
+    def contradictions(self, inherited: "Inherited") -> Iterator[tuple[KeyPath, str]]:
         """What the thresholds of this model and those it inherits say against each other."""
+        drift, quality = inherited.drift, inherited.quality
         for path, rule in contradictions([*drift, self.drift]):
             yield ("drift", *path), rule
         for feature, section in self.drift.features.items():
             for path, rule in contradictions([*drift, self.drift, section]):
                 yield ("drift", "features", feature, *path), rule
-        for path, rule in contradictions([*performance, self.performance]):
+        for path, rule in contradictions([*quality, self.quality]):
+            yield ("quality", *path), rule
+        for feature, own in self.quality.features.items():
+            for path, rule in contradictions([*quality, self.quality, own]):
+                yield ("quality", "features", feature, *path), rule
+        for path, rule in contradictions([*inherited.summary, self.summary]):
+            yield ("summary", *path), rule
+        for path, rule in contradictions([*inherited.performance, self.performance]):
             yield ("performance", *path), rule
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """The levels of thresholds above a model, the most general first; none where they are broken themselves."""
+
+    drift: Sequence[DriftSection] = ()
+    quality: Sequence[ScoredSection] = ()
+    summary: Sequence[SummarySection] = ()
+    performance: Sequence[PerformanceSection] = ()
 
 
 class WorkerSettings(Section):
@@ -222,7 +261,7 @@ class WorkerSettings(Section):
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """The effective values of one model, inheritance resolved."""
+    """The effective values of one model, inheritance resolved. `segments`: the keys of each, several for a cross."""
 
     name: str
     reference: Path | None
@@ -232,16 +271,25 @@ class ModelSettings:
     labels: bool
     windows: tuple[WindowSpec, ...]
     pane_ms: int
-    segments: tuple[str, ...]
+    segments: tuple[tuple[str, ...], ...]
     segment_values_max: int
     versions_max: int
     drift: Rules
     feature_drift: Mapping[str, Rules]
+    quality: Rules
+    features_quality: Rules
+    feature_quality: Mapping[str, Rules]
+    freshness_ms: int | None
+    summary: Rules
     performance: Rules
 
     def drift_for(self, feature: str) -> Rules:
         """The rules for the drift of `feature`."""
         return self.feature_drift.get(feature, self.drift)
+
+    def quality_for(self, feature: str) -> Rules:
+        """The rules for the data quality of `feature`; `quality` has those for the model."""
+        return self.feature_quality.get(feature, self.features_quality)
 
 
 class Settings(Section):
@@ -254,6 +302,8 @@ class Settings(Section):
     labels: LabelSettings = LabelSettings()
     windows: Windows = (WindowSection(size=60_000), WindowSection(size=600_000, slide=60_000))
     drift: RatedDriftSection = RatedDriftSection()
+    quality: QualitySection = QualitySection()
+    summary: SummarySection = SummarySection()
     performance: PerformanceSection = PerformanceSection()
     models: Mapping[Name, ModelSection]
     worker: WorkerSettings = WorkerSettings()
@@ -264,14 +314,25 @@ class Settings(Section):
         refuse(contradictions([BUILT_IN_DRIFT, drift]))
         return drift
 
+    @field_validator("quality")
+    @classmethod
+    def _quality_agrees(cls, quality: QualitySection) -> QualitySection:
+        refuse(contradictions([BUILT_IN_OVERALL_QUALITY, BUILT_IN_FEATURE_QUALITY, quality]))
+        return quality
+
     @field_validator("models")
     @classmethod
     def _models_agree(cls, models: Mapping[str, ModelSection], info: ValidationInfo) -> Mapping[str, ModelSection]:
         if not models:
             raise broken("at least one model")
-        drift = [BUILT_IN_DRIFT, info.data["drift"]] if "drift" in info.data else []
-        performance = [info.data["performance"]] if "performance" in info.data else []
-        refuse(((name, *path), rule) for name, model in models.items() for path, rule in model.contradictions(drift, performance))
+        given = info.data
+        inherited = Inherited(
+            drift=[BUILT_IN_DRIFT, given["drift"]] if "drift" in given else [],
+            quality=[BUILT_IN_OVERALL_QUALITY, BUILT_IN_FEATURE_QUALITY, given["quality"]] if "quality" in given else [],
+            summary=[given["summary"]] if "summary" in given else [],
+            performance=[given["performance"]] if "performance" in given else [],
+        )
+        refuse(((name, *path), rule) for name, model in models.items() for path, rule in model.contradictions(inherited))
         return models
 
     def model(self, name: str) -> ModelSettings:
@@ -280,6 +341,8 @@ class Settings(Section):
         windows = tuple(window.spec() for window in section.windows or self.windows)
         drift = [BUILT_IN_DRIFT, self.drift, section.drift]
         alpha = level_of_test(drift, windows, labels=section.labels)
+        feature_quality = [BUILT_IN_FEATURE_QUALITY, self.quality, section.quality]
+        freshness_ms = self.quality.freshness_ms if section.quality.freshness_ms is None else section.quality.freshness_ms
         return ModelSettings(
             name=name,
             reference=section.reference,
@@ -294,6 +357,11 @@ class Settings(Section):
             versions_max=section.versions_max,
             drift=resolve(drift, alpha),
             feature_drift={feature: resolve([*drift, own], alpha) for feature, own in section.drift.features.items()},
+            quality=resolve([BUILT_IN_OVERALL_QUALITY, self.quality, section.quality]),
+            features_quality=resolve(feature_quality),
+            feature_quality={feature: resolve([*feature_quality, own]) for feature, own in section.quality.features.items()},
+            freshness_ms=freshness_ms if isinstance(freshness_ms, int) else None,
+            summary=resolve([BUILT_IN_SUMMARY, self.summary, section.summary]),
             performance=resolve([BUILT_IN_PERFORMANCE, self.performance, section.performance]),
         )
 
@@ -329,9 +397,13 @@ def settings_summary(settings: Settings) -> str:
         lines += [
             f"model    {model.name}: {model.task}, classes {', '.join(model.classes)}, {_averages(model)}",
             f"         windows {windows}; panes of {duration_text(model.pane_ms)}",
-            f"         reference {model.reference or 'none: no drift scores'}; segments {', '.join(model.segments) or 'none'}",
+            f"         reference {model.reference or 'none: no drift scores'}; segments {_segments(model)}",
         ]
     return "\n".join(lines)
+
+
+def _segments(model: ModelSettings) -> str:
+    return ", ".join(" x ".join(keys) for keys in model.segments) or "none"
 
 
 def _averages(model: ModelSettings) -> str:

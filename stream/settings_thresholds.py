@@ -170,14 +170,20 @@ class Rules:
     thresholds: Mapping[str, Thresholds]
 
 
-Levels = Sequence[DriftSection] | Sequence[PerformanceSection]
+class ScoredSection(Section):
+    """What every level of thresholds has; those of data quality are in `settings_quality`."""
+
+    minimum_sample: Annotated[int, whole(1, 10**9)] | None = None
+
+
+Levels = Sequence[DriftSection] | Sequence[PerformanceSection] | Sequence[ScoredSection]
 
 
 def _last(values: Iterable[T | None]) -> T | None:
     return next((value for value in reversed(list(values)) if value is not None), None)
 
 
-def _limits(level: DriftSection | PerformanceSection) -> dict[str, Limits]:
+def _limits(level: Section) -> dict[str, Limits]:
     return {name: value for name, value in level if isinstance(value, Limits)}
 
 
@@ -191,7 +197,7 @@ class _Effective:
 
     @classmethod
     def of(cls, levels: Levels, score: str) -> "_Effective":
-        limits = [_limits(level)[score] for level in levels]
+        limits = [limits[score] for limits in map(_limits, levels) if score in limits]  # a feature has not all that its model has
         warning: Bound = _last(each.warning for each in limits)
         critical: Bound = _last(each.critical for each in limits)
         if warning != "auto":

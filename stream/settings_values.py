@@ -124,6 +124,13 @@ def duration(low: str, high: str = "3650d") -> BeforeValidator:
     return reads(rule, _within(duration_ms, duration_ms(low), min(duration_ms(high), _LONGEST_MS)))
 
 
+def duration_or_off(low: str) -> BeforeValidator:
+    """A duration of at least `low`, or "off"."""
+    within = _within(duration_ms, duration_ms(low), _LONGEST_MS)
+    rule = f"a duration from {low} to 3650d with its unit, such as 500ms, 5s, 10m, 1h or 7d, or off"
+    return reads(rule, lambda text: text if text == "off" else within(text))
+
+
 def size(low: str, high: str) -> BeforeValidator:
     """A size of `low` to `high`, both included."""
 
@@ -188,6 +195,28 @@ def printable(text: str, refused: str = "") -> str:
     return text
 
 
+def _key(value: object) -> str:
+    if not isinstance(value, str):
+        raise broken(_NAME_RULE)
+    try:
+        return printable(value, "|")
+    except ValueError:
+        raise broken(_NAME_RULE) from None
+
+
+def _segment(value: object) -> tuple[str, ...]:
+    """The keys of a segment: one, or those of a list; commas then part them in the segment's name."""
+    if not isinstance(value, list | tuple):
+        return (_key(value),)
+    try:
+        keys = tuple(printable(_key(key), ",") for key in value)
+    except (ValueError, PydanticCustomError):
+        keys = ()
+    if not 0 < len(keys) == len(set(keys)):
+        raise broken("a key, or a list of keys to be crossed: different names without '|' and ','")
+    return keys
+
+
 def _class_name(text: str) -> str:
     if text == "(other)":
         raise ValueError(text)
@@ -244,7 +273,9 @@ def _option_name(key: object) -> object:
 _TEXT_RULE = "printable text of 1 to 200 characters without space at either end"
 
 Text = Annotated[str, reads(_TEXT_RULE, printable)]
-Name = Annotated[str, reads(_TEXT_RULE + " and without '|', which Redis keys use", lambda text: printable(text, "|"))]
+_NAME_RULE = _TEXT_RULE + " and without '|', which Redis keys use"
+Name = Annotated[str, reads(_NAME_RULE, lambda text: printable(text, "|"))]
+SegmentKeys = Annotated[tuple[str, ...], BeforeValidator(_segment)]
 ClassName = Annotated[str, reads(_TEXT_RULE + ", other than (other)", _class_name)]
 Topic = Annotated[str, reads("a Kafka topic name: 1 to 249 of letters, digits, '.', '_' and '-', not '.' or '..'", _topic)]
 Brokers = Annotated[str, reads("host:port, or several with commas between", _brokers)]

@@ -17,6 +17,7 @@ nothing when its writer no longer owns the unit. `<ns>` is `redis.namespace`, br
 | `<ns>:{join/<shard>}:pending:<generation>:<bucket>` | hash | 8 bytes of a hashed id -> packed row (`join.py`) | match, drop |
 | `<ns>:{join/<shard>}:generations` | hash | <generation> -> its end ms; dropped -> ms up to which they are gone | match, drop |
 | `<ns>:{join/<shard>}:counts` | hash | predictions, labels: dropped without a match; rows:<end ms of a generation> | drop, match |
+| `<ns>:heard` | hash | counted:<model>, looked:<model> -> ms by the clock on the wall, of models with `quality.freshness` | hear |
 | `<ns>:names:<kind>`, `<ns>:numbers:<kind>` | hash | name -> number, number -> name, for packed rows | intern |
 
 A pane group reads `traffic|2026-11-20T16:00:00.000Z|<version>|<segment>`, a unit `predictions/3`; the home of a model is one of the
@@ -26,7 +27,7 @@ worker began: an empty Redis, or topics that grow, begin a new one.
 No key has a TTL: state leaves by watermark, so that an outage of any length costs nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
 
@@ -35,6 +36,7 @@ from stream.join import JoinBatch, Matches, Side
 from stream.watermark import NO_TIME
 
 Subject = Literal["traffic", "performance"]
+Heard = Literal["counted", "looked"]  # predictions of a model were counted; its silence was looked at
 SUBJECTS: tuple[Subject, ...] = ("traffic", "performance")
 
 
@@ -313,6 +315,18 @@ class HomeStore(Protocol):
         ...
 
 
+class FreshnessStore(Protocol):
+    """When models were last heard of; only of those that are watched."""
+
+    def hear(self, what: Heard, times_ms: Mapping[str, int]) -> None:
+        """Note a time for each model; an earlier one than is known changes nothing."""
+        ...
+
+    def heard(self, what: Heard, models: Sequence[str]) -> dict[str, int]:
+        """The time noted for each model, without those that have none."""
+        ...
+
+
 class ViewStore(Protocol):
     """State for reports: reading it takes nothing over and changes nothing."""
 
@@ -329,7 +343,7 @@ class ViewStore(Protocol):
         ...
 
 
-class Store(UnitStore, ClockStore, JoinStore, NameStore, HomeStore, ViewStore, Protocol):
+class Store(UnitStore, ClockStore, JoinStore, NameStore, HomeStore, FreshnessStore, ViewStore, Protocol):
     """All of it, as the composition root builds it."""
 
     def begin(self, source: Source) -> Partitions:

@@ -1,7 +1,7 @@
 """The store in one process: what `replay` runs on, and the model that Redis is tested against. Same promises, no durability."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -26,6 +26,7 @@ from stream.store import (
     Clock,
     Clocks,
     Closing,
+    Heard,
     HomeState,
     PaneGroup,
     Partitions,
@@ -73,6 +74,7 @@ class MemoryStore:
     _dropped_ms: int = NO_TIME
     _expired: tuple[int, int] = (0, 0)
     _names: dict[str, dict[str, int]] = field(default_factory=dict)
+    _heard: dict[tuple[Heard, str], int] = field(default_factory=dict)
 
     def begin(self, source: Source) -> Partitions:
         return source.partitions
@@ -266,6 +268,15 @@ class MemoryStore:
         for unit, groups in merged.items():
             for group in groups:
                 self._panes(unit, model).pop(group, None)
+
+    # freshness
+
+    def hear(self, what: Heard, times_ms: Mapping[str, int]) -> None:
+        for model, ms in times_ms.items():
+            self._heard[what, model] = max(ms, self._heard.get((what, model), ms))
+
+    def heard(self, what: Heard, models: Sequence[str]) -> dict[str, int]:
+        return {model: self._heard[what, model] for model in models if (what, model) in self._heard}
 
     # for reports
 

@@ -32,6 +32,7 @@ from stream.store import (
     Clock,
     Clocks,
     Closing,
+    Heard,
     HomeState,
     Mark,
     OffsetRange,
@@ -75,7 +76,7 @@ UNREACHABLE = (
     CannotWriteError,
 )
 _REFUSALS: Final = {"ANOTHERERA": StateChangedError, "MISCONF": CannotWriteError, "NOREPLICAS": CannotWriteError}
-_SCRIPTS: Final = ("acquire", "checkpoint", "suspect", "trim", "close", "discard", "clock", "match", "ended", "drop", "intern")
+_SCRIPTS: Final = ("acquire", "checkpoint", "suspect", "trim", "close", "discard", "clock", "match", "ended", "drop", "intern", "hear")
 
 log = logging.getLogger(__name__)
 
@@ -375,6 +376,18 @@ class RedisStore:
         keys = [self._unit(unit, "panes", quote(model)) for unit in held]
         if keys:
             self._run("discard", [(keys, [x for fields in held.values() for x in (len(fields), *fields)])])
+
+    # freshness
+
+    def hear(self, what: Heard, times_ms: Mapping[str, int]) -> None:
+        if times_ms:
+            self._run("hear", [([self._key("heard")], [x for model, ms in times_ms.items() for x in (f"{what}:{model}", ms)])])
+
+    def heard(self, what: Heard, models: Sequence[str]) -> dict[str, int]:
+        if not models:
+            return {}
+        held = cast(list[bytes | None], self._redis.hmget(self._key("heard"), [f"{what}:{model}" for model in models]))
+        return {model: int(ms) for model, ms in zip(models, held, strict=True) if ms is not None}
 
     # for reports
 

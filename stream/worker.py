@@ -230,10 +230,11 @@ class Worker:
             self._gauges.observe_checkpoint(time.perf_counter() - started)
             firings, lost_closing = self._pipeline.close(now_ms)
             for firing in firings:
-                self._gauges.observe_result(firing.result)
+                if firing.result:
+                    self._gauges.observe_result(firing.result)
                 for alert in firing.alerts:
                     self._gauges.observe_alert(alert)
-            for seconds in {firing.seconds for firing in firings}:
+            for seconds in {firing.seconds for firing in firings if firing.result}:
                 self._gauges.observe_window_close(seconds)
             expired = self._pipeline.expire()
             self._gauges.add_expired("predictions", expired[0])

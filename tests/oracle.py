@@ -42,7 +42,7 @@ class Monitored:
     classes: tuple[str, ...] = ("0", "1")
     positive: str | None = None
     labels: bool = True
-    segments: tuple[str, ...] = ()
+    segments: tuple[tuple[str, ...], ...] = ()  # the keys of each; values have no commas where there are crosses
     features: tuple[Mapping[str, Any], ...] = ()
     outputs: tuple[Mapping[str, Any], ...] = ()
 
@@ -119,7 +119,7 @@ def recompute(
         model = by_name[prediction["model"]]
         version = prediction.get("version")
         start = at_ms // model.pane_ms * model.pane_ms
-        for segment in (None, *(_segment(model, name, prediction) for name in model.segments)):
+        for segment in (None, *(",".join(_segment(model, key, prediction) for key in keys) for keys in model.segments)):
             key = Key(model.name, subject, "unversioned" if version is None else str(version), segment, "", start)
             yield panes.setdefault(key, Window())
 
@@ -205,7 +205,7 @@ def _segment(model: Monitored, name: str, event: Event) -> str:
     """The segment that an event counts for; a category of the wrong type is as good as none."""
     feature = next((feature for feature in model.features if feature["name"] == name and feature["kind"] == "categorical"), None)
     value = (event.get("segments" if feature is None else "features") or {}).get(name)
-    if value is None or (feature is not None and _place(feature, value)[1] == "invalid"):
+    if value is None or (feature is not None and "invalid" in _place(feature, value)[1]):
         return f"{name}=(none)"
     return f"{name}={str(value).lower() if isinstance(value, bool) else value}"
 
@@ -263,36 +263,65 @@ def _output_drift(model: Monitored, key: Key, window: Window) -> dict[str, tuple
     return found
 
 
-def _places(model: Monitored, event: Event) -> list[tuple[str, int, str]]:
+def _places(model: Monitored, event: Event) -> list[tuple[str, int, tuple[str, ...]]]:
     """The name of each feature, the bin that its value falls into, and what `quality` says of it."""
     values = event.get("features") or {}
     return [(feature["name"], *_place(feature, values.get(feature["name"]))) for feature in model.features]
 
 
-def _count_features(window: Window, places: Iterable[tuple[str, int, str]]) -> None:
-    for name, place, kind in places:
+def _count_features(window: Window, places: Iterable[tuple[str, int, tuple[str, ...]]]) -> None:
+    for name, place, kinds in places:
         if name not in window.bins:
             window.bins[name], window.quality[name] = Counter(), Counter()
         window.bins[name][place] += 1
-        window.quality[name][kind] += 1
+        window.quality[name].update(kinds)
 
 
-def _place(feature: Mapping[str, Any], value: Any) -> tuple[int, str]:
+def _place(feature: Mapping[str, Any], value: Any) -> tuple[int, tuple[str, ...]]:
     """The coarse bin of a value, and what `quality` says of it."""
     missing = len(feature["counts"]) if feature["kind"] == "categorical" else feature["groups"][-1] + 1
     if value is None:
-        return missing, "missing"
+        return missing, ("missing",)
     if feature["kind"] == "categorical":
         kind = {"string": str, "integer": int, "boolean": bool}[feature["value_type"]]
         if type(value) is not kind:
-            return missing, "invalid"
+            return missing, ("invalid",)
         text = str(value).lower() if kind is bool else str(value)
         known = text in feature["categories"]
-        return (feature["categories"].index(text), "") if known else (len(feature["categories"]), "unseen")
+        return (feature["categories"].index(text), ()) if known else (len(feature["categories"]), ("unseen",))
     if type(value) not in (int, float):
-        return missing, "invalid"
+        return missing, ("invalid",)
     fine = bisect_right(feature["edges"], value)
-    return feature["groups"][fine], "outside" if fine in (0, len(feature["edges"])) else ""
+    outside = not feature["minimum"] <= value <= feature["maximum"] if "minimum" in feature else fine in (0, len(feature["edges"]))
+    outlier = "fences" in feature and not feature["fences"][0] <= value <= feature["fences"][1]
+    return feature["groups"][fine], tuple(kind for kind, holds in (("outside", outside), ("outlier", outlier)) if holds)
+
+
+def reference_ratios(feature: Mapping[str, Any]) -> dict[str, float]:
+    """The reference's own share of each defect, as far as its bins tell."""
+    rows = sum(feature["counts"]) + feature["missing"]
+    ratios = {"missing": feature["missing"] / rows, "invalid": 0.0, "unseen": 0.0, "outside": 0.0}
+    if feature["kind"] == "categorical":
+        return ratios | {"unseen": feature["counts"][-1] / rows}
+    upper = [*feature["edges"], math.inf]
+    lower = [-math.inf, *feature["edges"]]
+    for kind, (low, high) in {
+        "outside": (feature.get("minimum", feature["edges"][0]), feature.get("maximum", math.nextafter(feature["edges"][-1], -math.inf))),
+        "outlier": feature.get("fences", (-math.inf, math.inf)),
+    }.items():
+        bins = zip(lower, upper, feature["counts"], strict=True)
+        ratios[kind] = sum(n for at, end, n in bins if end <= low or at > high) / rows
+    return ratios
+
+
+def quality_of(feature: Mapping[str, Any], kinds: Mapping[str, int], n: int) -> dict[str, float]:
+    """The ratios of a feature among n predictions, and its score."""
+    names = {"missing": "missing_ratio", "invalid": "type_violation_ratio", "unseen": "unseen_ratio", "outside": "out_of_range_ratio"}
+    names |= {"outlier": "outlier_ratio"} if "fences" in feature else {}
+    base = reference_ratios(feature)
+    more = {kind: max(0.0, kinds.get(kind, 0) / n - base[kind]) for kind in names}
+    half = more["unseen"] + max(more["outside"], more.get("outlier", 0.0))
+    return {name: kinds.get(kind, 0) / n for kind, name in names.items()} | {"score": 1 - more["missing"] - more["invalid"] - half / 2}
 
 
 def reference_counts(feature: Mapping[str, Any]) -> list[int]:
@@ -426,10 +455,13 @@ def described(model: Monitored, key: Key, window: Window) -> dict[str, Any]:
         name, reference = feature["name"], reference_counts(feature)
         current = [window.bins[name][place] for place in range(len(reference))]
         drift[name] = {"n": n, "reference_n": sum(reference), **{k: {"score": v} for k, v in scores(reference, current).items()}}
-        kinds = {"missing": "missing_ratio", "invalid": "type_violation_ratio", "unseen": "unseen_ratio", "outside": "out_of_range_ratio"}
-        quality[name] = {ratio: window.quality[name][kind] / n for kind, ratio in kinds.items()}
+        quality[name] = quality_of(feature, window.quality[name], n)
+    came = n + window.late + window.duplicate
+    mean = math.fsum(one["score"] for one in quality.values()) / len(quality) if quality else 1.0
+    summary = {"quality_score": mean * n / came, "late_ratio": window.late / came, "duplicate_ratio": window.duplicate / came}
     counts = {"predictions": n, "late": window.late, "duplicate": window.duplicate}
-    return {"counts": counts, "drift": drift, "quality": quality, "outputs": _described_outputs(model, key, window) if n else {}}
+    outputs = _described_outputs(model, key, window) if n else {}
+    return {"counts": counts, "drift": drift, "quality": quality, "summary": summary, "outputs": outputs}
 
 
 def _losses(truths: Sequence[float]) -> dict[str, Any]:
@@ -452,7 +484,7 @@ def _differences(path: str, wanted: Any, actual: Any, tolerance: float) -> list[
     if isinstance(wanted, Mapping):
         if not isinstance(actual, Mapping):
             return [f"{path}: {actual!r}, expected {wanted!r}"]
-        if "score" in wanted and actual.get("severity") == "insufficient_data":
+        if set(wanted) == {"score"} and actual.get("severity") == "insufficient_data":
             return [] if actual["score"] is None else [f"{path}: a score below the minimum sample"]
         return [line for key, value in wanted.items() for line in _differences(f"{path}.{key}", value, actual.get(key), tolerance)]
     if isinstance(wanted, float) and isinstance(actual, (int, float)):
@@ -481,6 +513,7 @@ def expected_alerts(
     *,
     drift: Mapping[str, Limits],
     performance: Mapping[str, Limits],
+    quality: Mapping[str, Limits] | None = None,
     tolerance: float = 1e-9,
 ) -> dict[str, str]:
     """What every alert id that must be published stands for, without `allowed_lateness`: each window fires once, as revision 0.
@@ -491,6 +524,7 @@ def expected_alerts(
     Args:
         drift, performance: the limits of each method and metric that has any; drift is bad when high, performance when low. Drift of
             the outputs is judged like that of a feature.
+        quality: likewise of each ratio of a feature, above that of the reference.
     Raises:
         ValueError: a drift score lies so close to a limit that rounding decides.
     """
@@ -502,7 +536,9 @@ def expected_alerts(
         model, window = by_name[key.model], expected.windows[key]
         start, end = (rfc3339(at) for at in (key.start_ms, key.start_ms + sizes[key.model, key.window]))
         for kind, feature, metric, score, n in _scored(model, key, window):
-            limits = (performance if kind == "performance" else drift).get(metric)
+            limits = {"data_quality": quality or {}, "performance": performance}.get(kind, drift).get(metric)
+            if kind == "data_quality" and limits:
+                limits = _beyond_chance(limits, next(f for f in model.features if f["name"] == feature), metric, n)
             if limits is None or score is None or n < limits.minimum_sample:
                 continue
             rule = "|".join((key.model, key.version, key.segment or "", kind, feature, metric, key.window))
@@ -530,6 +566,18 @@ def _scored(model: Monitored, key: Key, window: Window) -> Iterable[tuple[str, s
         current = [window.bins[feature["name"]][place] for place in range(len(reference))]
         for method, value in scores(reference, current).items():
             yield "data_drift", feature["name"], method, value, window.predictions
+        for metric, value in quality_of(feature, window.quality[feature["name"]], window.predictions).items():
+            yield "data_quality", feature["name"], metric, value, window.predictions
+
+
+def _beyond_chance(limits: Limits, feature: Mapping[str, Any], metric: str, n: int) -> Limits:
+    """The limits of a ratio: that of the reference, and three standard errors of the two, on top. None is more than all."""
+    kind = {"missing_ratio": "missing", "type_violation_ratio": "invalid", "unseen_ratio": "unseen"}[metric]
+    base, rows = reference_ratios(feature)[kind], sum(feature["counts"]) + feature["missing"]
+    chance = 3 * math.sqrt(base * (1 - base) * (1 / n + 1 / rows))
+    most = 1.0 if (1 - base) * n >= 10 else math.inf
+    warning, critical = (None if limit is None else min(limit + base + chance, most) for limit in limits[:2])
+    return Limits(warning, critical, limits.minimum_sample)
 
 
 def _severity(kind: str, score: float, limits: Limits, tolerance: float) -> str:

@@ -166,13 +166,23 @@ def drift_panels() -> list[Builder[Panel]]:
         ),
         graph(
             "Data quality",
-            "The ten largest shares of predictions whose value of a feature is missing, of the wrong type, unseen or out of range.",
+            "The ten largest shares of predictions whose value is missing, of the wrong type, unseen, out of range or an outlier.",
             "percentunit",
             (
                 f"topk(10, max by (model, version, feature, metric) (driftstream_quality_ratio{{{OF_WINDOW}}}))",
                 "{{feature}} {{metric}} ({{model}} {{version}})",
             ),
         ),
+        graph(
+            "Quality score",
+            "1 is as good as the reference: the ten worst features, and the model as a whole.",
+            "percentunit",
+            (
+                f"bottomk(10, min by (model, version, feature) (driftstream_quality_score{{{OF_WINDOW}}}))",
+                "{{feature}} ({{model}} {{version}})",
+            ),
+            (f'min by (model, version) (driftstream_model_score{{{OF_WINDOW},metric="quality_score"}})', "{{model}} {{version}}"),
+        ).axis_soft_max(1),
         graph(
             "Alerts emitted",
             "Alerts that started, changed or were resolved, on the alerts topic.",

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.explain import top_bins
+from detectors.counts import Counts
+from detectors.explain import categorical_direction, comes_from, numeric_direction, top_bins
 from detectors.psi import psi
 from tests.detectors.histograms import Pair, pairs
 
@@ -57,3 +58,121 @@ def test_no_drift_has_no_top_bins() -> None:
 def test_labels_that_do_not_fit_the_bins_are_refused() -> None:
     with pytest.raises(ValueError, match=r"cannot name bins: len\(labels\)=1, expected n_bins=2; "):
         top_bins(np.array([1, 2]), np.array([2, 1]), ["a"])
+
+
+def between(first: int, last: int) -> str:
+    return f"in {first} to {last}"
+
+
+# numbers: bins 0 to 4, then missing
+
+
+def number(reference: list[int], current: list[int]) -> str:
+    return numeric_direction(np.array(reference), np.array(current), between)
+
+
+def test_neighbouring_bins_that_gained_are_one_range() -> None:
+    assert number([20, 20, 20, 20, 20, 0], [10, 10, 20, 25, 35, 0]) == "more mass in 3 to 4 (40.0% -> 60.0%)"
+
+
+def test_both_ends_that_gained_are_named() -> None:
+    assert (
+        number([10, 20, 40, 20, 10, 0], [30, 10, 10, 20, 30, 0])
+        == "more mass in 0 to 0 (10.0% -> 30.0%); more mass in 4 to 4 (10.0% -> 30.0%)"
+    )
+
+
+def test_a_movement_less_than_half_as_large_is_left_out() -> None:
+    assert number([10, 20, 40, 20, 10, 0], [17, 10, 10, 38, 25, 0]) == "more mass in 3 to 4 (30.0% -> 63.0%)"
+
+
+def test_values_that_go_missing_or_come_back_are_told_as_such() -> None:
+    assert number([20, 20, 20, 20, 19, 1], [16, 16, 16, 15, 15, 22]) == "missing 1.0% -> 22.0%"
+    assert number([16, 16, 16, 15, 15, 22], [20, 20, 20, 20, 19, 1]) == "missing 22.0% -> 1.0%"
+
+
+@given(pairs())
+def test_the_range_named_first_holds_the_rows_it_says(pair: Pair) -> None:
+    """Recounted from the words: at least as many percent went there as into any other run of bins that gained."""
+    reference, current = (np.append(counts, 0) for counts in pair)
+    said = numeric_direction(reference, current, lambda first, last: f"{first}:{last + 1}", most=1)
+    if not said:
+        assert np.array_equal(pair[0] * pair[1].sum(), pair[1] * pair[0].sum())
+        return
+    first, last = map(int, said.split()[2].split(":"))
+    p, q = (counts[first:last].sum() / counts.sum() for counts in pair)
+    assert said == f"more mass {first}:{last} ({p:.1%} -> {q:.1%})"
+    assert q - p >= max(pair[1] / pair[1].sum() - pair[0] / pair[0].sum()) - 1e-12
+
+
+# categories: a, b, the others, missing
+
+
+def category(reference: list[int], current: list[int], names: tuple[str, ...] = ("a", "b")) -> str:
+    return categorical_direction(np.array(reference), np.array(current), names)
+
+
+def test_categories_are_named_with_what_became_of_them() -> None:
+    assert category([50, 50, 0, 0], [30, 70, 0, 0]) == "less 'a' (50.0% -> 30.0%); more 'b' (50.0% -> 70.0%)"
+    assert category([50, 50, 0, 0], [0, 100, 0, 0]) == "no 'a' (50.0% -> 0.0%); more 'b' (50.0% -> 100.0%)"
+    assert category([100, 0, 0, 0], [93, 7, 0, 0]) == "less 'a' (100.0% -> 93.0%); category 'b' unseen in the reference 0.0% -> 7.0%"
+    assert category([90, 10, 0, 0], [90, 10, 20, 0]).startswith("categories unseen in the reference 0.0% -> 16.7%")
+    assert category([80, 10, 10, 0], [80, 10, 40, 0]).startswith("rare and unseen categories 10.0% -> 30.8%")
+    assert category([99, 0, 0, 1], [78, 0, 0, 22]) == "less 'a' (99.0% -> 78.0%); missing 1.0% -> 22.0%"
+
+
+def test_what_a_category_is_called_cannot_break_the_line() -> None:
+    said = category([50, 50, 0, 0], [0, 100, 0, 0], ("x\n\u202e'", "y" * 1000))
+    assert said.isprintable()
+    assert "'" + "y" * 60 + "...'" in said
+    assert len(said) < 200
+
+
+def test_nothing_moved_nothing_said() -> None:
+    assert number([20, 20, 20, 20, 20, 0], [2, 2, 2, 2, 2, 0]) == category([2, 4, 0, 0], [1, 2, 0, 0]) == ""
+
+
+# where drift comes from
+
+
+def part(*rows: int) -> Counts:
+    """The number of rows, then the counts of two bins, which have half of the reference each."""
+    return np.array([sum(rows), *rows])
+
+
+def half(counts: Counts) -> float:
+    return psi(np.array([500, 500]), counts[1:])
+
+
+HEALTHY = {"DE": part(50, 50), "FR": part(40, 40)}
+
+
+def test_drift_of_one_part_comes_from_it() -> None:
+    parts = HEALTHY | {"BR": part(60, 0)}
+    whole = sum(parts.values(), part(0, 0))
+    assert half(whole) > 0.05
+    assert comes_from(whole, parts, half, 0.05, minimum_sample=100) == "BR"
+
+
+def test_the_smallest_part_that_explains_the_drift_is_named() -> None:
+    parts = {"DE": part(50, 50), "BR": part(70, 10), "BR,web": part(60, 0), "BR,app": part(10, 10)}
+    assert comes_from(part(120, 60), parts, half, 0.1, minimum_sample=50) == "BR,web"
+
+
+def test_drift_that_is_everywhere_comes_from_nowhere() -> None:
+    parts = {"DE": part(70, 30), "FR": part(56, 24), "BR": part(42, 18)}
+    assert comes_from(part(168, 72), parts, half, 0.1, minimum_sample=10) is None
+
+
+def test_a_score_that_falls_only_a_little_below_the_threshold_names_nobody() -> None:
+    parts = {"DE": part(70, 30), "FR": part(68, 32)}
+    whole = part(138, 62)
+    assert half(parts["FR"]) < (threshold := half(whole) - 0.001)
+    assert comes_from(whole, parts, half, threshold, minimum_sample=10) is None
+
+
+def test_what_is_left_must_be_enough_to_tell() -> None:
+    parts = {"BR": part(60, 0), "DE": part(10, 10)}
+    assert comes_from(part(70, 10), parts, half, 0.1, minimum_sample=20) == "BR"
+    assert comes_from(part(70, 10), parts, half, 0.1, minimum_sample=21) is None
+    assert comes_from(part(60, 0), {"BR": part(60, 0)}, half, 0.1, minimum_sample=0) is None

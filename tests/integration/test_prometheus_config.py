@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from sinks.gauges import Gauges
-from stream.results import Alert, Counts, Evidence, FeatureDrift, FeatureQuality, Performance, Result, Score, Window, timestamp
+from stream.results import Alert, Counts, Evidence, FeatureDrift, FeatureQuality, Performance, Result, Score, Summary, Window, timestamp
 from tests.integration.grafana import CONFIG, panel_queries
 from tests.services.missing import MissingService
 from tests.services.prometheus import Prometheus
@@ -153,9 +153,17 @@ def result(window: Window, *, subject: Any) -> Result:
     said: dict[str, Any]
     if subject == "traffic":
         score = Score(score=0.3, threshold=0.2, severity="critical")
+        features = Summary(
+            quality_score=0.95, duplicate_ratio=0.0, late_ratio=0.0, features=1, drifted=(), drifted_ratio=0.0, weighted_drift=0.3
+        )
         said = {
+            "summary": features,
             "drift": {"amount": FeatureDrift(kind="numeric", n=100, reference_n=1000, psi=score)},
-            "quality": {"amount": FeatureQuality(missing_ratio=0.0, type_violation_ratio=0.0, unseen_ratio=0.0, out_of_range_ratio=0.1)},
+            "quality": {
+                "amount": FeatureQuality(
+                    missing_ratio=0.0, type_violation_ratio=0.0, unseen_ratio=0.0, out_of_range_ratio=0.1, score=0.95, severity="ok"
+                )
+            },
         }
     else:
         said = {

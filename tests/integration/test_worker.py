@@ -159,7 +159,10 @@ def test_what_comes_out_is_as_its_schema_says(run: Run, topic: str) -> None:
 def test_alerts_tell_of_the_drift_that_was_simulated(run: Run) -> None:
     alerts = [record.json for record in run.load.read("alerts")]
     assert {alert["status"] for alert in alerts} == {"firing", "resolved"}
-    assert {alert["kind"] for alert in alerts} == {"data_drift", "prediction_drift", "performance"}
+    assert {alert["kind"] for alert in alerts} == {"data_drift", "prediction_drift", "data_quality", "performance"}
+    assert {(alert["feature"], alert["metric"]) for alert in alerts if alert["kind"] == "data_quality"} == {
+        ("distance_km", "missing_ratio")
+    }
     assert {"amount"} <= {alert.get("feature") for alert in alerts}
 
 

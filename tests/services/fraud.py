@@ -25,6 +25,10 @@ TIMING: Final = Timing(out_of_orderness_ms=5_000)
 MAX_DELAY_MS: Final = 3_600_000
 SESSION_MS: Final = 6_000  # until the group gives a dead worker's partitions away; the broker allows no less
 PSI: Final = Limits(warning=0.1, critical=0.2, minimum_sample=200)  # what the product has built in
+QUALITY: Final = {  # likewise
+    "missing_ratio": Limits(warning=0.05, critical=0.2, minimum_sample=200),
+    "type_violation_ratio": Limits(warning=0.01, critical=0.05, minimum_sample=200),
+}
 ACCURACY: Final = Limits(warning=0.9, critical=0.85, minimum_sample=100)  # the sample is built in
 FAULTS: Final = Faults(straggling=0.005, predictions_resent=0.01, labels_resent=0.02, malformed=0.005)
 
@@ -137,7 +141,7 @@ class FraudLoad:
     def model(self) -> Monitored:
         features = reference_features(self.folder / "fraud.json")
         outputs = reference_features(self.folder / "fraud.json", "outputs")
-        return Monitored("fraud", WINDOWS, positive="1", segments=("country",), features=features, outputs=outputs)
+        return Monitored("fraud", WINDOWS, positive="1", segments=(("country",),), features=features, outputs=outputs)
 
     def expected(self) -> Recomputed:
         """What the oracle says; it sees the readable events only."""
@@ -160,7 +164,7 @@ class FraudLoad:
 
     def expected_alerts(self, expected: Recomputed) -> dict[str, str]:
         """Every alert id that must be on the topic, and what it says."""
-        return expected_alerts([self.model], expected, drift={"psi": PSI}, performance={"accuracy": ACCURACY})
+        return expected_alerts([self.model], expected, drift={"psi": PSI}, performance={"accuracy": ACCURACY}, quality=QUALITY)
 
 
 def is_readable(value: bytes) -> bool:

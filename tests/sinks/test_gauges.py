@@ -20,6 +20,7 @@ from stream.results import (
     Performance,
     Result,
     Score,
+    Summary,
     Window,
     timestamp,
 )
@@ -69,7 +70,21 @@ def traffic(
                 kind="numeric", n=500, reference_n=9000, psi=psi, js_distance=Score(score=0.0, threshold=0.1, severity="ok")
             )
         },
-        quality={"amount": FeatureQuality(missing_ratio=0.02, type_violation_ratio=0.0, unseen_ratio=0.0, out_of_range_ratio=0.5)},
+        summary=Summary(
+            quality_score=0.7,
+            duplicate_ratio=0.1,
+            late_ratio=0.0,
+            features=1,
+            drifted=("amount",),
+            drifted_ratio=1.0,
+            weighted_drift=None,
+            verdicts={"drifted_ratio": Score(score=1.0, threshold=0.5, severity="warning")},
+        ),
+        quality={
+            "amount": FeatureQuality(
+                missing_ratio=0.02, type_violation_ratio=0.0, unseen_ratio=0.0, out_of_range_ratio=0.5, score=0.73, severity="warning"
+            )
+        },
     )
 
 
@@ -79,6 +94,7 @@ def performance(end_minute: int = 1, *, by: Clock = "label_time", recall: float 
         subject="performance",
         drift=UNSET,
         quality=UNSET,
+        summary=UNSET,
         performance=Performance(
             by=by,
             coverage=0.8,
@@ -113,7 +129,20 @@ def test_traffic_result_shows_scores_thresholds_verdicts_quality_and_window_end(
     assert value(gauges, "drift_score", **AMOUNT, method="js_divergence") is None  # not computed
     assert value(gauges, "quality_ratio", **AMOUNT, metric="missing") == 0.02
     assert value(gauges, "quality_ratio", **AMOUNT, metric="out_of_range") == 0.5
+    assert value(gauges, "quality_ratio", **AMOUNT, metric="outlier") is None  # the reference has no fences
+    assert (value(gauges, "quality_score", **AMOUNT), value(gauges, "quality_severity", **AMOUNT)) == (0.73, 1)
     assert value(gauges, "window_end_seconds", **ALL, subject="traffic") == 60
+
+
+def test_what_the_features_come_to_is_shown_as_far_as_it_is_defined() -> None:
+    gauges = Gauges()
+    gauges.observe_result(traffic())
+    found = {metric: value(gauges, "model_score", **ALL, metric=metric) for metric in ("quality_score", "duplicate_ratio", "drifted_ratio")}
+    assert found == {"quality_score": 0.7, "duplicate_ratio": 0.1, "drifted_ratio": 1.0}
+    assert value(gauges, "model_score", **ALL, metric="weighted_drift") is None
+    assert value(gauges, "model_severity", **ALL, metric="drifted_ratio") == 1
+    gauges.observe_result(replace(traffic(2), quality={}, summary=UNSET))
+    assert value(gauges, "model_score", **ALL, metric="drifted_ratio") is None
 
 
 def test_a_p_value_is_shown_for_methods_that_have_one() -> None:

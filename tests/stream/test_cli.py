@@ -134,6 +134,20 @@ def test_feature_that_the_reference_has_not_is_named(tmp_path: Path) -> None:
     ended = driftstream("validate", "--config", config(tmp_path, models={"m": model}))
     assert ended.code == 2
     assert "models.m.drift.features.y: expected one of the reference: x" in ended.err
+    model = {"classes": ["a", "b"], "reference": "m.json", "quality": {"features": {"z": {"minimum_sample": 10}}}}
+    ended = driftstream("validate", "--config", config(tmp_path, models={"m": model}))
+    assert "models.m.quality.features.z: expected one of the reference: x" in ended.err
+
+
+def test_importances_of_features_go_into_the_reference(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("x,prediction\n1,a\n2,b\n")
+    (tmp_path / "importances.yaml").write_text("x: 0.7\n")
+    built = ("reference", "build", "--data", tmp_path / "rows.csv", "--model", "m", "--version", "1", "--out", tmp_path / "m.json")
+    assert driftstream(*built, "--importances", tmp_path / "importances.yaml").code == 0
+    assert '"importance": 0.7' in (tmp_path / "m.json").read_text()
+    (tmp_path / "importances.yaml").write_text("y: 0.7\n")
+    ended = driftstream(*built, "--importances", tmp_path / "importances.yaml")
+    assert (ended.code, "importances of ['y']: expected only those of features, which are ['x']" in ended.err) == (2, True)
 
 
 @pytest.mark.parametrize(

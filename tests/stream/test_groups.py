@@ -18,13 +18,19 @@ Named = tuple[str, str, tuple[str, ...]]
 
 
 def groups(
-    store: NameStore, *, segments: Sequence[str] = ("country",), versions: int = 20, values: int = 50, models: str = "fraud,churn"
+    store: NameStore,
+    *,
+    segments: Sequence[str | list[str]] = ("country",),
+    versions: int = 20,
+    values: int = 50,
+    models: str = "fraud,churn",
 ) -> Groups:
     """The groups of a worker that has just started."""
     limits = {"versions_max": versions, "segment_values_max": values}
     sections = {name: {"classes": ["0", "1"], "segments": list(segments), **limits} for name in models.split(",")}
     tree = Settings.model_validate({"models": sections})
-    return Groups({name: Model.build(tree.model(name), None) for name in sections}, [("segments", name) for name in segments], store)
+    keys = dict.fromkeys(key for names in segments for key in ([names] if isinstance(names, str) else names))
+    return Groups({name: Model.build(tree.model(name), None) for name in sections}, [("segments", key) for key in keys], store)
 
 
 def named(held: Groups, *keys: Key) -> list[Named | None]:
@@ -136,9 +142,51 @@ def test_a_stored_number_outlives_a_change_of_the_segments(backend: Backend) -> 
         (("tier",), ("", "tier=gold")),
         ((), ("",)),
         (("country", "channel"), ("", "country=DE", f"channel={OTHER}")),
+        (("tier", ["country", "tier"]), ("", "tier=gold", f"country={OTHER},tier={OTHER}")),
     ]:
         new = groups(backend.client(), segments=segments)
         assert [name_of(new, index) for index in new.of_numbers(number).tolist()] == [("fraud", "v1", expected)]
+
+
+CROSSES: list[str | list[str]] = ["country", ["country", "tier"]]
+
+
+def test_a_cross_is_a_segment_of_each_combination(backend: Backend) -> None:
+    held = groups(backend.store, segments=CROSSES)
+    found = named(held, ("fraud", "v", "DE", "gold"), ("fraud", "v", "DE", None), ("fraud", "v", "FR", True))
+    assert [group and group[2] for group in found] == [
+        ("", "country=DE", "country=DE,tier=gold"),
+        ("", "country=DE", "country=DE,tier=(none)"),
+        ("", "country=FR", "country=FR,tier=true"),
+    ]
+
+
+def test_combinations_past_the_limit_are_other_while_their_values_are_not(backend: Backend) -> None:
+    held = groups(backend.store, segments=CROSSES, values=2)
+    found = named(held, *[("fraud", "v", country, tier) for country in ("DE", "FR") for tier in ("gold", "tin")])
+    assert [group and group[2][1:] for group in found] == [
+        ("country=DE", "country=DE,tier=gold"),
+        ("country=DE", "country=DE,tier=tin"),
+        ("country=FR", f"country={OTHER},tier={OTHER}"),
+        ("country=FR", f"country={OTHER},tier={OTHER}"),
+    ]
+
+
+def test_commas_in_values_do_not_make_two_segments_one(backend: Backend) -> None:
+    held = groups(backend.store, segments=CROSSES)
+    keys = [
+        ("fraud", "v", "a,b", "c"),
+        ("fraud", "v", "a", "b,c"),
+        ("fraud", "v", "a,tier=c", "d"),
+        ("fraud", "v", "a\\", "b"),
+        ("fraud", "v", "a", "c"),
+    ]
+    names = [name for group in named(held, *keys) if group for name in group[2][1:]]
+    assert names[::2] == ["country=a\\,b", "country=a", "country=a\\,tier=c", "country=a\\\\", "country=a"]
+    assert len(set(names)) == 4 + 5
+    numbers = np.array([held[index].number for index in held.of_events(keys).tolist()], np.uint32)
+    again = groups(backend.client(), segments=CROSSES)
+    assert [name_of(again, index) for index in again.of_numbers(numbers).tolist()] == named(held, *keys)
 
 
 def test_a_stored_number_of_a_model_that_left_has_no_group(backend: Backend) -> None:

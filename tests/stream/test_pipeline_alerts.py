@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from scipy.stats import chi2
 
-from tests.builders import HOUR_MS, MODEL, Monitor, categorical, label, prediction, reference, settings
+from tests.builders import HOUR_MS, MODEL, Monitor, categorical, label, numeric, prediction, reference, settings
 
 Watch = Callable[..., Monitor]
 N = 40  # events a window
@@ -58,14 +58,18 @@ def test_an_alert_fires_once_changes_its_severity_and_resolves(watch: Watch) -> 
 
 
 def test_an_alert_says_what_moved(watch: Watch) -> None:
-    (alert,) = drifting(watch, OK, CRITICAL).said("alerts")
+    monitor = drifting(watch, OK, CRITICAL)
+    (alert,) = monitor.said("alerts")
     assert (alert["kind"], alert["feature"], alert["metric"], alert["threshold"]) == ("data_drift", "x", "psi", 1.0)
     assert alert["evidence"]["n"] == N
     assert alert["evidence"]["reference_n"] == 1000
     assert {b["label"]: (b["reference"], b["current"]) for b in alert["evidence"]["top_bins"]} == {"a": (0.5, 0.0), "b": (0.5, 1.0)}
     assert alert["summary"] == (
-        f"fraud unversioned: x drifted, psi {alert['value']:.3g} >= 1 in 1m to 2023-11-14T22:16:00.000Z; a: 50.0% -> 0.0%"
+        f"fraud unversioned: x drifted, psi {alert['value']:.3g} >= 1 in 1m to 2023-11-14T22:16:00.000Z"
+        "; no 'a' (50.0% -> 0.0%); more 'b' (50.0% -> 100.0%)"
     )
+    assert alert["evidence"]["direction"] == "no 'a' (50.0% -> 0.0%); more 'b' (50.0% -> 100.0%)"
+    assert [result["drift"]["x"].get("direction") for result in monitor.said("results")] == [None, alert["evidence"]["direction"]]
 
 
 def test_a_chosen_method_alerts_on_its_own_threshold_and_gives_its_p_value(watch: Watch) -> None:
@@ -80,7 +84,7 @@ def test_a_chosen_method_alerts_on_its_own_threshold_and_gives_its_p_value(watch
     assert (fired["metric"], fired["threshold"]) == ("chi2", 0.1)
     assert fired["evidence"]["p_value"] < 1e-6
     said = [result["drift"]["x"] for result in monitor.said("results") if result["counts"]["predictions"] == N]
-    assert [set(drift) - {"kind", "n", "reference_n", "top_bins"} for drift in said] == [
+    assert [set(drift) - {"kind", "n", "reference_n", "top_bins", "direction"} for drift in said] == [
         {"psi", "js_distance", "js_divergence", "chi2"}
     ] * 3
     assert said[1]["chi2"]["score"] == fired["value"] == math.sqrt(said[1]["chi2"]["statistic"] / (N + 1000))
@@ -191,3 +195,127 @@ def test_a_model_without_thresholds_never_alerts(watch: Watch) -> None:
     monitor.quiet()
     assert monitor.said("alerts") == []
     assert monitor.said("results")[0]["drift"]["x"]["psi"]["severity"] == "ok"
+
+
+def of_countries(watch: Watch, shares: dict[str, float], segments: list[Any], method: str = "psi", **sections: Any) -> Monitor:
+    """A monitor that has seen a window of 100 predictions from each country, with these shares of "a" and half of them by web."""
+    drift = {"minimum_sample": 10, "psi": {"warning": "off", "critical": "off"}, method: {"warning": 0.05, "critical": 0.9}}
+    known = reference(categorical("x", ["a", "b"], [500, 500, 0]), numeric("y", [0.0, 1.0, 2.0], [0, 500, 500, 0], [0, 0, 1, 1]))
+    model = {"classes": ["0", "1"], "labels": False, "segments": segments, "drift": drift} | sections
+    monitor = watch(settings({MODEL: model}), {MODEL: known}, partitions=(1, 0))
+    for country, share in shares.items():
+        a = [i < share * 100 for i in range(100)]
+        where = [{"country": country, "channel": "web" if i % 2 else "app"} for i in range(100)]
+        monitor.run(
+            *(
+                prediction(f"{country}{i}", i / 2, features={"x": "a" if one else "b", "y": 0.5 if one else 1.5}, segments=at)
+                for i, (one, at) in enumerate(zip(a, where, strict=True))
+            )
+        )
+    monitor.quiet()
+    return monitor
+
+
+@pytest.mark.parametrize("method", ["psi", "js_distance", "total_variation", "chi2", "ks"])
+def test_drift_of_all_traffic_says_which_segment_it_comes_from(watch: Watch, method: str) -> None:
+    monitor = of_countries(watch, {"DE": 0.5, "FR": 0.5, "BR": 1.0}, ["country"], method)
+    whole = [alert for alert in monitor.said("alerts") if alert["segment"] is None and alert["kind"] == "data_drift"]
+    assert {alert["feature"] for alert in whole} == {"chi2": {"x"}, "ks": {"y"}}.get(method, {"x", "y"})
+    assert {alert["evidence"]["comes_from"] for alert in whole} == {"country=BR"}
+    assert all(alert["summary"].endswith("; comes from country=BR") for alert in whole)
+    [result] = [result for result in monitor.said("results") if result["segment"] is None]
+    assert {result["drift"][alert["feature"]]["comes_from"] for alert in whole} == {"country=BR"}
+    parts = [alert for alert in monitor.said("alerts") if alert["segment"] is not None]
+    assert {alert["segment"] for alert in parts} == {"country=BR"}
+    assert all("comes_from" not in alert["evidence"] and "fraud unversioned country=BR: " in alert["summary"] for alert in parts)
+    monitor.validate()
+
+
+def test_drift_that_is_everywhere_names_no_segment(watch: Watch) -> None:
+    monitor = of_countries(watch, {"DE": 0.8, "FR": 0.8}, ["country"])
+    whole = [alert for alert in monitor.said("alerts") if alert["segment"] is None]
+    assert whole
+    assert all("comes_from" not in alert["evidence"] and "comes from" not in alert["summary"] for alert in whole)
+
+
+def test_a_cross_has_its_own_windows_and_is_named_if_it_says_more(watch: Watch) -> None:
+    """In Brazil all web traffic is "a", all of the app's "b": the country as a whole looks as ever."""
+    known = reference(categorical("x", ["a", "b"], [500, 500, 0]))
+    model = {"classes": ["0", "1"], "labels": False, "segments": ["country", ["country", "channel"]], "drift": DRIFT}
+    monitor = watch(settings({MODEL: model}), {MODEL: known}, partitions=(1, 0))
+    for i in range(200):
+        where = {"country": "BR" if i % 4 < 2 else "DE", "channel": "web" if i % 2 else "app"}
+        x = ("a" if i % 2 else "b") if i % 4 < 2 else "ab"[i // 4 % 2]
+        monitor.log(prediction(str(i), i / 4, features={"x": x}, segments=where))
+    monitor.read()
+    monitor.quiet()
+    counts = {result["segment"]: result["counts"]["predictions"] for result in monitor.said("results")}
+    crosses = {f"country={country},channel={channel}": 50 for country in ("BR", "DE") for channel in ("web", "app")}
+    assert counts == {None: 200, "country=BR": 100, "country=DE": 100} | crosses
+    drifted = {alert["segment"] for alert in monitor.said("alerts") if alert["metric"] == "psi"}
+    assert drifted == {"country=BR,channel=web", "country=BR,channel=app"}
+
+
+def test_data_quality_alerts_with_the_reference_as_baseline(watch: Watch) -> None:
+    known = reference(categorical("x", ["a"], [90, 0], missing=10))
+    quality = {"minimum_sample": 10, "missing_ratio": {"warning": 0.1, "critical": 0.5}}
+    model = {"classes": ["0", "1"], "labels": False, "quality": quality}
+    monitor = watch(settings({MODEL: model}), {MODEL: known}, partitions=(1, 0))
+    for minute, missing in enumerate((10, 60, 100, 10)):
+        values = [{} if i < missing else {"x": "a"} for i in range(100)]
+        monitor.run(*(prediction(f"{minute}-{i}", 60 * minute + i / 2, features=x) for i, x in enumerate(values)))
+    monitor.quiet()
+    said = [alert for alert in monitor.said("alerts") if alert["metric"] == "missing_ratio"]
+    assert [(alert["status"], alert["severity"], alert["value"]) for alert in said] == [
+        ("firing", "warning", 0.6),
+        ("firing", "critical", 1.0),
+        ("resolved", "critical", 0.1),
+    ]
+    allowed = 0.1 + 0.1 + 3 * math.sqrt(0.1 * 0.9 * (1 / 100 + 1 / 100))
+    assert (said[0]["kind"], said[0]["feature"], said[0]["baseline"]) == ("data_quality", "x", 0.1)
+    assert said[0]["threshold"] == pytest.approx(allowed)
+    assert said[0]["dedup_key"] == "fraud|unversioned||data_quality|x|missing_ratio|1m"
+    assert said[0]["summary"].startswith(f"fraud unversioned: x is off, missing_ratio 0.6 >= {allowed:g} in 1m to ")
+    scores = [result["quality"]["x"] for result in monitor.said("results")]
+    assert [(one["severity"], one["score"]) for one in scores] == [
+        ("ok", 1.0),
+        ("warning", pytest.approx(0.5)),
+        ("critical", pytest.approx(0.1)),
+        ("ok", 1.0),
+    ]
+    monitor.validate()
+
+
+def test_what_the_features_come_to_alerts_for_the_model(watch: Watch) -> None:
+    summary = {"minimum_sample": 10, "drifted_ratio": {"warning": 0.5, "critical": 1.0}}
+    monitor = of_countries(watch, {"DE": 0.5, "BR": 1.0}, [], "hellinger", summary=summary)
+    [alert] = [alert for alert in monitor.said("alerts") if alert["metric"] == "drifted_ratio"]
+    assert (alert["kind"], alert["severity"], alert["value"], alert["evidence"]) == (
+        "data_drift",
+        "critical",
+        1.0,
+        {"n": 200, "drifted": ["x", "y"]},
+    )
+    assert "feature" not in alert
+    assert "fraud unversioned: drifted_ratio drifted, drifted_ratio 1 >= 1 in 1m" in alert["summary"]
+    assert alert["summary"].endswith("; 'x', 'y'")
+    [result] = monitor.said("results")
+    assert result["summary"]["drifted"] == ["x", "y"]
+    assert result["summary"]["verdicts"]["drifted_ratio"] == {"score": 1.0, "threshold": 1.0, "severity": "critical"}
+
+
+def test_volume_is_that_of_all_versions_and_told_once(watch: Watch) -> None:
+    quality = {"volume_min": {"warning": 20, "critical": 5}}
+    monitor = watch(
+        settings({MODEL: {"classes": ["0", "1"], "labels": False, "segments": ["plan"], "quality": quality}}), partitions=(1, 0)
+    )
+    for minute, each in enumerate((10, 9, 2, 30)):
+        monitor.run(*(prediction(f"{minute}-{i}", 60 * minute + i, version=f"v{i % 2}") for i in range(2 * each)))
+    monitor.quiet()
+    said = monitor.said("alerts")
+    assert [(alert["status"], alert["severity"], alert["value"], alert["version"]) for alert in said] == [
+        ("firing", "warning", 18.0, "(all)"),
+        ("firing", "critical", 4.0, "(all)"),
+        ("resolved", "critical", 60.0, "(all)"),
+    ]
+    assert "volume_min is off, volume_min 18 < 20" in said[0]["summary"]

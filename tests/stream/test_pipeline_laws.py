@@ -27,7 +27,7 @@ MODELS: dict[str, Any] = {
     MODEL: {
         "classes": ["0", "1"],
         "positive": "1",
-        "segments": ["country"],
+        "segments": ["country", ["country", "new"]],
         "windows": [{"size": "30s"}, {"size": "1m", "slide": "30s"}],
         "drift": {"psi": {"warning": 0.05, "critical": 0.3}},
         "performance": {"accuracy": {"warning": 0.8, "critical": 0.4}},

@@ -56,6 +56,24 @@ def test_edges_may_be_as_far_apart_as_doubles_are() -> None:
     assert numeric([-1.7e308, 1.7e308], [0, 1, 2]).bin_labels() == ("< -1.7e+308", "[-1.7e+308, 1.7e+308)", ">= 1.7e+308", "(missing)")
 
 
+def test_a_range_of_groups_is_said_in_words() -> None:
+    amount = numeric([0.0, 5.0, float(np.nextafter(5.0, 6)), 812.5], [0, 1, 2, 3, 4])
+    name = amount.range_namer()
+    said = [name(*bins) for bins in [(0, 0), (0, 1), (0, 2), (1, 2), (2, 2), (1, 3), (3, 3), (3, 4), (4, 4), (0, 4)]]
+    assert said == [
+        "below 0",
+        "below 5",
+        "up to 5",
+        "at or above 0 and up to 5",
+        "at 5",
+        "at or above 0 and below 812.5",
+        "above 5 and below 812.5",
+        "above 5",
+        "at or above 812.5",
+        "anywhere",
+    ]
+
+
 def test_neighbouring_floats_get_different_labels() -> None:
     edges = [0.1, *(float(x) for x in (np.nextafter(0.1, 1), np.nextafter(np.nextafter(0.1, 1), 1)))]
     labels = numeric(edges, [0, 1, 2, 3]).bin_labels()

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from stream import reference_build
 from stream.reference import CategoricalFeature, InvalidReferenceError, NumericFeature, Reference
-from stream.reference_build import build_reference
+from stream.reference_bins import coarse_groups, fine_edges
+from stream.reference_build import build_reference, read_importances
 from tests.stream.reference_data import FORMATS, Row, write
 
 ELECTRICITY = Path(__file__).parents[3] / "shared/data/electricity/reference.csv"
@@ -102,6 +103,40 @@ def test_counts_and_moments_are_those_of_the_raw_rows(
         scale = np.abs(values).max() or 1.0
         assert feature.mean == pytest.approx(values.mean(), rel=0, abs=1e-12 * scale)
         assert feature.std == pytest.approx(values.std(), rel=1e-9, abs=1e-12 * scale)
+
+
+@settings(max_examples=50)
+@given(columns(), st.lists(st.floats(-1e9, 1e9) | st.sampled_from([np.inf, -np.inf, 0.0]), max_size=30))
+def test_outliers_and_values_out_of_range_are_counted_exactly(
+    tmp_path_factory: pytest.TempPathFactory, column: list[float | None], now: list[float]
+) -> None:
+    """Of the reference's own rows and of others, against numpy on the raw rows."""
+    feature = numeric(build(write(tmp_path_factory.mktemp("rows"), ".jsonl", [{"x": value} for value in column]), bins=10), "x")
+    values = np.array([value for value in column if value is not None])
+    if not values.size:
+        assert feature.fences is None
+        assert feature.outliers(feature.counts) is None
+        return
+    q1, q3 = np.percentile(values, [25, 75])
+    low, high = q1 - 1.5 * (q3 - q1), q3 + 1.5 * (q3 - q1)
+    assert feature.fences == (low, high)
+    for rows in (values, np.array(now)):
+        counts = np.bincount(np.searchsorted(feature.edges, rows, side="right"), minlength=feature.bins)
+        assert feature.outliers(counts) == ((rows < low) | (rows > high)).sum()
+        assert feature.outside(counts) == ((rows < values.min()) | (rows > values.max())).sum()
+
+
+@settings(max_examples=30)
+@given(columns(), st.sampled_from([2, 10, 256]))
+def test_fences_do_not_change_the_coarse_bins(tmp_path_factory: pytest.TempPathFactory, column: list[float | None], bins: int) -> None:
+    feature = numeric(build(write(tmp_path_factory.mktemp("rows"), ".jsonl", [{"x": value} for value in column]), bins=bins), "x")
+    values = np.array([value for value in column if value is not None])
+    if values.size:
+        edges = fine_edges(values, values.min(), values.max(), bins)
+        counts = np.bincount(np.searchsorted(edges, values, side="right"), minlength=edges.size + 1)
+        groups = coarse_groups(edges, counts, 10)
+        assert feature.coarse_counts().tolist() == [*np.bincount(groups, counts).tolist(), feature.missing]
+        assert np.isin(feature.edges[np.flatnonzero(np.diff(feature.groups))], edges[np.flatnonzero(np.diff(groups))]).all()
 
 
 @settings(max_examples=30)
@@ -284,8 +319,10 @@ def test_beyond_the_sample_edges_are_approximate_and_counts_exact(tmp_path: Path
     feature = numeric(references[0], "x")
     assert feature.counts.tolist() == np.histogram(values, np.concatenate(([-np.inf], feature.edges, [np.inf])))[0].tolist()
     assert feature.counts[0] == feature.counts[-1] == 0
-    assert np.isin(feature.edges[:-1], values).all()
-    levels = np.cumsum(feature.counts)[:-2] / values.size  # of all edges but the last
+    assert feature.fences is not None
+    quantiles = np.setdiff1d(feature.edges, [feature.fences[0], np.nextafter(feature.fences[1], np.inf)])
+    assert np.isin(quantiles[:-1], values).all()
+    levels = np.searchsorted(np.sort(values), quantiles[:-1]) / values.size  # of all edges but the last
     assert np.abs(levels - np.linspace(0, 1, levels.size, endpoint=False)).max() < 0.05  # 1.63 / sqrt(2000): the 1 % bound of Kolmogorov
     assert numeric(references[0], "y").missing == 19_999
 
@@ -395,3 +432,36 @@ def test_memory_does_not_follow_the_number_of_rows(tmp_path: Path) -> None:
     command = [sys.executable, "-c", MEASURE, tmp_path / "rows.parquet", str(n)]
     measured = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     assert int(measured.stdout) < 300_000  # KiB; all comments together are 733 000
+
+
+@pytest.mark.parametrize(("name", "text"), [("i.json", '{"x": 2, "c": 0.5}'), ("i.yaml", "x: 2\nc: 5e-1\n"), ("i.yml", "{x: 2, c: 0.5}")])
+def test_importances_come_from_a_file_and_stay_with_the_features(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    rows = [{"x": 1, "c": "a", "y": 2}]
+    reference = build_rows(tmp_path, rows, importances=read_importances(tmp_path / name))
+    reference.save(tmp_path / "reference.json")
+    read = Reference.load(tmp_path / "reference.json")
+    assert {feature.name: feature.importance for feature in read.features} == {"x": 2.0, "c": 0.5, "y": 0.0}
+    plain = build_rows(tmp_path, rows)
+    assert all(np.isnan(feature.importance) for feature in plain.features)
+    assert plain.reference_id != reference.reference_id
+
+
+@pytest.mark.parametrize(
+    ("importances", "said"),
+    [
+        ({"z": 1.0}, r"importances of \['z'\]: expected only those of features, which are \['x'\]"),
+        ({"x": -1.0}, "feature 'x': importance: expected absent, or a finite number >= 0"),
+        ({"x": np.inf}, "feature 'x': importance: expected absent, or a finite number >= 0"),
+    ],
+)
+def test_importances_that_are_none_are_refused(tmp_path: Path, importances: dict[str, float], said: str) -> None:
+    with pytest.raises(InvalidReferenceError, match=said):
+        build_rows(tmp_path, [{"x": 1}], importances=importances)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "x: high", "x: [1]", "{", "1: {}", "x: true"])
+def test_a_file_of_something_else_is_no_importances(tmp_path: Path, text: str) -> None:
+    (tmp_path / "i.yaml").write_text(text)
+    with pytest.raises(InvalidReferenceError, match=r"(?s)cannot read importances: path=.*i\.yaml.*expected feature names and numbers"):
+        read_importances(tmp_path / "i.yaml")

@@ -40,6 +40,7 @@ models:
 DURATION = "with its unit, such as 500ms, 5s, 10m, 1h or 7d"
 TEXT = "printable text of 1 to 200 characters without space at either end"
 NAME = f"{TEXT} and without '|', which Redis keys use"
+CROSS = "keys to be crossed: different names without '|' and ','"
 PATH = "a dotted path in the JSON (a.b, without a colon)"
 REDIS = "redis://host:port/db, rediss://host:port/db or unix:///path"
 BROKERS = "host:port, or several with commas between"
@@ -74,8 +75,43 @@ def test_minimal_file_has_twenty_lines_and_the_documented_defaults(load: Load, t
     assert model.windows == (WindowSpec("5m", 300_000, 300_000), WindowSpec("1h/5m", 3_600_000, 300_000))
     assert model.pane_ms == 300_000
     assert model.reference == tmp_path / "references/fraud.json"
-    assert (model.classes, model.positive, model.labels, model.segments) == (("0", "1"), "1", True, ("country",))
+    assert (model.classes, model.positive, model.labels, model.segments) == (("0", "1"), "1", True, (("country",),))
     assert (model.segment_values_max, model.versions_max) == (50, 20)
+
+
+def test_thresholds_on_quality_are_inherited_by_models_and_features(load: Load) -> None:
+    settings = load(
+        """
+        quality: {missing_ratio: {warning: 0.1}, late_ratio: {warning: 0.3}, freshness: 10m}
+        summary: {drifted_ratio: {warning: 0.5}}
+        models:
+          fraud:
+            classes: [x, y]
+            quality:
+              freshness: off
+              volume_min: {critical: 100}
+              features: {amount: {missing_ratio: {critical: off}, score: {warning: 0.8}, minimum_sample: 50}}
+            summary: {drifted_ratio: {critical: 0.9}}
+          plain: {classes: [x, y]}
+        """
+    )
+    fraud, plain = settings.model("fraud"), settings.model("plain")
+    assert plain.quality_for("amount").thresholds["missing_ratio"] == Thresholds(0.1, 0.2, "above")
+    assert fraud.quality_for("amount").thresholds["missing_ratio"] == Thresholds(0.1, None, "above")
+    assert fraud.quality_for("amount").thresholds["score"] == Thresholds(0.8, None, "below")
+    assert (fraud.quality_for("amount").minimum_sample, fraud.quality_for("hour").minimum_sample) == (50, 200)
+    assert plain.quality_for("hour").thresholds["type_violation_ratio"] == Thresholds(0.01, 0.05, "above")
+    assert plain.quality_for("hour").thresholds["outlier_ratio"] == Thresholds(None, None, "above")
+    assert (fraud.freshness_ms, plain.freshness_ms) == (None, 600_000)
+    assert fraud.quality.thresholds["volume_min"] == Thresholds(None, 100.0, "below")
+    assert plain.quality.thresholds["late_ratio"] == Thresholds(0.3, None, "above")
+    assert fraud.summary.thresholds["drifted_ratio"] == Thresholds(0.5, 0.9, "above")
+    assert plain.summary.thresholds["weighted_drift"] == Thresholds(None, None, "above")
+
+
+def test_a_list_of_keys_is_a_cross(load: Load) -> None:
+    model = load("models: {fraud: {classes: [x, y], segments: [country, [country, channel], [plan]]}}").model("fraud")
+    assert model.segments == (("country",), ("country", "channel"), ("plan",))
 
 
 def test_model_without_windows_has_those_of_all_models(load: Load) -> None:
@@ -382,9 +418,23 @@ BAD = [
     ("worker: {checkpoint_every: 2m}", f"worker.checkpoint_every: '2m', expected a duration from 10ms to 1m {DURATION}"),
     (
         "wroker: {}",
-        "wroker: unknown key, expected one of kafka, redis, time, events, labels, windows, drift, performance, models, worker; "
+        "wroker: unknown key, expected one of kafka, redis, time, events, labels, windows, drift, quality, summary, performance, "
+        "models, worker; "
         "did you mean worker?",
     ),
+    ("quality: {missing_ratio: {warning: 2}}", f"quality.missing_ratio.warning: '2', expected {SHARE}"),
+    (
+        "quality: {missing_ratio: {warning: 0.3}}",
+        "quality.missing_ratio.warning: '0.3', expected at most the critical threshold 0.2, which it inherits",
+    ),
+    (
+        "quality: {quality_score: {warning: 0.5, critical: 0.9}}",
+        "quality.quality_score.critical: '0.9', expected at most the warning threshold 0.5",
+    ),
+    ("quality: {freshness: soon}", f"quality.freshness: 'soon', expected a duration from 1s to 3650d {DURATION}, or off"),
+    ("quality: {freshness: 500ms}", f"quality.freshness: '500ms', expected a duration from 1s to 3650d {DURATION}, or off"),
+    ("quality: {volume_min: {warning: -1}}", "quality.volume_min.warning: '-1', expected a number over 0 and up to 1e+12, or off"),
+    ("summary: {drifted_ratio: {warning: 1.5}}", f"summary.drifted_ratio.warning: '1.5', expected {SHARE}"),
     ("time: {zzz: 1}", "time.zzz: unknown key, expected one of out_of_orderness, allowed_lateness, idle_after, when_idle, max_future_skew"),
 ]
 
@@ -413,6 +463,34 @@ BAD_MODELS = [
     (f"models: {{fraud: {{{CLASSES}, reference: [a]}}}}", "models.fraud.reference: a list, expected the path of a file"),
     (f'models: {{fraud: {{{CLASSES}, reference: "a\\0"}}}}', "models.fraud.reference: 'a\\x00', expected the path of a file"),
     (f"models: {{fraud: {{{CLASSES}, segments: [a, a]}}}}", "models.fraud.segments.1: 'a', expected each name once"),
+    (
+        f"models: {{fraud: {{{CLASSES}, quality: {{features: {{x: {{late_ratio: {{}}}}}}}}}}}}",
+        "models.fraud.quality.features.x.late_ratio: unknown key, expected one of minimum_sample, missing_ratio, type_violation_ratio, "
+        "unseen_ratio, out_of_range_ratio, outlier_ratio, score; did you mean outlier_ratio?",
+    ),
+    (
+        f"models: {{fraud: {{{CLASSES}, quality: {{features: {{x: {{missing_ratio: {{critical: 0.01}}}}}}}}}}}}",
+        "models.fraud.quality.features.x.missing_ratio.critical: '0.01', expected at least the warning threshold 0.05, which it inherits",
+    ),
+    (
+        f"summary: {{drifted_ratio: {{warning: 0.5}}}}\nmodels: {{fraud: {{{CLASSES}, summary: {{drifted_ratio: {{critical: 0.4}}}}}}}}",
+        "models.fraud.summary.drifted_ratio.critical: '0.4', expected at least the warning threshold 0.5, which it inherits",
+    ),
+    (f"models: {{fraud: {{{CLASSES}, segments: [[a, b], [b, a]]}}}}", "models.fraud.segments.1: a list, expected each name once"),
+    *(
+        (
+            f"models: {{fraud: {{{CLASSES}, segments: [c, {cross}]}}}}",
+            f"models.fraud.segments.1: {shown}, expected a key, or a list of {CROSS}",
+        )
+        for cross, shown in [
+            ("[]", "a list"),
+            ("[a, a]", "a list"),
+            ("[a, 'b,c']", "a list"),
+            ("[a, 'b|c']", "a list"),
+            ("[a, [b]]", "a list"),
+        ]
+    ),
+    (f"models: {{fraud: {{{CLASSES}, segments: [{{a: b}}]}}}}", f"models.fraud.segments.0: a mapping, expected {NAME}"),
     (f"models: {{fraud: {{{CLASSES}, segments: ['a|b']}}}}", f"models.fraud.segments.0: 'a|b', expected {NAME}"),
     (
         f"models: {{fraud: {{{CLASSES}, segment_values_max: 0}}}}",
@@ -532,11 +610,14 @@ def test_commented_example_shows_every_key_with_its_default(load: Load) -> None:
     path = CONFIG / "driftstream.yaml"
     example = load_settings(path, {})
     default = load("models: {fraud: {classes: ['0', '1'], windows: [{size: 1m}]}}")
-    rules = ("drift", "performance")  # written out in full; their effect is compared below
+    rules = ("drift", "quality", "summary", "performance")  # written out in full; their effect is compared below
     for section in set(Settings.model_fields) - {"models", *rules}:
         assert getattr(example, section) == getattr(default, section), section
     fraud = example.model("fraud")
     assert fraud.drift == default.model("fraud").drift
+    plain = default.model("fraud")
+    assert (fraud.quality, fraud.features_quality, fraud.summary) == (plain.quality, plain.features_quality, plain.summary)
+    assert fraud.freshness_ms is plain.freshness_ms is None
     assert fraud.performance.minimum_sample == default.model("fraud").performance.minimum_sample
     tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     for section, field in Settings.model_fields.items():

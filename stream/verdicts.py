@@ -1,0 +1,31 @@
+"""One judged score, as it is reported and as an alert would say it. No score is computed here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from msgspec import UNSET, UnsetType
+
+from detectors.judge import Verdict
+from stream.results import AlertKind, Evidence, Score
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One score against its thresholds: what an alert would say. `below`: it is bad when it is low."""
+
+    kind: AlertKind
+    metric: str
+    feature: str | UnsetType
+    value: float | None
+    verdict: Verdict
+    evidence: Evidence
+    baseline: float | UnsetType = UNSET
+    below: bool = False
+
+
+def reported(value: float | None, verdict: Verdict, beside: Mapping[str, Any] = MappingProxyType({})) -> Score:
+    """The score as it is reported: none below the minimum sample."""
+    score = None if verdict.severity == "insufficient_data" else value
+    return Score(score=score, threshold=verdict.threshold, severity=verdict.severity, **beside)
