@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detectors.counts import Counts, Floats, shares
-from detectors.psi import psi_contributions
+from detectors.counts import ONE, Counts, Floats, Starts, shares
+from detectors.psi import contributions
 
 Part = Counts  # (width,) int64, the first one the number of rows
 
@@ -35,15 +35,41 @@ def top_bins(reference: Counts, current: Counts, labels: Sequence[str], *, most:
     >>> top_bins(np.array([50, 30, 20]), np.array([50, 20, 30]), ["low", "mid", "high"], most=1)
     (BinShift(label='mid', reference=0.3, current=0.2, contribution=0.039...),)
     """
+    return top_bins_by_feature(reference, current, ONE, [labels], most=most, pseudocount=pseudocount)[0]
+
+
+def top_bins_by_feature(
+    reference: Counts, current: Counts, starts: Starts, labels: Sequence[Sequence[str]], *, most: int = 3, pseudocount: float = 0.5
+) -> list[tuple[BinShift, ...]]:
+    """`top_bins` of each feature, from histograms that lie end to end.
+
+    Args:
+        starts: (n_features,) first bin of each feature: 0, then increasing.
+        labels: n_features times the names of its bins.
+    Raises:
+        ValueError: as in `psi`, or labels do not fit.
+
+    >>> [[b.label for b in top] for top in top_bins_by_feature(np.array([5, 5, 7]), np.array([9, 1, 7]), np.array([0, 2]), ["ab", "c"])]
+    [['b', 'a'], []]
+    """
     assert most >= 0
-    contributions = psi_contributions(reference, current, pseudocount=pseudocount)
-    if len(labels) != contributions.size:
-        raise ValueError(
-            f"cannot name bins: len(labels)={len(labels)!r}, expected n_bins={contributions.size!r}; labels come with the reference's edges"
-        )
-    p, q = shares(reference, current)
-    largest = np.argsort(-contributions, kind="stable")[:most]
-    return tuple(BinShift(labels[i], float(p[i]), float(q[i]), float(contributions[i])) for i in largest if contributions[i] > 0)
+    parts = contributions(shares(reference, current, starts, pseudocount=pseudocount))
+    sizes = np.diff(starts, append=parts.size)
+    for names, size in zip(labels, sizes.tolist(), strict=True):
+        if len(names) != size:
+            raise ValueError(
+                f"cannot name bins: len(labels)={len(names)!r}, expected n_bins={size!r}; labels come with the reference's edges"
+            )
+    feature = np.repeat(np.arange(sizes.size), sizes)
+    order = np.lexsort((-parts, feature))  # stable: ties stay in bin order
+    wanted = order[(np.arange(order.size) - starts[feature] < most) & (parts[order] > 0)]
+    p, q = shares(reference, current, starts)[:, wanted].tolist()
+    found: list[list[BinShift]] = [[] for _ in labels]
+    for of, i, before, now, contribution in zip(
+        feature[wanted].tolist(), (wanted - starts[feature[wanted]]).tolist(), p, q, parts[wanted].tolist(), strict=True
+    ):
+        found[of].append(BinShift(labels[of][i], before, now, contribution))
+    return [tuple(top) for top in found]
 
 
 def comes_from(whole: Part, parts: Mapping[str, Part], score: Callable[[Part], float], threshold: float, minimum_sample: int) -> str | None:

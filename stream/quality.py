@@ -14,7 +14,6 @@ The score of a model is the mean of its features, by importance, times the share
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -24,7 +23,7 @@ from msgspec.structs import replace
 from detectors.judge import Severity, Thresholds, judge
 from stream.aggregates import Aggregate, Counts
 from stream.model import DUPLICATES, LATE, PREDICTIONS, FeatureSlot, Model
-from stream.reference import NumericFeature
+from stream.reference import NumericFeature, beyond
 from stream.results import AlertKind, Evidence, FeatureDrift, FeatureQuality, Score, Summary
 from stream.settings_thresholds import Rules
 from stream.verdicts import Judged, reported
@@ -36,18 +35,8 @@ _DRIFT, _QUALITY = ("drifted_ratio", "weighted_drift"), ("quality_score", "dupli
 _WORST: Final[Mapping[Severity, int]] = {"insufficient_data": 0, "ok": 1, "warning": 2, "critical": 3}
 
 
-@dataclass(frozen=True, slots=True)
-class _Ratios:
-    """Shares of the rows of one feature, None where the reference has no fences."""
-
-    missing_ratio: float
-    type_violation_ratio: float
-    unseen_ratio: float
-    out_of_range_ratio: float
-    outlier_ratio: float | None
-
-    def items(self) -> list[tuple[str, float]]:
-        return [(name, value) for name in self.__slots__ if (value := getattr(self, name)) is not None]
+# Shares of the rows of one feature, by name; without outlier_ratio where the reference has no fences.
+Ratios = Mapping[str, float]
 
 
 class Quality:
@@ -55,9 +44,10 @@ class Quality:
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self._cuts = [_cuts(slot) for slot in model.slots]
         self._reference = [
-            _ratios(slot, np.array([*slot.feature.counts, slot.feature.missing, 0]), model.reference.rows if model.reference else 0)
-            for slot in model.slots
+            _ratios(slot, np.array([*slot.feature.counts, slot.feature.missing, 0]), model.reference.rows if model.reference else 0, cuts)
+            for slot, cuts in zip(model.slots, self._cuts, strict=True)
         ]
         rules = {slot.feature.name: model.settings.quality_for(slot.feature.name) for slot in model.slots}
         self._limited = {
@@ -72,26 +62,26 @@ class Quality:
         n = int(window.counts[PREDICTIONS])
         quality: dict[str, FeatureQuality] = {}
         judged: list[Judged] = []
-        for slot, before in zip(self._model.slots, self._reference, strict=True) if n else ():
-            now = _ratios(slot, window.counts[slot.start : slot.invalid + 1], n)
+        for slot, cuts, before in zip(self._model.slots, self._cuts, self._reference, strict=True) if n else ():
+            now = _ratios(slot, window.counts[slot.start : slot.invalid + 1], n, cuts)
             score = _score(before, now)
             found = self._judge(slot.feature.name, before, now, score, n)
             worst = max((one.verdict.severity for one in found), key=_WORST.__getitem__, default=UNSET)
-            quality[slot.feature.name] = FeatureQuality(score=score, severity=worst, **dict(now.items()))
+            quality[slot.feature.name] = FeatureQuality(score=score, severity=worst, **now)
             judged += found
         return quality, judged
 
-    def _judge(self, feature: str, before: _Ratios, now: _Ratios, score: float, n: int) -> list[Judged]:
+    def _judge(self, feature: str, before: Ratios, now: Ratios, score: float, n: int) -> list[Judged]:
         """The verdicts on the ratios and the score of one feature, as far as they have thresholds."""
         rules, m = self._model.settings.quality_for(feature), self._model.reference.rows if self._model.reference else 0
-        evidence, base = Evidence(n=n, reference_n=m), dict(before.items())
+        evidence = Evidence(n=n, reference_n=m)
         judged = []
         for metric, value in now.items():
             if metric not in self._limited[feature]:
                 continue
-            thresholds = _above(rules.thresholds[metric], base.get(metric, 0.0), n, m)
+            thresholds = _above(rules.thresholds[metric], before.get(metric, 0.0), n, m)
             verdict = judge(value, n, thresholds, rules.minimum_sample)
-            judged.append(Judged("data_quality", metric, feature, value, verdict, evidence, base.get(metric, 0.0)))
+            judged.append(Judged("data_quality", metric, feature, value, verdict, evidence, before.get(metric, 0.0)))
         if "score" in self._limited[feature]:
             verdict = judge(score, n, rules.thresholds["score"], rules.minimum_sample)
             judged.append(Judged("data_quality", "score", feature, score, verdict, evidence, below=True))
@@ -154,26 +144,31 @@ class Quality:
         return judged
 
 
-def _ratios(slot: FeatureSlot, counts: Counts, n: int) -> _Ratios:
+def _cuts(slot: FeatureSlot) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
+    """Where the bins out of range, and those beyond the fences, begin and end; None for categories, and without fences."""
+    feature = slot.feature
+    if not isinstance(feature, NumericFeature):
+        return None, None
+    return feature.range_cut(), feature.fences_cut()
+
+
+def _ratios(slot: FeatureSlot, counts: Counts, n: int, cuts: tuple[tuple[int, int] | None, tuple[int, int] | None]) -> Ratios:
     """Of the counts of one feature, its bins, MISSING and INVALID, in n rows."""
-    bins, n = counts[: slot.bins], max(n, 1)
-    number = slot.feature if isinstance(slot.feature, NumericFeature) else None
-    outliers = number.outliers(bins) if number else None
-    return _Ratios(
-        missing_ratio=float(counts[slot.bins] / n),
-        type_violation_ratio=float(counts[slot.bins + 1] / n),
-        unseen_ratio=0.0 if number else float(bins[-1] / n),
-        out_of_range_ratio=number.outside(bins) / n if number else 0.0,
-        outlier_ratio=None if outliers is None else outliers / n,
-    )
+    bins, n, (outside, outliers) = counts[: slot.bins], max(n, 1), cuts
+    ratios = {
+        "missing_ratio": int(counts[slot.bins]) / n,
+        "type_violation_ratio": int(counts[slot.bins + 1]) / n,
+        "unseen_ratio": 0.0 if outside else int(bins[-1]) / n,
+        "out_of_range_ratio": beyond(bins, outside) / n if outside else 0.0,
+    }
+    return ratios | ({"outlier_ratio": beyond(bins, outliers) / n} if outliers else {})
 
 
-def _score(before: _Ratios, now: _Ratios) -> float:
+def _score(before: Ratios, now: Ratios) -> float:
     """1 where the feature is as good as in the reference, down to 0."""
-    base = dict(before.items())
-    more = {name: max(0.0, value - base.get(name, 0.0)) for name, value in now.items()}
-    beyond = max(more["out_of_range_ratio"], more.get("outlier_ratio", 0.0))
-    lost = more["missing_ratio"] + more["type_violation_ratio"] + (more["unseen_ratio"] + beyond) / 2
+    more = {name: max(0.0, value - before.get(name, 0.0)) for name, value in now.items()}
+    far = max(more["out_of_range_ratio"], more.get("outlier_ratio", 0.0))
+    lost = more["missing_ratio"] + more["type_violation_ratio"] + (more["unseen_ratio"] + far) / 2
     return min(max(1.0 - lost, 0.0), 1.0)
 
 

@@ -84,20 +84,18 @@ class NumericFeature(Struct, frozen=True, kw_only=True, eq=False, tag="numeric",
         """Number of fine bins, k+1."""
         return self.counts.size
 
-    def outside(self, counts: Counts) -> int:
-        """How many of fine counts (k+1,) are below the least or above the greatest value of the reference."""
-        if math.isnan(self.minimum):
-            return int(counts[0] + counts[-1])
-        return self._beyond(counts, self.minimum, self.maximum)
+    def range_cut(self) -> tuple[int, int]:
+        """The fine bins before the first number and from the second on hold what is out of the reference's range."""
+        return (1, self.bins - 1) if math.isnan(self.minimum) else self._cut(self.minimum, self.maximum)
 
-    def outliers(self, counts: Counts) -> int | None:
-        """How many of fine counts (k+1,) are beyond the fences; None without fences."""
-        return self._beyond(counts, *self.fences) if self.fences else None
+    def fences_cut(self) -> tuple[int, int] | None:
+        """The same of what is beyond the fences; None without fences."""
+        return self._cut(*self.fences) if self.fences else None
 
-    def _beyond(self, counts: Counts, low: float, high: float) -> int:
-        """How many are below `low` or above `high`, of which the first and the number after the second are edges."""
-        first, last = np.searchsorted(self.edges, (low, np.nextafter(high, np.inf)), side="right")
-        return int(counts[:first].sum() + counts[last:].sum())
+    def _cut(self, low: float, high: float) -> tuple[int, int]:
+        """Of what is below `low` or above `high`, of which the first and the number after the second are edges."""
+        first, last = np.searchsorted(self.edges, (low, np.nextafter(high, np.inf)), side="right").tolist()
+        return first, last
 
     def coarsen(self, counts: Counts, missing: int) -> Counts:
         """Counts per coarse group, then MISSING, (groups + 1,), of fine counts (k+1,)."""
@@ -277,6 +275,11 @@ class _Header(Struct):
     """Read first: a file of another format is refused for that and nothing else."""
 
     format: Literal["driftstream-reference/1"]
+
+
+def beyond(counts: Counts, cut: tuple[int, int]) -> int:
+    """How many of fine counts (k+1,) are beyond a cut."""
+    return int(counts[: cut[0]].sum() + counts[cut[1] :].sum())
 
 
 def _expect(met: bool | np.bool, feature: str | None, key: str, rule: str) -> None:

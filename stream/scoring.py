@@ -16,7 +16,7 @@ import numpy.typing as npt
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from detectors.explain import categorical_direction, comes_from, numeric_direction, top_bins
+from detectors.explain import BinShift, categorical_direction, comes_from, numeric_direction, top_bins, top_bins_by_feature
 from detectors.interval import wilson
 from detectors.judge import Thresholds, Verdict, judge
 from detectors.performance import METRICS
@@ -57,7 +57,7 @@ class Outcomes(NamedTuple):
 
 
 class _Drift(NamedTuple):
-    """The scores of one feature in one window, before they are judged, and the (n_bins,) counts with labels that show what moved."""
+    """The scores of one feature in one window, before they are judged, and the (n_bins,) counts that show what moved."""
 
     kind: AlertKind
     feature: Feature
@@ -65,7 +65,7 @@ class _Drift(NamedTuple):
     measured: dict[str, Measured]
     reference: Counts
     current: Counts
-    labels: Sequence[str]
+    top: tuple[BinShift, ...]
     direction: Callable[[Counts, Counts], str]
 
     def tested(self) -> list[str]:
@@ -163,6 +163,7 @@ class Scorer:
         current = np.bincount(self._coarse[kept], window.counts[kept], self._reference.size).astype(np.int64)
         scores = {name: by_feature(self._reference, current, self._starts) for name, by_feature in self._by_bins.items()}
         p_values = psi_p_values(self._reference, current, self._starts, self._numeric).tolist() if "psi" in scores else []
+        tops = top_bins_by_feature(self._reference, current, self._starts, self._labels)
         drifts = []
         for i, slot in enumerate(self._slots):
             bins = slice(self._starts[i], self._starts[i] + self._sizes[i])
@@ -177,7 +178,7 @@ class Scorer:
                 elif name in OF_CATEGORIES:
                     measured[name] = measure_categories(reference, now)
             about: AlertKind = "prediction_drift" if i < self._outputs else "data_drift"
-            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, reference, now, self._labels[i], self._directions[i]))
+            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, reference, now, tops[i], self._directions[i]))
         return drifts
 
     def performance(self, window: Aggregate) -> Outcomes:
@@ -245,7 +246,8 @@ class Scorer:
             for name in rules.thresholds
             if applies(name, feature)
         }
-        return [_Drift("label_drift", feature, rules, measured, reference, current, self._classes, self._label_direction)]
+        top = top_bins(reference, current, self._classes)
+        return [_Drift("label_drift", feature, rules, measured, reference, current, top, self._label_direction)]
 
     def _metrics(self, confusion: Counts) -> dict[str, float | None]:
         """Every metric of a matrix with OTHER as its last class, which is never right: two classes that are not configured may differ."""
@@ -303,10 +305,7 @@ def _reported(drift: _Drift, source: Callable[[str, Verdict], str | UnsetType]) 
         name: reported(found.score, verdicts[name], {} if verdicts[name].severity == "insufficient_data" else found.beside)
         for name, found in drift.measured.items()
     }
-    top = tuple(
-        BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution)
-        for b in top_bins(drift.reference, drift.current, drift.labels)
-    )
+    top = tuple(BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution) for b in drift.top)
     n, m = int(drift.current.sum()), int(drift.reference.sum())
     kind: Literal["numeric", "categorical"] = "numeric" if isinstance(drift.feature, NumericFeature) else "categorical"
     drifted = any(verdict.severity in ("warning", "critical") for verdict in verdicts.values())

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream import reference_build
-from stream.reference import CategoricalFeature, InvalidReferenceError, NumericFeature, Reference
+from stream.reference import CategoricalFeature, InvalidReferenceError, NumericFeature, Reference, beyond
 from stream.reference_bins import coarse_groups, fine_edges
 from stream.reference_build import build_reference, read_importances
 from tests.stream.reference_data import FORMATS, Row, write
@@ -115,15 +115,17 @@ def test_outliers_and_values_out_of_range_are_counted_exactly(
     values = np.array([value for value in column if value is not None])
     if not values.size:
         assert feature.fences is None
-        assert feature.outliers(feature.counts) is None
+        assert feature.fences_cut() is None
         return
     q1, q3 = np.percentile(values, [25, 75])
     low, high = q1 - 1.5 * (q3 - q1), q3 + 1.5 * (q3 - q1)
     assert feature.fences == (low, high)
     for rows in (values, np.array(now)):
         counts = np.bincount(np.searchsorted(feature.edges, rows, side="right"), minlength=feature.bins)
-        assert feature.outliers(counts) == ((rows < low) | (rows > high)).sum()
-        assert feature.outside(counts) == ((rows < values.min()) | (rows > values.max())).sum()
+        cut = feature.fences_cut()
+        assert cut is not None
+        assert beyond(counts, cut) == ((rows < low) | (rows > high)).sum()
+        assert beyond(counts, feature.range_cut()) == ((rows < values.min()) | (rows > values.max())).sum()
 
 
 @settings(max_examples=30)
