@@ -57,7 +57,7 @@ $(VENV)/installed-%: requirements/%.txt requirements/build.txt pyproject.toml | 
 # Never in .venv: the peers need older versions of what driftstream needs (numpy, pydantic, confluent-kafka; pandas). Python 3.11 or 3.12.
 .venv-%/installed: benchmarks/requirements-%.txt
 	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
-	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<  # all of it is there: no deps
 	touch $@
 
 $(BIN)/python:
