@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from scipy.stats import ks_2samp
+from scipy.stats import ks_2samp, kstwo
 
 from detectors.kolmogorov_smirnov import ks
 from tests.detectors.histograms import Pair, pairs
@@ -51,6 +51,15 @@ def test_without_drift_few_p_values_are_small(n: int, m: int) -> None:
     even = np.full(256, 1 / 256)
     p_values = np.array([ks(rng.multinomial(m, even), rng.multinomial(n, even)).p_value for _ in range(1_000)])
     assert np.mean(p_values < 0.05) < 0.05 + 0.02  # 3 standard errors of 1000 draws; bins make it conservative
+
+
+@pytest.mark.parametrize("n", [4_000, 20_000, 200_000])
+@pytest.mark.parametrize("difference", [0.7, 1.0, 1.36, 1.63, 2.4])
+def test_with_many_rows_the_p_value_is_that_of_the_exact_law(n: int, difference: float) -> None:
+    """Of two sides of n rows, that is n / 2 for the law; the differences have p-values from 0.7 to 2e-5."""
+    moved = round(difference * np.sqrt(2 * n))
+    found = ks(np.array([n // 2, n - n // 2]), np.array([n // 2 - moved, n - n // 2 + moved]))
+    assert found.p_value == pytest.approx(kstwo.sf(moved / n, n // 2), rel=0.01)
 
 
 def test_all_mass_in_one_bin_cannot_differ_but_inside_of_it() -> None:

@@ -595,6 +595,28 @@ def test_the_drift_of_the_label_is_measured_on_the_labels_that_were_counted() ->
     assert {one.kind for one in found.judged if one.feature == "label"} == {"label_drift"}
 
 
+def test_auto_tests_outputs_with_the_features_and_labels_with_those_of_other_segments() -> None:
+    of = with_outputs({"psi": {"warning": "auto"}})
+    labels = []
+    for drifted in (60, 25):  # of 100 labels, where the reference has 20
+        window = Aggregate.zero(of.model.outcomes)
+        window.counts[[PREDICTIONS, LABELS]] = 100
+        window.counts[CONFUSION_START:].reshape(3, 3)[:2, 0] = 100 - drifted, drifted
+        labels.append(window)
+    found = [of_score(one.outputs["label"].psi) for one in of.close_performance(labels)]
+    assert [one.severity for one in found] == ["critical", "ok"]
+    assert [one.p_adjusted for one in found] == pytest.approx(benjamini_hochberg([one.p_value for one in found]))  # type: ignore[misc]
+
+    traffic = Aggregate.zero(of.model.traffic)
+    traffic.counts[PREDICTIONS] = 100
+    traffic.counts[of.model.predicted.start] = traffic.counts[of.model.score.start] = 100
+    for slot in of.model.slots:
+        traffic.counts[slot.start] = 100
+    told = of.traffic(traffic)
+    scores = [of_score(one.psi) for one in (*told.outputs.values(), *told.drift.values())]
+    assert [one.p_adjusted for one in scores] == pytest.approx(benjamini_hochberg([one.p_value for one in scores]))  # type: ignore[misc]
+
+
 def test_without_outputs_in_the_reference_their_drift_is_absent() -> None:
     of = scorer(numeric("x", [1.0], [5, 5], [0, 1]))
     assert of.traffic(counted(of, [[1.0] * 10])).outputs == {}
