@@ -119,11 +119,12 @@ class Scorer:
         """
         return self.close_traffic([window], [segments])[0]
 
-    def close_traffic(self, windows: Sequence[Aggregate], segments: Sequence[Segments]) -> list[Traffic]:
+    def close_traffic(self, windows: Sequence[Aggregate], segments: Sequence[Segments] = ()) -> list[Traffic]:
         """The same of windows that close together, those of all versions and segments: p-values are adjusted for all of them."""
         drifts = [self._drifts(window) for window in windows]
         _adjust(chain.from_iterable(drifts))
-        return [self._traffic(*one) for one in zip(windows, drifts, segments, strict=True)]
+        parts = segments or [_NO_SEGMENTS] * len(windows)
+        return [self._traffic(*one) for one in zip(windows, drifts, parts, strict=True)]
 
     def _traffic(self, window: Aggregate, drifts: Sequence[_Drift], segments: Segments) -> Traffic:
         counts = window.counts

@@ -320,7 +320,7 @@ def halves(*names: str, rows: int = 10_000) -> list[Feature]:
 def test_p_values_are_adjusted_for_all_features_methods_and_windows_of_a_close() -> None:
     of = scorer(*halves("x", "y", "z"), drift=AUTO)
     windows = [(0.5, 0.53, 0.47), (0.55, 0.5, 0.51), (0.5, 0.5, 0.5)]
-    found = of.close_traffic([shifted(of, *shares) for shares in windows], [{}] * len(windows))
+    found = of.close_traffic([shifted(of, *shares) for shares in windows])
     scores = [of_score(getattr(one.drift[name], method)) for one in found for name in "xyz" for method in ("psi", "chi2")]
     p_values = [
         chi2_contingency([[5_000, 5_000], [a := round(share * 1_000), 1_000 - a]], correction=False).pvalue for w in windows for share in w
@@ -601,7 +601,7 @@ def test_auto_tests_outputs_with_the_features_and_labels_with_those_of_other_seg
     for drifted in (60, 25):  # of 100 labels, where the reference has 20
         window = Aggregate.zero(of.model.outcomes)
         window.counts[[PREDICTIONS, LABELS]] = 100
-        window.counts[CONFUSION_START:].reshape(3, 3)[:2, 0] = 100 - drifted, drifted
+        window.counts[CONFUSION_START : of.model.hits_start].reshape(3, 3)[:2, 0] = 100 - drifted, drifted
         labels.append(window)
     found = [of_score(one.outputs["label"].psi) for one in of.close_performance(labels)]
     assert [one.severity for one in found] == ["critical", "ok"]
