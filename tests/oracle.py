@@ -584,7 +584,8 @@ def _severity(kind: str, score: float, limits: Limits, tolerance: float) -> str:
     for severity, limit in (("critical", limits.critical), ("warning", limits.warning)):
         if limit is None:
             continue
-        if kind != "performance" and math.isclose(score, limit, rel_tol=0, abs_tol=tolerance):
+        share = kind == "data_quality" and score == limit  # of whole rows, one division: rounded alike wherever it is done
+        if kind != "performance" and not share and math.isclose(score, limit, rel_tol=0, abs_tol=tolerance):
             raise ValueError(
                 f"cannot tell the severity of score={score!r}: it is at the limit {limit!r}, expected more than {tolerance} beside it"
             )
