@@ -18,12 +18,10 @@ from stream.app import build_models
 from stream.coding import ClassCodes, Coding
 from stream.events import EventDecoder, Messages
 from stream.groups import Groups
-from stream.kafka import COLLECT_EVERY, CONSUME_TIMEOUT_S, client_options, count_partitions
+from stream.kafka import COLLECT_EVERY, CONSUME_TIMEOUT_S, FETCH, client_options, count_partitions
 from stream.settings import Settings
 from stream.store import UnitId
 from stream.store_memory import MemoryStore
-
-QUEUED_KBYTES = 8_192  # as the worker: what is fetched ahead
 
 
 def _nothing(messages: list[Any]) -> None:
@@ -85,7 +83,7 @@ def measure(config: Settings, case: str, expected: int) -> Measured:
             **client_options(config.kafka),
             "group.id": config.kafka.group,
             "enable.auto.commit": False,
-            "queued.max.messages.kbytes": QUEUED_KBYTES,
+            **FETCH,
         }
     )
     gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])

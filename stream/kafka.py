@@ -56,13 +56,14 @@ _OF_CONSUMERS: Final = (
     "isolation.",
 )
 _REFRESH: Final[dict[str, Any]] = {"topic.metadata.refresh.interval.ms": 30_000}  # until partitions that a topic gained are read
-# What is fetched ahead, each as small as full speed on a local broker allows: librdkafka's own 1 MB a partition and 64 MB in all took some
-# 90 MB more. A broker that is far away may want more of `max.partition.fetch.bytes` (`kafka.options`).
-_FETCH: Final[dict[str, Any]] = {
+# What is fetched ahead, as little as full speed on a near broker allows; librdkafka's own 1 MB a partition and 64 MB in all took some 90 MB
+# more. A broker that is far away may want more (`kafka.options`).
+FETCH: Final[dict[str, Any]] = {
     "max.partition.fetch.bytes": 262_144,
     "fetch.max.bytes": 4_194_304,
-    "queued.min.messages": 20_000,
+    "queued.min.messages": 10_000,
     "queued.max.messages.kbytes": 8_192,
+    "fetch.queue.backoff.ms": 10,  # before it is fetched again once so much waits; at librdkafka's 1000 the worker runs dry
 }
 # What exactly-once counting stands on.
 _OPTIONS: Final[dict[str, Any]] = {"enable.auto.commit": False, "enable.partition.eof": True, "auto.offset.reset": "error"}
@@ -147,7 +148,7 @@ def consumer_options(kafka: KafkaSettings) -> dict[str, Any]:
     defaults, protocol = (_DEFAULTS, _CLASSIC) if kafka.group_protocol == "classic" else ({}, {"group.protocol": "consumer"})
     return {
         **_REFRESH,
-        **_FETCH,
+        **FETCH,
         **defaults,
         **client_options(kafka),
         **kafka.client_options(),
