@@ -21,7 +21,7 @@ def accuracy(confusion: Counts, positive: int | None = None) -> float | None:
     >>> accuracy(np.array([[4, 1], [2, 3]]))
     0.7
     """
-    hits, labelled, _ = _by_class(confusion, positive)
+    hits, labelled, _ = by_class(confusion, positive)
     return float(hits.sum() / labelled.sum()) if labelled.any() else None
 
 
@@ -33,7 +33,7 @@ def precision(confusion: Counts, positive: int | None = None) -> float | None:
     >>> precision(np.array([[4, 0], [2, 0]]), 1) is None
     True
     """
-    hits, labelled, predicted = _by_class(confusion, positive)
+    hits, labelled, predicted = by_class(confusion, positive)
     return _ratio(hits, predicted, labelled + predicted, positive)
 
 
@@ -43,7 +43,7 @@ def recall(confusion: Counts, positive: int | None = None) -> float | None:
     >>> recall(np.array([[4, 1], [2, 3]]), 1)
     0.6
     """
-    hits, labelled, predicted = _by_class(confusion, positive)
+    hits, labelled, predicted = by_class(confusion, positive)
     return _ratio(hits, labelled, labelled + predicted, positive)
 
 
@@ -55,7 +55,7 @@ def f1(confusion: Counts, positive: int | None = None) -> float | None:
     >>> round(f1(np.array([[4, 1], [2, 3]]), 1), 4)
     0.6667
     """
-    hits, labelled, predicted = _by_class(confusion, positive)
+    hits, labelled, predicted = by_class(confusion, positive)
     return _ratio(2 * hits, labelled + predicted, labelled + predicted, positive)
 
 
@@ -67,7 +67,7 @@ def specificity(confusion: Counts, positive: int | None = None) -> float | None:
     >>> specificity(np.array([[4, 1], [2, 3]]), 1)
     0.8
     """
-    hits, labelled, predicted = _by_class(confusion, positive)
+    hits, labelled, predicted = by_class(confusion, positive)
     others = labelled.sum() - labelled
     return _ratio(others - (predicted - hits), others, labelled + predicted, positive)
 
@@ -83,7 +83,7 @@ def mcc(confusion: Counts, positive: int | None = None) -> float | None:
     >>> round(mcc(np.array([[4, 1], [2, 3]])), 4)
     0.4082
     """
-    hits, labelled, predicted = (side.astype(np.float64) for side in _by_class(confusion, positive))
+    hits, labelled, predicted = (side.astype(np.float64) for side in by_class(confusion, positive))
     n = labelled.sum()
     spread = (n**2 - (labelled**2).sum()) * (n**2 - (predicted**2).sum())
     return float((hits.sum() * n - labelled @ predicted) / np.sqrt(spread)) if spread > 0 else None
@@ -99,7 +99,7 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def _by_class(confusion: Counts, positive: int | None) -> tuple[Counts, Counts, Counts]:
+def by_class(confusion: Counts, positive: int | None) -> tuple[Counts, Counts, Counts]:
     """Rows right, rows labelled and rows predicted, each (k,)."""
     if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1]:
         raise ValueError(f"cannot read confusion matrix: shape={confusion.shape!r}, expected (k, k); rows are labels, columns predictions")

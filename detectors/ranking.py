@@ -6,22 +6,13 @@ the raw scores lies in [lower, upper], ties and all: wherever every distinct sco
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
 
 from detectors.counts import Counts, Floats
-
-
-@dataclass(frozen=True, slots=True)
-class Bounded:
-    """A metric of the binned scores, and where that of the raw scores lies."""
-
-    value: float
-    lower: float
-    upper: float
+from detectors.intervals import Bounded
 
 
 def roc_auc(negatives: Counts, positives: Counts, *, points: NDArray[np.bool_] | None = None) -> Bounded | None:

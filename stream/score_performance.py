@@ -5,7 +5,8 @@ A score is of the positive class; of a model without one, of the class that was 
 
 import numpy as np
 
-from detectors.ranking import Bounded, average_precision, calibration_error, lift, precision_at_fpr, recall_at_fpr, roc_auc
+from detectors.intervals import Bounded
+from detectors.ranking import average_precision, calibration_error, lift, precision_at_fpr, recall_at_fpr, roc_auc
 from stream.aggregates import Aggregate, Floats
 from stream.model import LOSS_UNIT, Model
 from stream.reference import NumericFeature

@@ -17,7 +17,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from detectors.explain import BinShift, categorical_direction, comes_from, numeric_direction, top_bins, top_bins_by_feature
-from detectors.interval import wilson
+from detectors.intervals import wilson
 from detectors.judge import Thresholds, Verdict, judge
 from detectors.performance import METRICS
 from detectors.psi_law import psi_p_values
@@ -269,7 +269,9 @@ class Scorer:
             right, others = int(confusion[c, c]), n - int(labelled[c])
             of |= {"precision": (right, int(predicted[c])), "recall": (right, int(labelled[c]))}
             of["specificity"] = (others - int(predicted[c]) + right, others)
-        return {name: wilson(right, rows) for name, (right, rows) in of.items() if rows}
+        counts = np.array(list(of.values()), np.int64)
+        ends = wilson(counts[:, 0], counts[:, 1]).T.tolist()
+        return {name: (low, high) for (name, (_, rows)), (low, high) in zip(of.items(), ends, strict=True) if rows}
 
     def _baseline_metrics(self) -> dict[str, float]:
         """Metrics of the reference's own confusion matrix, where it has the model's classes."""
