@@ -109,7 +109,7 @@ class Bench:
         self._sink.deliver([message for messages in taken.values() for _, message in messages])
         delivered_s = time.perf_counter() - started
         self.pipeline.delivered(taken)
-        if lost or len(firings) != len(self.models) * sum(1 for _ in self._config.windows):
+        if lost or len(firings) != len(self.models) * len(self._config.windows):
             raise RuntimeError(f"{len(firings)} results and {len(lost)} lost units, expected a result of every window and no lost unit")
         per_model = {firing.result.model: firing.seconds for firing in firings}
         return Close(wall_s, cpu_s, delivered_s, len(firings), list(per_model.values()))

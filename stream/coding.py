@@ -37,7 +37,7 @@ class Bins:
     def find(self, x: Floats, members: Codes, one: int | None) -> Codes:
         """The bin of each number, (n,); of NaN any. `one`: the model, if all are of the same.
 
-        Otherwise a binary search in as many edges as there are models, of all numbers step by step: as fast as one in the edges of one.
+        Otherwise a binary search in the edges of each number's own model, of all numbers step by step.
         """
         if one is not None:
             return np.searchsorted(self._edges[one], x, side="right")
@@ -56,9 +56,8 @@ class _Categories:
         readers: dict[str, Callable[[str], Any]] = {"string": str, "integer": int, "boolean": "true".__eq__}
         read = readers[features[0].value_type]
         texts = dict.fromkeys(text for feature in features for text in feature.categories)
-        self._numbers = _Numbered({read(text): number for number, text in enumerate(texts, 2)})
-        self._numbers[None] = 1
         place = {text: number for number, text in enumerate(texts, 2)}
+        self._numbers = _Numbered({None: 1} | {read(text): number for text, number in place.items()})
         self._table = np.zeros((len(features), len(texts) + 2), np.int64)
         for row, feature in zip(self._table, features, strict=True):
             row[:] = len(feature.categories)
