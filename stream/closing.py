@@ -8,7 +8,7 @@ they are discarded next time, never merged again.
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from zlib import crc32
 
@@ -24,7 +24,7 @@ from stream.rebuild import Reach
 from stream.results import Alert, Evidence, FeatureDrift, FeatureQuality, Performance, Result, Summary, Window, encode, timestamp
 from stream.scoring import Scorer
 from stream.settings import ModelSettings, Settings
-from stream.store import SUBJECTS, Clock, Closing, HomeState, HomeStore, PaneGroup, Partitions, Subject, UnitId
+from stream.store import SUBJECTS, Clock, Closing, Held, HomeState, HomeStore, PaneGroup, Partitions, Subject, UnitId
 from stream.unit import Unit, log
 from stream.verdicts import Judged
 from stream.watermark import NO_TIME
@@ -34,6 +34,7 @@ Panes = dict[PaneGroup, Aggregate]
 _HAPPENED = {"data_drift": "drifted", "prediction_drift": "drifted", "label_drift": "drifted", "data_quality": "is off"}
 _WHOSE = {"prediction_drift": "output ", "label_drift": "true "}  # what goes before the name of what drifted
 ALL_VERSIONS = "(all)"  # the version of an alert that is about all of them
+TOGETHER = 8  # models that share round trips to Redis; the panes of so many are in memory at once, and none is done before all of them
 _FEATURES_NAMED = 5  # in a summary; the evidence has all
 
 
@@ -44,7 +45,10 @@ def home_unit(model: str, partitions: Partitions) -> UnitId:
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """One result, the alerts that came of it, and how long the close of its model took. An alert that a model is silent has no result."""
+    """One result, the alerts that came of it, and how long the close of its model took, from looking for its panes to discarding them.
+
+    An alert that a model is silent has no result.
+    """
 
     result: Result | None
     alerts: tuple[Alert, ...]
@@ -69,6 +73,15 @@ class _Home:
 
 
 @dataclass(frozen=True, slots=True)
+class _Ended:
+    """Panes of a model that the clock has passed, where units hold them: those that are complete, and those that were not read yet."""
+
+    home: _Home
+    complete: Held
+    unread: Held
+
+
+@dataclass(frozen=True, slots=True)
 class _About:
     """What an alert is about. `occasion`: the parts of its id that tell it from other alerts of the same rule."""
 
@@ -90,7 +103,7 @@ class _Step:
 
     closing: Closing
     merged: Panes
-    parts: dict[UnitId, list[PaneGroup]]
+    parts: Held
     alerts: dict[str, AlertState]
     fired: list[tuple[Result | None, tuple[Alert, ...]]] = field(default_factory=list)
 
@@ -143,21 +156,43 @@ class Closer:
         """Fire all windows that are due by the clock, then say who is silent; the firings, and the units that somebody else owns by now."""
         firings: list[Firing] = []
         lost: set[UnitId] = set()
-        for home in list(self._homes.values()):
-            for subject in SUBJECTS:
-                if clock.of(subject) == NO_TIME or home.unit.id in lost:
-                    continue
-                started = time.perf_counter()
-                step = self._pass(home, subject, clock.of(subject), now_ms)
-                if step is None:
-                    continue
-                lost.update(self._store.close([step.closing]))
-                if home.unit.id in lost:
-                    continue
-                self._apply(home, subject, step)
-                self._store.discard_panes(home.model.settings.name, step.parts)
-                seconds = time.perf_counter() - started
-                firings += [Firing(result, alerts, seconds) for result, alerts in step.fired]
+        for subject in SUBJECTS:
+            due = [home for home in self._homes.values() if self._is_due(home, subject, clock.of(subject))]
+            for start in range(0, len(due), TOGETHER):
+                homes = [home for home in due[start : start + TOGETHER] if home.unit.id not in lost]
+                firings += self._close(homes, subject, clock.of(subject), now_ms, lost)
+        firings += self._silences(now_ms, lost)
+        return firings, sorted(lost)
+
+    def _until(self, home: _Home, clock_ms: int) -> tuple[int, int]:
+        """Up to when windows are closed, and fired, by the clock: ends of panes."""
+        pane_ms = home.model.settings.pane_ms
+        return (clock_ms - self._lateness_ms) // pane_ms * pane_ms, clock_ms // pane_ms * pane_ms
+
+    def _is_due(self, home: _Home, subject: Subject, clock_ms: int) -> bool:
+        """Whether the clock has passed the end of a pane since the last close."""
+        closed, fired = self._until(home, clock_ms)
+        return clock_ms != NO_TIME and (closed > home.closed_ms[subject] or fired > home.fired_ms[subject])
+
+    def _close(self, homes: Sequence[_Home], subject: Subject, clock_ms: int, now_ms: int, lost: set[UnitId]) -> list[Firing]:
+        """Close some models in four round trips: which panes there are, their counts, the steps, still one a model, and the discarding."""
+        started = time.perf_counter()
+        held = self._store.pane_groups([home.model.settings.name for home in homes], self._partitions)
+        ended = [self._ended(home, subject, clock_ms, held[home.model.settings.name]) for home in homes]
+        blobs = self._store.read_panes({parts.home.model.settings.name: parts.unread for parts in ended})
+        passes = [(parts.home, self._pass(parts, blobs[parts.home.model.settings.name], subject, clock_ms, now_ms)) for parts in ended]
+        steps = [(home, step) for home, step in passes if step is not None]
+        lost.update(self._store.close([step.closing for _, step in steps]))
+        written = [(home, step) for home, step in steps if home.unit.id not in lost]
+        for home, step in written:
+            self._apply(home, subject, step)
+        self._store.discard_panes({step.closing.model: step.parts for _, step in written})
+        seconds = time.perf_counter() - started
+        return [Firing(result, alerts, seconds) for _, step in written for result, alerts in step.fired]
+
+    def _silences(self, now_ms: int, lost: set[UnitId]) -> list[Firing]:
+        """Say which models are silent, or heard again."""
+        firings = []
         for name, silent_ms in self._freshness.silent_ms(self._homes, now_ms).items():
             home = self._homes[name]
             if home.unit.id in lost:
@@ -171,21 +206,22 @@ class Closer:
                 if home.unit.id not in lost:
                     self._apply(home, "traffic", step)
                     firings.append(Firing(None, tuple(alerts), 0.0))
-        return firings, sorted(lost)
+        return firings
 
-    def _pass(self, home: _Home, subject: Subject, clock_ms: int, now_ms: int) -> _Step | None:
-        """What is to be written now; None if the clock has not passed the end of a pane, or nothing was in it."""
-        settings = home.model.settings
-        closed = (clock_ms - self._lateness_ms) // settings.pane_ms * settings.pane_ms
-        fired = clock_ms // settings.pane_ms * settings.pane_ms
-        if closed <= home.closed_ms[subject] and fired <= home.fired_ms[subject]:
-            return None
-        held = self._store.pane_groups(settings.name, self._partitions)
+    def _ended(self, home: _Home, subject: Subject, clock_ms: int, held: Held) -> _Ended:
+        """Of the panes that units hold of a model, those that the clock has passed."""
+        pane_ms, (closed, fired) = home.model.settings.pane_ms, self._until(home, clock_ms)
         ended = {unit: [g for g in groups if g.subject == subject and g.start_ms < fired] for unit, groups in held.items()}
-        complete = {unit: [g for g in groups if g.start_ms + settings.pane_ms <= closed] for unit, groups in ended.items()}
-        unread = {unit: [g for g in groups if g.start_ms + settings.pane_ms > home.closed_ms[subject]] for unit, groups in ended.items()}
+        complete = {unit: [g for g in groups if g.start_ms + pane_ms <= closed] for unit, groups in ended.items()}
+        unread = {unit: [g for g in groups if g.start_ms + pane_ms > home.closed_ms[subject]] for unit, groups in ended.items()}
+        return _Ended(home, complete, unread)
+
+    def _pass(self, ended: _Ended, blobs: Iterable[tuple[PaneGroup, bytes]], subject: Subject, clock_ms: int, now_ms: int) -> _Step | None:
+        """What is to be written now; None if nothing was in the panes that have ended. `blobs`: the unread ones."""
+        home, complete, settings = ended.home, ended.complete, ended.home.model.settings
+        closed, fired = self._until(home, clock_ms)
         panes = dict(home.merged[subject])
-        for group, aggregate in _decoded(home.model, self._store.read_panes(settings.name, unread)):
+        for group, aggregate in _decoded(home.model, blobs):
             panes[group] = panes[group].merge(aggregate) if group in panes else aggregate
         starts = {group.start_ms for group in panes}
         final = windows_ending(settings.windows, starts, home.closed_ms[subject], closed)

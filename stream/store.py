@@ -59,6 +59,9 @@ class PaneGroup(NamedTuple):
     segment: str
 
 
+Held = dict[UnitId, list[PaneGroup]]  # aggregates of one model, by the unit that holds them
+
+
 class Mark(NamedTuple):
     """A place in a partition: all events before `offset` have a time of at most `newest_ms`."""
 
@@ -298,20 +301,20 @@ class HomeStore(Protocol):
         """The model's state at its home unit."""
         ...
 
-    def pane_groups(self, model: str, partitions: Partitions) -> dict[UnitId, list[PaneGroup]]:
-        """Which aggregates of the model each unit holds."""
+    def pane_groups(self, models: Sequence[str], partitions: Partitions) -> dict[str, Held]:
+        """Which aggregates of each model each unit holds."""
         ...
 
-    def read_panes(self, model: str, wanted: dict[UnitId, list[PaneGroup]]) -> list[tuple[PaneGroup, bytes]]:
-        """Those aggregates, of all units."""
+    def read_panes(self, wanted: Mapping[str, Held]) -> dict[str, list[tuple[PaneGroup, bytes]]]:
+        """Those aggregates of each model, of all units."""
         ...
 
     def close(self, closings: Sequence[Closing]) -> list[UnitId]:
         """Write each step or nothing of it; the units that turned out to be owned by somebody else."""
         ...
 
-    def discard_panes(self, model: str, merged: dict[UnitId, list[PaneGroup]]) -> None:
-        """Forget partial aggregates that have been merged for good."""
+    def discard_panes(self, merged: Mapping[str, Held]) -> None:
+        """Forget partial aggregates of each model that have been merged for good."""
         ...
 
 

@@ -27,6 +27,7 @@ from stream.store import (
     Clocks,
     Closing,
     Heard,
+    Held,
     HomeState,
     PaneGroup,
     Partitions,
@@ -226,12 +227,16 @@ class MemoryStore:
         held = self._homes.get((unit, model), HomeState())
         return HomeState(dict(held.sequence), dict(held.closed_ms), dict(held.fired_ms), dict(held.merged), dict(held.alerts))
 
-    def pane_groups(self, model: str, partitions: Partitions) -> dict[UnitId, list[PaneGroup]]:
-        return {unit: list(self._panes(unit, model)) for unit in partitions.units()}
+    def pane_groups(self, models: Sequence[str], partitions: Partitions) -> dict[str, Held]:
+        return {model: {unit: list(self._panes(unit, model)) for unit in partitions.units()} for model in models}
 
-    def read_panes(self, model: str, wanted: dict[UnitId, list[PaneGroup]]) -> list[tuple[PaneGroup, bytes]]:
-        panes = {unit: self._panes(unit, model) for unit in wanted}
-        return [(group, panes[unit][group]) for unit, groups in wanted.items() for group in groups if group in panes[unit]]
+    def read_panes(self, wanted: Mapping[str, Held]) -> dict[str, list[tuple[PaneGroup, bytes]]]:
+        found: dict[str, list[tuple[PaneGroup, bytes]]] = {model: [] for model in wanted}
+        for model, held in wanted.items():
+            for unit, groups in held.items():
+                panes = self._panes(unit, model)
+                found[model] += [(group, panes[group]) for group in groups if group in panes]
+        return found
 
     def _panes(self, unit: UnitId, model: str) -> dict[PaneGroup, bytes]:
         """What the unit holds of the model, to read or to take from."""
@@ -264,10 +269,11 @@ class MemoryStore:
         self._send(unit, step.outbox)
         return True
 
-    def discard_panes(self, model: str, merged: dict[UnitId, list[PaneGroup]]) -> None:
-        for unit, groups in merged.items():
-            for group in groups:
-                self._panes(unit, model).pop(group, None)
+    def discard_panes(self, merged: Mapping[str, Held]) -> None:
+        for model, held in merged.items():
+            for unit, groups in held.items():
+                for group in groups:
+                    self._panes(unit, model).pop(group, None)
 
     # freshness
 

@@ -33,6 +33,7 @@ from stream.store import (
     Clocks,
     Closing,
     Heard,
+    Held,
     HomeState,
     Mark,
     OffsetRange,
@@ -336,20 +337,29 @@ class RedisStore:
         alerts = {name.removeprefix("alert:"): value for name, value in held.items() if name.startswith("alert:")}
         return HomeState(numbers("sequence"), numbers("closed"), numbers("fired"), _groups(merged), alerts)
 
-    def pane_groups(self, model: str, partitions: Partitions) -> dict[UnitId, list[PaneGroup]]:
+    def pane_groups(self, models: Sequence[str], partitions: Partitions) -> dict[str, Held]:
         units = partitions.units()
         pipeline = self._redis.pipeline(transaction=False)
-        for unit in units:
-            pipeline.hkeys(self._unit(unit, "panes", quote(model)))
-        return {unit: [_group(name) for name in names] for unit, names in zip(units, pipeline.execute(), strict=True)}
+        for model in models:
+            for unit in units:
+                pipeline.hkeys(self._unit(unit, "panes", quote(model)))
+        names = iter(pipeline.execute())
+        return {model: {unit: [_group(name) for name in next(names)] for unit in units} for model in models}
 
-    def read_panes(self, model: str, wanted: dict[UnitId, list[PaneGroup]]) -> list[tuple[PaneGroup, bytes]]:
+    def read_panes(self, wanted: Mapping[str, Held]) -> dict[str, list[tuple[PaneGroup, bytes]]]:
         pipeline = self._redis.pipeline(transaction=False)
-        slices = [(unit, groups[i : i + READ_FIELDS]) for unit, groups in wanted.items() for i in range(0, len(groups), READ_FIELDS)]
-        for unit, groups in slices:
+        slices = [
+            (model, unit, groups[i : i + READ_FIELDS])
+            for model, held in wanted.items()
+            for unit, groups in held.items()
+            for i in range(0, len(groups), READ_FIELDS)
+        ]
+        for model, unit, groups in slices:
             pipeline.hmget(self._unit(unit, "panes", quote(model)), [_field(group) for group in groups])
-        found = zip(slices, pipeline.execute(), strict=True)
-        return [(group, blob) for (_, groups), blobs in found for group, blob in zip(groups, blobs, strict=True) if blob is not None]
+        found: dict[str, list[tuple[PaneGroup, bytes]]] = {model: [] for model in wanted}
+        for (model, _, groups), blobs in zip(slices, pipeline.execute(), strict=True):
+            found[model] += [(group, blob) for group, blob in zip(groups, blobs, strict=True) if blob is not None]
+        return found
 
     def close(self, closings: Sequence[Closing]) -> list[UnitId]:
         calls: list[Call] = []
@@ -371,11 +381,15 @@ class RedisStore:
             calls.append(([self._unit(step.unit, *key) for key in keys], args))
         return [step.unit for step, written in zip(closings, self._run("close", calls), strict=True) if not written]
 
-    def discard_panes(self, model: str, merged: dict[UnitId, list[PaneGroup]]) -> None:
-        held = {unit: [_field(group) for group in groups] for unit, groups in merged.items() if groups}
-        keys = [self._unit(unit, "panes", quote(model)) for unit in held]
-        if keys:
-            self._run("discard", [(keys, [x for fields in held.values() for x in (len(fields), *fields)])])
+    def discard_panes(self, merged: Mapping[str, Held]) -> None:
+        calls: list[Call] = []
+        for model, of_model in merged.items():
+            held = {unit: [_field(group) for group in groups] for unit, groups in of_model.items() if groups}
+            if held:
+                keys = [self._unit(unit, "panes", quote(model)) for unit in held]
+                calls.append((keys, [x for fields in held.values() for x in (len(fields), *fields)]))
+        if calls:
+            self._run("discard", calls)
 
     # freshness
 

@@ -203,14 +203,14 @@ class TwoStores(RuleBasedStateMachine):
     @invariant()
     def every_event_up_to_the_offset_is_counted_once(self) -> None:
         views = self.both(lambda store: store.view(UNITS))
-        groups = self.both(lambda store: {unit: set(held) for unit, held in store.pane_groups("m", PARTITIONS).items()})
+        groups = self.both(lambda store: {unit: set(held) for unit, held in store.pane_groups(["m"], PARTITIONS)["m"].items()})
         for unit, view in views.items():
             assert self.total(unit, sorted(groups[unit])) == (view.next_offset or 0)
             assert view.counters.get("consumed", 0) == (view.next_offset or 0)
 
     def total(self, unit: UnitId, groups: list[PaneGroup]) -> int:
         """How many events are counted in these panes."""
-        return sum(int(blob) for _, blob in self.both(lambda store: store.read_panes("m", {unit: groups})))
+        return sum(int(blob) for _, blob in self.both(lambda store: store.read_panes({"m": {unit: groups}})["m"]))
 
 
 def test_both_stores_answer_the_same_and_count_every_event_once(redis_url: str) -> None:

@@ -155,10 +155,10 @@ def test_panes_keep_whatever_names_events_have(backend: Backend, model: str) -> 
     panes = {group: repr(group).encode() for group in groups}
     store.checkpoint([checkpoint(P0, store.acquire(P0, []).epoch, 1, panes={model: panes})])
     assert store.acquire(P0, [model]).panes == {model: panes}
-    assert set(store.pane_groups(model, Partitions(1, 0))[P0]) == groups
-    assert dict(store.read_panes(model, {P0: list(groups)})) == panes
-    store.discard_panes(model, {P0: list(groups)[1:]})
-    assert store.pane_groups(model, Partitions(1, 0))[P0] == list(groups)[:1]
+    assert set(store.pane_groups([model], Partitions(1, 0))[model][P0]) == groups
+    assert dict(store.read_panes({model: {P0: list(groups)}})[model]) == panes
+    store.discard_panes({model: {P0: list(groups)[1:]}})
+    assert store.pane_groups([model], Partitions(1, 0))[model][P0] == list(groups)[:1]
 
 
 @pytest.mark.parametrize("start_ms", [-1, 0, 1, 999, 1_700_000_000_001, 10_413_792_000_001, 253_402_300_799_999])
@@ -268,17 +268,39 @@ def test_panes_are_read_over_all_units_that_have_them(backend: Backend) -> None:
     for unit in (P0, P1, L0):
         held = {pane(): str(unit).encode(), **({pane(1): b"only"} if unit == P1 else {})}
         store.checkpoint([checkpoint(unit, store.acquire(unit, []).epoch, 1, panes={"m": held})])
-    groups = store.pane_groups("m", Partitions(2, 1))
+    groups = store.pane_groups(["m"], Partitions(2, 1))["m"]
     assert {unit: set(held) for unit, held in groups.items()} == {P0: {pane()}, P1: {pane(), pane(1)}, L0: {pane()}}
     wanted = {P0: [pane(), pane(1)], P1: [pane(1)], L0: []}
-    assert sorted(store.read_panes("m", wanted)) == [(pane(), b"predictions/0"), (pane(1), b"only")]
-    store.discard_panes("m", {P0: [pane(), pane(7)], P1: []})
-    assert sorted(store.read_panes("m", groups)) == [(pane(), b"labels/0"), (pane(), b"predictions/1"), (pane(1), b"only")]
+    assert sorted(store.read_panes({"m": wanted})["m"]) == [(pane(), b"predictions/0"), (pane(1), b"only")]
+    store.discard_panes({"m": {P0: [pane(), pane(7)], P1: []}})
+    assert sorted(store.read_panes({"m": groups})["m"]) == [(pane(), b"labels/0"), (pane(), b"predictions/1"), (pane(1), b"only")]
+
+
+def test_panes_of_many_models_are_read_and_forgotten_together(backend: Backend) -> None:
+    store = backend.client()
+    for unit in (P0, P1):
+        held = {model: {pane(): f"{model} in {unit}".encode()} for model in ("m", "n", "of|odd:name")}
+        store.checkpoint([checkpoint(unit, store.acquire(unit, []).epoch, 1, panes=held)])
+    groups = store.pane_groups(["m", "of|odd:name", "unknown"], Partitions(2, 0))
+    assert groups == {model: {P0: [pane()], P1: [pane()]} for model in ("m", "of|odd:name")} | {"unknown": {P0: [], P1: []}}
+    found = store.read_panes(groups)
+    assert {model: sorted(blob for _, blob in blobs) for model, blobs in found.items()} == {
+        "m": [b"m in predictions/0", b"m in predictions/1"],
+        "of|odd:name": [b"of|odd:name in predictions/0", b"of|odd:name in predictions/1"],
+        "unknown": [],
+    }
+    store.discard_panes({"m": {P0: [pane()]}, "of|odd:name": {P1: [pane()]}, "unknown": {P0: [pane()]}})
+    held_now = store.pane_groups(["m", "n", "of|odd:name"], Partitions(2, 0))
+    assert held_now == {
+        "m": {P0: [], P1: [pane()]},
+        "n": {P0: [pane()], P1: [pane()]},
+        "of|odd:name": {P0: [pane()], P1: []},
+    }
 
 
 def test_a_unit_that_nobody_acquired_holds_no_panes(backend: Backend) -> None:
-    assert backend.client().pane_groups("m", Partitions(1, 1)) == {P0: [], L0: []}
-    assert backend.client().read_panes("m", {P0: [pane()]}) == []
+    assert backend.client().pane_groups(["m"], Partitions(1, 1)) == {"m": {P0: [], L0: []}}
+    assert backend.client().read_panes({"m": {P0: [pane()]}}) == {"m": []}
 
 
 # views
@@ -362,8 +384,8 @@ def test_a_big_checkpoint_is_one_step(redis_backend: RedisBackend) -> None:
     state = store.acquire(P0, ["m"])
     assert (len(state.panes["m"]), len(state.outbox)) == (20_000, 10_000)
     assert (store.home(P0, "m").merged, store.home(P0, "m").alerts) == ({}, {})
-    store.discard_panes("m", {P0: list(panes)})
-    assert store.pane_groups("m", Partitions(1, 0)) == {P0: []}
+    store.discard_panes({"m": {P0: list(panes)}})
+    assert store.pane_groups(["m"], Partitions(1, 0)) == {"m": {P0: []}}
 
 
 def test_no_key_expires(redis_backend: RedisBackend) -> None:

@@ -21,7 +21,7 @@ WRITES: dict[str, Callable[[Store], object]] = {
     "drop_generations": lambda store: store.drop_generations(5_000),
     "intern": lambda store: store.intern("kind", ["a"]),
     "close": lambda store: store.close([closing(P0, 1, 1)]),
-    "discard_panes": lambda store: store.discard_panes("m", {P0: [pane()]}),
+    "discard_panes": lambda store: store.discard_panes({"m": {P0: [pane()]}}),
 }
 
 
