@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,8 +12,7 @@ from detectors.psi import contributions
 Part = Counts  # (width,) int64, the first one the number of rows
 
 
-@dataclass(frozen=True, slots=True)
-class BinShift:
+class BinShift(NamedTuple):
     """One bin that moved: its observed shares, unsmoothed, and its part of the PSI in nats."""
 
     label: str
@@ -52,8 +52,20 @@ def top_bins_by_feature(
     >>> [[b.label for b in top] for top in top_bins_by_feature(np.array([5, 5, 7]), np.array([9, 1, 7]), np.array([0, 2]), ["ab", "c"])]
     [['b', 'a'], []]
     """
-    assert most >= 0
     parts = contributions(shares(reference, current, starts, pseudocount=pseudocount))
+    return most_moved(parts, shares(reference, current, starts), starts, labels, most=most)
+
+
+def most_moved(
+    parts: Floats, pair: Floats, starts: Starts, labels: Sequence[Sequence[str]], *, most: int = 3
+) -> list[tuple[BinShift, ...]]:
+    """`top_bins_by_feature` from what is computed for the scores already.
+
+    Args:
+        parts: (total_bins,) contributions to the PSI.
+        pair: (2, total_bins) shares of the reference and the current side, unsmoothed.
+    """
+    assert most >= 0
     sizes = np.diff(starts, append=parts.size)
     for names, size in zip(labels, sizes.tolist(), strict=True):
         if len(names) != size:
@@ -63,7 +75,7 @@ def top_bins_by_feature(
     feature = np.repeat(np.arange(sizes.size), sizes)
     order = np.lexsort((-parts, feature))  # stable: ties stay in bin order
     wanted = order[(np.arange(order.size) - starts[feature] < most) & (parts[order] > 0)]
-    p, q = shares(reference, current, starts)[:, wanted].tolist()
+    p, q = pair[:, wanted].tolist()
     found: list[list[BinShift]] = [[] for _ in labels]
     for of, i, before, now, contribution in zip(
         feature[wanted].tolist(), (wanted - starts[feature[wanted]]).tolist(), p, q, parts[wanted].tolist(), strict=True
@@ -136,10 +148,9 @@ def categorical_direction(reference: Counts, current: Counts, categories: Sequen
     >>> categorical_direction(np.array([60, 40, 0, 0]), np.array([58, 35, 7, 0]), ["DE", "FR"])
     "categories unseen in the reference 0.0% -> 7.0%; less 'FR' (40.0% -> 35.0%)"
     """
-    p, q = shares(reference, current)
-    movements = [_category(_quoted(text), float(p[i]), float(q[i])) for i, text in enumerate(categories)]
-    others = "categories unseen in the reference" if p[-2] == 0 else "rare and unseen categories"
-    return _said([*movements, _Movement(others, float(p[-2]), float(q[-2]), bare=True), _missing(p, q)], most)
+    p, q = shares(reference, current).tolist()
+    largest = sorted(range(len(p)), key=lambda i: -_size(p[i], q[i]))[:most]  # stable: ties in their order; only these are put in words
+    return _said([_movement(i, p[i], q[i], categories) for i in largest], most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +168,20 @@ class _Movement:
 
     @property
     def size(self) -> float:
-        return round(abs(self.now - self.before), 12)  # what one gained the other may have lost: a tie, whatever the last digit says
+        return _size(self.before, self.now)
 
 
-def _category(text: str, before: float, now: float) -> _Movement:
+def _size(before: float, now: float) -> float:
+    return round(abs(now - before), 12)  # what one gained the other may have lost: a tie, whatever the last digit says
+
+
+def _movement(i: int, before: float, now: float, categories: Sequence[str]) -> _Movement:
+    """Of the count at `i`: of a category, of all others, or of missing values."""
+    if i > len(categories):
+        return _Movement("missing", before, now, bare=True)
+    if i == len(categories):
+        return _Movement("categories unseen in the reference" if before == 0 else "rare and unseen categories", before, now, bare=True)
+    text = _quoted(categories[i])
     if before == 0:
         return _Movement(f"category {text} unseen in the reference", before, now, bare=True)
     return _Movement(f"no {text}" if now == 0 else f"{'more' if now > before else 'less'} {text}", before, now)

@@ -52,7 +52,11 @@ def js_divergence_by_feature(reference: Counts, current: Counts, starts: Starts)
     >>> js_divergence_by_feature(np.array([5, 5, 7]), np.array([9, 1, 7]), np.array([0, 2])).round(4)
     array([0.1468, 0.    ])
     """
-    pair = shares(reference, current, starts)
+    return divergences(shares(reference, current, starts), starts)
+
+
+def divergences(pair: Floats, starts: Starts) -> Floats:
+    """`js_divergence` of each feature, from shares of the reference (row 0) and the current side (row 1)."""
     nats = rel_entr(pair, pair.mean(axis=0)).sum(axis=0)  # rel_entr counts 0 log 0 as 0
     bits: Floats = np.add.reduceat(nats, starts) / math.log(4)
     return bits.clip(0.0, 1.0)  # rounding can leave either end by some 1e-16

@@ -6,7 +6,7 @@ more than one window have their place in `transition`.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Severity = Literal["ok", "warning", "critical", "insufficient_data"]
 Transition = Literal["firing", "resolved"]
@@ -56,8 +56,7 @@ class Thresholds:
         return score >= threshold if self.direction == "above" else score < threshold
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A judged score. `threshold` is the one crossed, else the warning one, else the critical one, else None."""
 
     severity: Severity

@@ -35,6 +35,7 @@ _HAPPENED = {"data_drift": "drifted", "prediction_drift": "drifted", "label_drif
 _WHOSE = {"prediction_drift": "output ", "label_drift": "true "}  # what goes before the name of what drifted
 ALL_VERSIONS = "(all)"  # the version of an alert that is about all of them
 TOGETHER = 8  # models that share round trips to Redis; the panes of so many are in memory at once, and none is done before all of them
+_QUIET = AlertState()
 _FEATURES_NAMED = 5  # in a summary; the evidence has all
 
 
@@ -336,8 +337,10 @@ class Closer:
     def _alert(self, home: _Home, step: _Step, about: _About, judged: Judged, now_ms: int) -> Alert | None:
         """The alert that the verdict makes of the rule's state, if any; the new state goes with the step."""
         feature, window = "" if judged.feature is UNSET else str(judged.feature), about.window
-        rule = "|".join((about.model, about.version, about.segment, judged.kind, feature, judged.metric, window.name if window else ""))
-        before = step.alerts.get(rule, home.alerts.get(rule, AlertState()))
+        rule = f"{about.model}|{about.version}|{about.segment}|{judged.kind}|{feature}|{judged.metric}|{window.name if window else ''}"
+        before = step.alerts.get(rule) or home.alerts.get(rule, _QUIET)
+        if before is _QUIET and judged.verdict.severity in ("ok", "insufficient_data"):
+            return None  # as a rule
         after, status = transition(before, judged.verdict, now_ms)
         if after != before:
             step.alerts[rule] = after

@@ -5,21 +5,22 @@ at the fine bins and the moments of a number, so at what is not missing, or at t
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from detectors.chi_square import chi2
+from detectors.counts import shares
 from detectors.hellinger import hellinger_by_feature
-from detectors.jensen_shannon import js_distance_by_feature, js_divergence_by_feature
+from detectors.jensen_shannon import divergences, js_distance_by_feature, js_divergence_by_feature
 from detectors.kolmogorov_smirnov import ks
 from detectors.ks_law import tied_ratio
 from detectors.kullback_leibler import kl_by_feature
 from detectors.mean_std import mean_std_drift
 from detectors.moments import Moments
-from detectors.psi import psi_by_feature
+from detectors.psi import contributions, psi_by_feature
 from detectors.total_variation import total_variation_by_feature
 from detectors.wasserstein import wasserstein
 from stream.aggregates import M2, MAXIMUM, MEAN, MINIMUM, Aggregate, Codes, Counts, Floats, N
@@ -34,14 +35,14 @@ BY_BINS: Final[Mapping[str, Callable[[Counts, Counts, Codes], Floats]]] = {
     "total_variation": total_variation_by_feature,
     "kl": kl_by_feature,
 }
+PSEUDOCOUNT: Final = 0.5
 OF_NUMBERS: Final = ("ks", "wasserstein", "mean_std_drift")
 OF_CATEGORIES: Final = ("chi2",)
 TESTED_MIN: Final = 100  # values of either side, for a p-value to decide about an alert: benchmarks/FALSE_ALARMS.md
 OF_COUNTS: Final = (*BY_BINS, "ks", "chi2")  # of nothing but counts, which can be subtracted
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
+class Measured(NamedTuple):
     """A drift score of `n` values, None where it is undefined, and the fields of `results.Score` that stand beside it.
 
     With a p-value come `m`, the values of the reference, and `scale`, what part of the score at equal sample sizes the same difference
@@ -58,6 +59,28 @@ class Measured:
     def testable(self) -> bool:
         """Whether the p-value is as good as said; with fewer rows than `TESTED_MIN` on a side it is off by half and more."""
         return self.score is not None and min(self.n, self.m) >= TESTED_MIN
+
+
+@dataclass(frozen=True, slots=True)
+class Binned:
+    """What is had of the coarse bins of all features, end to end: scores (n_features,) by method, contributions to the PSI (total_bins,),
+    and the shares of reference and window (2, total_bins)."""
+
+    scores: dict[str, Floats]
+    parts: Floats
+    pair: Floats
+
+
+def score_bins(methods: Collection[str], reference: Counts, current: Counts, starts: Codes) -> Binned:
+    """Score all features by these of BY_BINS; those of the defaults share their shares, which cost more than the scores."""
+    parts = contributions(shares(reference, current, starts, pseudocount=PSEUDOCOUNT))
+    pair = shares(reference, current, starts)
+    scores: dict[str, Floats] = {"psi": np.add.reduceat(parts, starts)}
+    if {"js_distance", "js_divergence"} & set(methods):
+        scores["js_divergence"] = divergences(pair, starts)
+        scores["js_distance"] = np.sqrt(scores["js_divergence"])
+    scores |= {name: BY_BINS[name](reference, current, starts) for name in methods if name not in scores}
+    return Binned(scores, parts, pair)
 
 
 def applies(method: str, feature: NumericFeature | CategoricalFeature) -> bool:
@@ -79,7 +102,7 @@ def measure_numbers(method: str, slot: FeatureSlot, window: Aggregate) -> Measur
         found = ks(feature.counts, current, points=points)
         p_value = found.p_value * tied_ratio(found.statistic, feature.counts, current, points)
         measured = _finite(found.statistic, n, bounds=(found.statistic, found.upper), p_value=p_value)
-        return replace(measured, m=int(feature.counts.sum()))
+        return measured._replace(m=int(feature.counts.sum()))
     before, now = _reference_moments(feature), _moments(window.moments[slot.moments])
     if before is None or now is None:
         return Measured(None, n, {})
@@ -96,7 +119,7 @@ def measure_categories(reference: Counts, current: Counts) -> Measured:
     found = chi2(reference, current)
     m, n = int(reference.sum()), int(current.sum())
     measured = _finite(found.cramers_v, n, statistic=found.statistic, p_value=found.p_value)
-    return replace(measured, m=m, scale=2 * math.sqrt(n * m) / (n + m))
+    return measured._replace(m=m, scale=2 * math.sqrt(n * m) / (n + m))
 
 
 def of_bins(method: str, score: float, psi_p_value: float, n: int, m: int) -> Measured:

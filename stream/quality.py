@@ -13,7 +13,7 @@ The score of a model is the mean of its features, by importance, times the share
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -21,9 +21,9 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from detectors.judge import Severity, Thresholds, judge
-from stream.aggregates import Aggregate, Counts
+from stream.aggregates import Aggregate, Counts, Floats
 from stream.model import DUPLICATES, LATE, PREDICTIONS, FeatureSlot, Model
-from stream.reference import NumericFeature, beyond
+from stream.reference import NumericFeature
 from stream.results import AlertKind, Evidence, FeatureDrift, FeatureQuality, Score, Summary
 from stream.settings_thresholds import Rules
 from stream.verdicts import Judged, reported
@@ -35,55 +35,85 @@ _DRIFT, _QUALITY = ("drifted_ratio", "weighted_drift"), ("quality_score", "dupli
 _WORST: Final[Mapping[Severity, int]] = {"insufficient_data": 0, "ok": 1, "warning": 2, "critical": 3}
 
 
-# Shares of the rows of one feature, by name; without outlier_ratio where the reference has no fences.
-Ratios = Mapping[str, float]
+_RATIOS: Final = ("missing_ratio", "type_violation_ratio", "unseen_ratio", "out_of_range_ratio", "outlier_ratio")  # rows of the tables
+_MISSING, _INVALID, _UNSEEN, _OUT_OF_RANGE, _OUTLIER = range(len(_RATIOS))
 
 
 class Quality:
-    """Judges the traffic windows of one model."""
+    """Judges the traffic windows of one model. Tables are (ratios, n_features)."""
 
     def __init__(self, model: Model) -> None:
-        self._model = model
-        self._cuts = [_cuts(slot) for slot in model.slots]
-        self._reference = [
-            _ratios(slot, np.array([*slot.feature.counts, slot.feature.missing, 0]), model.reference.rows if model.reference else 0, cuts)
-            for slot, cuts in zip(model.slots, self._cuts, strict=True)
-        ]
-        rules = {slot.feature.name: model.settings.quality_for(slot.feature.name) for slot in model.slots}
-        self._limited = {
-            name: {metric for metric, t in of.thresholds.items() if (t.warning, t.critical) != (None, None)} for name, of in rules.items()
-        }
+        self._model, self._m = model, model.reference.rows if model.reference else 0
+        self._ranges = np.array([_ranges(slot) for slot in model.slots], np.int64).reshape(-1, len(_RATIOS), 4).T
+        self._fenced = [isinstance(slot.feature, NumericFeature) and slot.feature.fences is not None for slot in model.slots]
+        self._before = self._ratios(self._reference_counts(), self._m)
+        rules = [model.settings.quality_for(slot.feature.name) for slot in model.slots]
+        limits = [[_limits(of.thresholds[name]) for name in _RATIOS] for of in rules]
+        self._limits = np.array(limits, np.float64).reshape(-1, len(_RATIOS), 2).T  # warning and critical, NaN for none
+        self._limited = [np.flatnonzero(~np.isnan(levels).all(axis=0)).tolist() for levels in self._limits.transpose(2, 0, 1)]
+        self._rules = rules
         weights = np.array([slot.feature.importance for slot in model.slots])
         given = not np.isnan(weights).any() and bool(weights.sum())
         self._weights = weights / weights.sum() if given else np.full(weights.size, 1 / max(weights.size, 1))
+
+    def _reference_counts(self) -> Counts:
+        """Those of the reference as a traffic aggregate would have them; none is of the wrong type."""
+        counts: Counts = np.zeros(self._model.traffic.width, np.int64)
+        for slot in self._model.slots:
+            counts[slot.start : slot.start + slot.bins], counts[slot.missing] = slot.feature.counts, slot.feature.missing
+        return counts
+
+    def _ratios(self, counts: Counts, n: int) -> Floats:
+        """The table of ratios of a traffic aggregate's counts, in n rows."""
+        before = np.concatenate(([0], np.cumsum(counts)))[self._ranges]
+        ratios: Floats = (before[1] - before[0] + before[3] - before[2]) / max(n, 1)
+        return ratios
 
     def features(self, window: Aggregate) -> tuple[dict[str, FeatureQuality], list[Judged]]:
         """Quality of each feature, none without predictions, and what was judged."""
         n = int(window.counts[PREDICTIONS])
         quality: dict[str, FeatureQuality] = {}
         judged: list[Judged] = []
-        for slot, cuts, before in zip(self._model.slots, self._cuts, self._reference, strict=True) if n else ():
-            now = _ratios(slot, window.counts[slot.start : slot.invalid + 1], n, cuts)
-            score = _score(before, now)
-            found = self._judge(slot.feature.name, before, now, score, n)
+        if not n:
+            return quality, judged
+        now = self._ratios(window.counts, n)
+        scores, limits = _scores(self._before, now).tolist(), self._levels(n).transpose(2, 1, 0).tolist()
+        evidence = Evidence(n=n, reference_n=self._m)
+        for i, (slot, values, score) in enumerate(zip(self._model.slots, now.T.tolist(), scores, strict=True)):
+            found = self._judge(i, values, score, limits[i], evidence)
             worst = max((one.verdict.severity for one in found), key=_WORST.__getitem__, default=UNSET)
-            quality[slot.feature.name] = FeatureQuality(score=score, severity=worst, **now)
+            quality[slot.feature.name] = FeatureQuality(
+                missing_ratio=values[_MISSING],
+                type_violation_ratio=values[_INVALID],
+                unseen_ratio=values[_UNSEEN],
+                out_of_range_ratio=values[_OUT_OF_RANGE],
+                score=score,
+                outlier_ratio=values[_OUTLIER] if self._fenced[i] else UNSET,
+                severity=worst,
+            )
             judged += found
         return quality, judged
 
-    def _judge(self, feature: str, before: Ratios, now: Ratios, score: float, n: int) -> list[Judged]:
+    def _levels(self, n: int) -> Floats:
+        """The thresholds of the ratios in n rows, (2, ratios, n_features). All rows may always be told from some."""
+        base = self._before
+        chance = _STANDARD_ERRORS * np.sqrt(base * (1 - base) * (1 / n + 1 / max(self._m, 1)))
+        most = np.where((1 - base) * n >= _EXPECTED, 1.0, np.inf)
+        levels: Floats = np.minimum(self._limits + base + chance, most)
+        return levels
+
+    def _judge(self, i: int, values: Sequence[float], score: float, levels: Sequence[Sequence[float]], evidence: Evidence) -> list[Judged]:
         """The verdicts on the ratios and the score of one feature, as far as they have thresholds."""
-        rules, m = self._model.settings.quality_for(feature), self._model.reference.rows if self._model.reference else 0
-        evidence = Evidence(n=n, reference_n=m)
+        rules, feature, n = self._rules[i], self._model.slots[i].feature.name, evidence.n
         judged = []
-        for metric, value in now.items():
-            if metric not in self._limited[feature]:
+        for row in self._limited[i]:
+            if row == _OUTLIER and not self._fenced[i]:
                 continue
-            thresholds = _above(rules.thresholds[metric], before.get(metric, 0.0), n, m)
-            verdict = judge(value, n, thresholds, rules.minimum_sample)
-            judged.append(Judged("data_quality", metric, feature, value, verdict, evidence, before.get(metric, 0.0)))
-        if "score" in self._limited[feature]:
-            verdict = judge(score, n, rules.thresholds["score"], rules.minimum_sample)
+            warning, critical = (None if math.isnan(level) else level for level in levels[row])
+            verdict = judge(values[row], n, Thresholds(warning, critical, "above"), rules.minimum_sample)
+            judged.append(Judged("data_quality", _RATIOS[row], feature, values[row], verdict, evidence, float(self._before[row, i])))
+        verdict = judge(score, n, rules.thresholds["score"], rules.minimum_sample)
+        if verdict.threshold is not None:
             judged.append(Judged("data_quality", "score", feature, score, verdict, evidence, below=True))
         return judged
 
@@ -144,40 +174,29 @@ class Quality:
         return judged
 
 
-def _cuts(slot: FeatureSlot) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-    """Where the bins out of range, and those beyond the fences, begin and end; None for categories, and without fences."""
-    feature = slot.feature
+def _ranges(slot: FeatureSlot) -> list[tuple[int, int, int, int]]:
+    """Of each ratio the positions it counts, `[0th, 1st)` and `[2nd, 3rd)`."""
+    start, end, feature = slot.start, slot.start + slot.bins, slot.feature
+    none = (start, start, start, start)
+    ranges = [(slot.missing, slot.missing + 1, start, start), (slot.invalid, slot.invalid + 1, start, start)]
     if not isinstance(feature, NumericFeature):
-        return None, None
-    return feature.range_cut(), feature.fences_cut()
+        return [*ranges, (end - 1, end, start, start), none, none]
+    cuts = (feature.range_cut(), feature.fences_cut())
+    return [*ranges, none, *((start, start + cut[0], start + cut[1], end) if cut else none for cut in cuts)]
 
 
-def _ratios(slot: FeatureSlot, counts: Counts, n: int, cuts: tuple[tuple[int, int] | None, tuple[int, int] | None]) -> Ratios:
-    """Of the counts of one feature, its bins, MISSING and INVALID, in n rows."""
-    bins, n, (outside, outliers) = counts[: slot.bins], max(n, 1), cuts
-    ratios = {
-        "missing_ratio": int(counts[slot.bins]) / n,
-        "type_violation_ratio": int(counts[slot.bins + 1]) / n,
-        "unseen_ratio": 0.0 if outside else int(bins[-1]) / n,
-        "out_of_range_ratio": beyond(bins, outside) / n if outside else 0.0,
-    }
-    return ratios | ({"outlier_ratio": beyond(bins, outliers) / n} if outliers else {})
+def _scores(before: Floats, now: Floats) -> Floats:
+    """(n_features,) 1 where a feature is as good as in the reference, down to 0, from the tables of ratios."""
+    more = np.maximum(now - before, 0.0)
+    far = np.maximum(more[_OUT_OF_RANGE], more[_OUTLIER])
+    lost = more[_MISSING] + more[_INVALID] + (more[_UNSEEN] + far) / 2
+    scores: Floats = np.clip(1.0 - lost, 0.0, 1.0)
+    return scores
 
 
-def _score(before: Ratios, now: Ratios) -> float:
-    """1 where the feature is as good as in the reference, down to 0."""
-    more = {name: max(0.0, value - before.get(name, 0.0)) for name, value in now.items()}
-    far = max(more["out_of_range_ratio"], more.get("outlier_ratio", 0.0))
-    lost = more["missing_ratio"] + more["type_violation_ratio"] + (more["unseen_ratio"] + far) / 2
-    return min(max(1.0 - lost, 0.0), 1.0)
-
-
-def _above(thresholds: Thresholds, base: float, n: int, m: int) -> Thresholds:
-    """The thresholds of a ratio that is `base` in m rows of the reference, for n rows. All rows may always be told from some."""
-    chance = _STANDARD_ERRORS * math.sqrt(base * (1 - base) * (1 / n + 1 / max(m, 1)))
-    most = 1.0 if (1 - base) * n >= _EXPECTED else math.inf
-    warning, critical = (None if limit is None else min(limit + base + chance, most) for limit in (thresholds.warning, thresholds.critical))
-    return Thresholds(warning, critical, thresholds.direction)
+def _limits(thresholds: Thresholds) -> list[float]:
+    """Warning and critical, NaN for none."""
+    return [math.nan if limit is None else limit for limit in (thresholds.warning, thresholds.critical)]
 
 
 def _severities(drift: FeatureDrift) -> set[Severity]:

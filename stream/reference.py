@@ -277,11 +277,6 @@ class _Header(Struct):
     format: Literal["driftstream-reference/1"]
 
 
-def beyond(counts: Counts, cut: tuple[int, int]) -> int:
-    """How many of fine counts (k+1,) are beyond a cut."""
-    return int(counts[: cut[0]].sum() + counts[cut[1] :].sum())
-
-
 def _expect(met: bool | np.bool, feature: str | None, key: str, rule: str) -> None:
     if not met:
         raise ValueError(f"{'' if feature is None else f'feature {feature!r}: '}{key}: expected {rule}")

@@ -4,7 +4,6 @@ Turns aggregates into the inputs of `detectors/`, and what comes back into the t
 the counts and the reference alone.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -14,19 +13,29 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, UnsetType
-from msgspec.structs import replace
 
-from detectors.explain import BinShift, categorical_direction, comes_from, numeric_direction, top_bins, top_bins_by_feature
+from detectors.explain import BinShift, categorical_direction, comes_from, most_moved, numeric_direction, top_bins
 from detectors.intervals import wilson
 from detectors.judge import Thresholds, Verdict, judge
 from detectors.performance import METRICS
 from detectors.psi_law import psi_p_values
 from stream.aggregates import Aggregate, Codes, Counts
-from stream.drift import BY_BINS, OF_CATEGORIES, OF_COUNTS, OF_NUMBERS, Measured, applies, measure_categories, measure_numbers, of_bins
+from stream.drift import (
+    BY_BINS,
+    OF_CATEGORIES,
+    OF_COUNTS,
+    OF_NUMBERS,
+    Measured,
+    applies,
+    measure_categories,
+    measure_numbers,
+    of_bins,
+    score_bins,
+)
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model
 from stream.quality import Quality
 from stream.reference import Feature, NumericFeature
-from stream.results import AlertKind, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance
+from stream.results import AlertKind, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, Score
 from stream.results import Counts as EventCounts
 from stream.score_performance import SCORE_METRICS, ScoreMeter, scalars
 from stream.settings_thresholds import Rules
@@ -57,7 +66,7 @@ class Outcomes(NamedTuple):
 
 
 class _Drift(NamedTuple):
-    """The scores of one feature in one window, before they are judged, and the (n_bins,) counts that show what moved."""
+    """The scores of one feature in one window, before they are judged, the (n_bins,) counts that show what moved, and their totals."""
 
     kind: AlertKind
     feature: Feature
@@ -65,6 +74,8 @@ class _Drift(NamedTuple):
     measured: dict[str, Measured]
     reference: Counts
     current: Counts
+    n: int
+    m: int
     top: tuple[BinShift, ...]
     direction: Callable[[Counts, Counts], str]
 
@@ -92,7 +103,10 @@ class Scorer:
         self._sizes = np.array([len(labels) for labels in self._labels], np.int64)
         self._starts: Codes = np.concatenate(([0], np.cumsum(self._sizes)))[:-1].astype(np.int64)
         self._reference = np.concatenate([feature.coarse_counts() for feature in features]) if features else np.zeros(0, np.int64)
+        self._bins = [slice(start, start + size) for start, size in zip(self._starts.tolist(), self._sizes.tolist(), strict=True)]
+        self._rows = [int(self._reference[bins].sum()) for bins in self._bins]
         self._coarse = self._coarse_positions()
+        self._kept = self._coarse != _DISCARD
         self._classes = (*model.settings.classes, OTHER)
         self._positive = None if model.settings.positive is None else model.settings.classes.index(model.settings.positive)
         self._baseline = self._baseline_metrics()
@@ -101,7 +115,7 @@ class Scorer:
         self._rules = [*[model.settings.drift] * len(outputs), *(model.settings.drift_for(slot.feature.name) for slot in model.slots)]
         self._methods = [[m for m in rules.thresholds if applies(m, f)] for rules, f in zip(self._rules, features, strict=True)]
         self._numeric = np.array([isinstance(feature, NumericFeature) for feature in features], np.bool_)
-        self._by_bins = {name: score for name, score in BY_BINS.items() if any(name in methods for methods in self._methods)}
+        self._by_bins = [name for name in BY_BINS if any(name in methods for methods in self._methods)]
 
     def _coarse_positions(self) -> Codes:
         """Which coarse bin, of all features end to end, each count of a traffic aggregate belongs to."""
@@ -140,7 +154,7 @@ class Scorer:
         if verdict.severity not in ("warning", "critical") or method not in OF_COUNTS or not segments:
             return UNSET
         assert verdict.threshold is not None
-        slot, bins = self._slots[i], slice(self._starts[i], self._starts[i] + self._sizes[i])
+        slot, bins = self._slots[i], self._bins[i]
 
         def score(counts: Counts) -> float:
             if method in OF_NUMBERS:
@@ -160,26 +174,24 @@ class Scorer:
         n = int(window.counts[PREDICTIONS])
         if not (n and self._slots):
             return []
-        kept = self._coarse != _DISCARD
-        current = np.bincount(self._coarse[kept], window.counts[kept], self._reference.size).astype(np.int64)
-        scores = {name: by_feature(self._reference, current, self._starts) for name, by_feature in self._by_bins.items()}
-        p_values = psi_p_values(self._reference, current, self._starts, self._numeric).tolist() if "psi" in scores else []
-        tops = top_bins_by_feature(self._reference, current, self._starts, self._labels)
+        current = np.bincount(self._coarse[self._kept], window.counts[self._kept], self._reference.size).astype(np.int64)
+        binned = score_bins(self._by_bins, self._reference, current, self._starts)
+        scores = {name: binned.scores[name].tolist() for name in self._by_bins}
+        p_values = (
+            psi_p_values(self._reference, current, self._starts, self._numeric).tolist() if "psi" in scores else [1.0] * len(self._slots)
+        )
+        tops = most_moved(binned.parts, binned.pair, self._starts, self._labels)
         drifts = []
-        for i, slot in enumerate(self._slots):
-            bins = slice(self._starts[i], self._starts[i] + self._sizes[i])
+        for i, (slot, bins, m) in enumerate(zip(self._slots, self._bins, self._rows, strict=True)):
             reference, now = self._reference[bins], current[bins]
-            psi_p = p_values[i] if p_values else 1.0
-            measured = {
-                name: of_bins(name, float(scores[name][i]), psi_p, n, int(reference.sum())) for name in self._methods[i] if name in scores
-            }
+            measured = {name: of_bins(name, scores[name][i], p_values[i], n, m) for name in self._methods[i] if name in scores}
             for name in self._methods[i]:
                 if name in OF_NUMBERS:
                     measured[name] = measure_numbers(name, slot, window)
                 elif name in OF_CATEGORIES:
                     measured[name] = measure_categories(reference, now)
             about: AlertKind = "prediction_drift" if i < self._outputs else "data_drift"
-            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, reference, now, tops[i], self._directions[i]))
+            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, reference, now, n, m, tops[i], self._directions[i]))
         return drifts
 
     def performance(self, window: Aggregate) -> Outcomes:
@@ -235,20 +247,20 @@ class Scorer:
         """Of the label, where the reference has labels; none is missing on either side, as a label that is not there is no label."""
         feature, rules = self.model.label, self.model.settings.drift
         reference, current = feature.counts, self._confusion(window.counts).sum(axis=1)
-        n = int(current.sum())
-        if not n or not reference.any():
+        n, m = int(current.sum()), int(reference.sum())
+        if not n or not m:
             return []
         start = np.zeros(1, np.int64)
         psi_p = float(psi_p_values(reference, current, start, np.zeros(1, np.bool_))[0])
         measured = {
-            name: of_bins(name, float(BY_BINS[name](reference, current, start)[0]), psi_p, n, int(reference.sum()))
+            name: of_bins(name, float(BY_BINS[name](reference, current, start)[0]), psi_p, n, m)
             if name in BY_BINS
             else measure_categories(reference, current)
             for name in rules.thresholds
             if applies(name, feature)
         }
         top = top_bins(reference, current, self._classes)
-        return [_Drift("label_drift", feature, rules, measured, reference, current, top, self._label_direction)]
+        return [_Drift("label_drift", feature, rules, measured, reference, current, n, m, top, self._label_direction)]
 
     def _metrics(self, confusion: Counts) -> dict[str, float | None]:
         """Every metric of a matrix with OTHER as its last class, which is never right: two classes that are not configured may differ."""
@@ -297,30 +309,38 @@ def _adjust(drifts: Iterable[_Drift]) -> None:
     for (drift, name), p_adjusted in zip(tested, adjusted, strict=True):
         found = drift.measured[name]
         beside = {**found.beside, "p_adjusted": p_adjusted, "alpha": drift.rules.thresholds[name].alpha}
-        drift.measured[name] = dataclasses.replace(found, beside=beside)
+        drift.measured[name] = found._replace(beside=beside)
 
 
 def _reported(drift: _Drift, source: Callable[[str, Verdict], str | UnsetType]) -> tuple[FeatureDrift, list[Judged]]:
     """The drift of one feature as it is reported, and what was judged. `source`: which segment the drift by a method comes from."""
-    rules = drift.rules
+    rules, top = (
+        drift.rules,
+        tuple(BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution) for b in drift.top),
+    )
     verdicts = {name: _verdict(found, rules.thresholds[name], rules.minimum_sample) for name, found in drift.measured.items()}
-    scores = {
-        name: reported(found.score, verdicts[name], {} if verdicts[name].severity == "insufficient_data" else found.beside)
-        for name, found in drift.measured.items()
-    }
-    top = tuple(BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution) for b in drift.top)
-    n, m = int(drift.current.sum()), int(drift.reference.sum())
     kind: Literal["numeric", "categorical"] = "numeric" if isinstance(drift.feature, NumericFeature) else "categorical"
-    drifted = any(verdict.severity in ("warning", "critical") for verdict in verdicts.values())
+    drifted = [name for name, verdict in verdicts.items() if verdict.severity in ("warning", "critical")]
     direction = drift.direction(drift.reference, drift.current) if drifted else ""
-    sources = {name: source(name, verdict) for name, verdict in verdicts.items()}
+    sources = {name: source(name, verdicts[name]) for name in drifted}
     of = next((segment for segment in sources.values() if segment is not UNSET), UNSET)
+    scores: dict[str, Score] = {}
     judged = []
-    for name, score in scores.items():
-        evidence = Evidence(n=n, reference_n=m, top_bins=top, direction=direction, comes_from=sources[name])
-        evidence = replace(evidence, p_value=score.p_value, p_adjusted=score.p_adjusted, alpha=score.alpha)
-        judged.append(Judged(drift.kind, name, drift.feature.name, score.score, verdicts[name], evidence))
-    return FeatureDrift(kind=kind, n=n, reference_n=m, top_bins=top, direction=direction, comes_from=of, **scores), judged
+    for name, verdict in verdicts.items():
+        found = drift.measured[name]
+        score = scores[name] = reported(found.score, verdict, {} if verdict.severity == "insufficient_data" else found.beside)
+        evidence = Evidence(
+            n=drift.n,
+            reference_n=drift.m,
+            p_value=score.p_value,
+            p_adjusted=score.p_adjusted,
+            alpha=score.alpha,
+            top_bins=top,
+            direction=direction,
+            comes_from=sources.get(name, UNSET),
+        )
+        judged.append(Judged(drift.kind, name, drift.feature.name, score.score, verdict, evidence))
+    return FeatureDrift(kind=kind, n=drift.n, reference_n=drift.m, top_bins=top, direction=direction, comes_from=of, **scores), judged
 
 
 def _direction(feature: Feature) -> Callable[[Counts, Counts], str]:

@@ -1,9 +1,8 @@
 """One judged score, as it is reported and as an alert would say it. No score is computed here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import UNSET, UnsetType
 
@@ -11,8 +10,7 @@ from detectors.judge import Verdict
 from stream.results import AlertKind, Evidence, Score
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(NamedTuple):
     """One score against its thresholds: what an alert would say. `below`: it is bad when it is low."""
 
     kind: AlertKind
