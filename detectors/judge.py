@@ -81,6 +81,8 @@ def judge(score: float | None, n: int, thresholds: Thresholds, minimum_sample: i
         return Verdict("insufficient_data", uncrossed)
     if thresholds.alpha is not None and (p_adjusted is None or p_adjusted > thresholds.alpha):
         return Verdict("ok", uncrossed)
+    if uncrossed is None:
+        return Verdict("ok", None)
     if thresholds.crossed(thresholds.critical, score):
         return Verdict("critical", thresholds.critical)
     if thresholds.crossed(thresholds.warning, score):

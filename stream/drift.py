@@ -38,6 +38,7 @@ BY_BINS: Final[Mapping[str, Callable[[Counts, Counts, Codes], Floats]]] = {
 PSEUDOCOUNT: Final = 0.5
 OF_NUMBERS: Final = ("ks", "wasserstein", "mean_std_drift")
 OF_CATEGORIES: Final = ("chi2",)
+METHODS: Final = (*BY_BINS, *OF_NUMBERS, *OF_CATEGORIES)
 TESTED_MIN: Final = 100  # values of either side, for a p-value to decide about an alert: benchmarks/FALSE_ALARMS.md
 OF_COUNTS: Final = (*BY_BINS, "ks", "chi2")  # of nothing but counts, which can be subtracted
 

@@ -22,9 +22,10 @@ from msgspec.structs import replace
 
 from detectors.judge import Severity, Thresholds, judge
 from stream.aggregates import Aggregate, Counts, Floats
+from stream.drift import METHODS
 from stream.model import DUPLICATES, LATE, PREDICTIONS, FeatureSlot, Model
 from stream.reference import NumericFeature
-from stream.results import AlertKind, Evidence, FeatureDrift, FeatureQuality, Score, Summary
+from stream.results import AlertKind, Evidence, FeatureDrift, FeatureQuality, Summary
 from stream.settings_thresholds import Rules
 from stream.verdicts import Judged, reported
 
@@ -51,6 +52,7 @@ class Quality:
         limits = [[_limits(of.thresholds[name]) for name in _RATIOS] for of in rules]
         self._limits = np.array(limits, np.float64).reshape(-1, len(_RATIOS), 2).T  # warning and critical, NaN for none
         self._limited = [np.flatnonzero(~np.isnan(levels).all(axis=0)).tolist() for levels in self._limits.transpose(2, 0, 1)]
+        self._score_limited = [not np.isnan(_limits(of.thresholds["score"])).all() for of in rules]
         self._rules = rules
         weights = np.array([slot.feature.importance for slot in model.slots])
         given = not np.isnan(weights).any() and bool(weights.sum())
@@ -112,8 +114,8 @@ class Quality:
             warning, critical = (None if math.isnan(level) else level for level in levels[row])
             verdict = judge(values[row], n, Thresholds(warning, critical, "above"), rules.minimum_sample)
             judged.append(Judged("data_quality", _RATIOS[row], feature, values[row], verdict, evidence, float(self._before[row, i])))
-        verdict = judge(score, n, rules.thresholds["score"], rules.minimum_sample)
-        if verdict.threshold is not None:
+        if self._score_limited[i]:
+            verdict = judge(score, n, rules.thresholds["score"], rules.minimum_sample)
             judged.append(Judged("data_quality", "score", feature, score, verdict, evidence, below=True))
         return judged
 
@@ -201,5 +203,9 @@ def _limits(thresholds: Thresholds) -> list[float]:
 
 def _severities(drift: FeatureDrift) -> set[Severity]:
     """The verdicts of the methods that may raise an alert."""
-    scores = (getattr(drift, name) for name in drift.__struct_fields__)
-    return {score.severity for score in scores if isinstance(score, Score) and score.threshold is not None}
+    found: set[Severity] = set()
+    for method in METHODS:
+        score = getattr(drift, method)
+        if score is not UNSET and score.threshold is not None:
+            found.add(score.severity)
+    return found
