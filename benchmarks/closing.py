@@ -4,6 +4,7 @@ Panes are filled as a pipeline fills them, from random bins instead of events; w
 all partitions, merging, scoring, judging, writing, delivering. `python -m benchmarks.closing` prints the table.
 """
 
+import gc
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from benchmarks.measure import peak_rss_bytes
 from sinks.alerts import KafkaSink
 from stream.app import build_models, build_store
 from stream.embedded import RedisServer
-from stream.kafka import client_options
+from stream.kafka import COLLECT_EVERY, client_options
 from stream.model import PREDICTED_START, PREDICTIONS, Model
 from stream.panes import PaneKey
 from stream.pipeline import Pipeline
@@ -206,6 +207,7 @@ def table(found: Measured) -> list[str]:
 @click.option("--repeat", type=click.IntRange(min=1), default=5, show_default=True, help="Closes in steady state.")
 def main(models: int, features: int, partitions: int, events: int, repeat: int) -> None:
     """Print how long it takes to close the windows of many models at once, and what their panes take in Redis."""
+    gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])  # as in a worker
     with tempfile.TemporaryDirectory(prefix="driftstream-bench-") as name, KafkaBroker() as kafka, RedisServer() as server:
         config = configure(Path(name), brokers=kafka.bootstrap, redis_url=server.url, models=models, features=features)
         for _, topic in config.kafka.topics:

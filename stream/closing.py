@@ -349,7 +349,6 @@ class Closer:
         fired = after if status == "firing" else before
         assert fired.severity is not None
         assert fired.first_fired_at_ms is not None
-        assert judged.verdict.threshold is not None
         occasion = about.occasion or (str(fired.first_fired_at_ms),)
         return Alert(
             alert_id=identity(rule, *occasion, status, fired.severity),
@@ -414,7 +413,8 @@ def summary(who: str, judged: Judged, window: Window | None, status: str) -> str
         happened = _HAPPENED.get(judged.kind, "dropped" if judged.below else "rose")
         what = f"{_WHOSE.get(judged.kind, '')}{name} {'is back' if resolved else happened}"
     relation = "against" if resolved else "<" if judged.below else ">="
-    text = f"{who}: {what}, {judged.metric} {judged.value:.3g} {relation} {judged.verdict.threshold:g}"
+    limit = ", no longer judged" if judged.verdict.threshold is None else f" {relation} {judged.verdict.threshold:g}"
+    text = f"{who}: {what}, {judged.metric} {judged.value:.3g}{limit}"
     if judged.evidence.p_adjusted is not UNSET and not resolved:
         text += f", adjusted p {judged.evidence.p_adjusted:.2g} <= {judged.evidence.alpha:.2g}"
     text += f" in {window.name} to {window.end}" if window else ""

@@ -230,7 +230,7 @@ class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A transition of one rule: it starts firing, changes its severity, or is resolved.
 
     What is about all versions of a model has the version "(all)". `window` is null for the freshness of a model, which has none: its
-    `value` and `threshold` are seconds of silence.
+    `value` and `threshold` are seconds of silence. `threshold` is null where the rule has none any more, so that the alert is resolved.
     """
 
     alert_id: str
@@ -243,7 +243,7 @@ class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: AlertKind
     metric: str
     value: float
-    threshold: float
+    threshold: float | None
     window: Window | None
     summary: str
     evidence: Evidence

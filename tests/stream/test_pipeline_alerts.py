@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from scipy.stats import chi2
 
+from stream.model import Model
 from tests.builders import HOUR_MS, MODEL, Monitor, categorical, label, numeric, prediction, reference, settings
 
 Watch = Callable[..., Monitor]
@@ -55,6 +56,20 @@ def test_an_alert_fires_once_changes_its_severity_and_resolves(watch: Watch) -> 
     assert len({alert["alert_id"] for alert in said}) == 4
     assert {alert["dedup_key"] for alert in said} == {"fraud|unversioned||data_drift|x|psi|1m"}
     assert len({alert["first_fired_at"] for alert in said}) == 1
+
+
+def test_an_alert_whose_threshold_was_switched_off_resolves_and_has_none(watch: Watch) -> None:
+    monitor = drifting(watch, CRITICAL)
+    off = {"minimum_sample": 10, "psi": {"warning": "off", "critical": "off"}}
+    monitor.settings = settings({MODEL: {"classes": ["0", "1"], "drift": off, "labels": False}})
+    monitor.models = {MODEL: Model.build(monitor.settings.model(MODEL), monitor.models[MODEL].reference)}
+    monitor.start()
+    see(monitor, 1, CRITICAL)
+    monitor.run(prediction("after", 125))
+    fired, resolved = monitor.said("alerts")
+    assert (fired["status"], fired["threshold"]) == ("firing", 1.0)
+    assert (resolved["status"], resolved["severity"], resolved["threshold"]) == ("resolved", "critical", None)
+    assert f"x is back, psi {resolved['value']:.3g}, no longer judged in 1m" in resolved["summary"]
 
 
 def test_an_alert_says_what_moved(watch: Watch) -> None:
