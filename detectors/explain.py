@@ -113,21 +113,21 @@ def comes_from(whole: Part, parts: Mapping[str, Part], score: Callable[[Part], f
 _TEXT_MAX = 60  # characters of a category that are quoted; an alert is one line
 
 
-def numeric_direction(reference: Counts, current: Counts, name: Callable[[int, int], str], *, most: int = 3) -> str:
+def numeric_direction(pair: Floats, name: Callable[[int, int], str], *, most: int = 3) -> str:
     """Where a number went, in words: neighbouring bins that gained are one, those that lost are implied; "" if nothing moved.
 
     The largest movement comes first, and others only if they are at least half as large. What is said of missing values is both ways.
 
     Args:
-        reference, current: (n_bins + 1,) int64 counts on the same edges, the last one of missing values; totals > 0. Not modified.
+        pair: (2, n_bins + 1) `shares` of reference and current counts on the same edges, the last ones of missing values. Not modified.
         name: of the bins from the first to the last number given, such as "above 812.5".
         most: how many movements are named at most.
 
     >>> names = {(0, 1): "below 5", (2, 2): "at or above 5"}
-    >>> numeric_direction(np.array([50, 40, 10, 0]), np.array([20, 20, 60, 0]), lambda *bins: names[bins])
+    >>> numeric_direction(np.array([[0.5, 0.4, 0.1, 0], [0.2, 0.2, 0.6, 0]]), lambda *bins: names[bins])
     'more mass at or above 5 (10.0% -> 60.0%)'
     """
-    p, q = shares(reference, current)
+    p, q = pair
     gained = np.diff(np.concatenate(([0], (q > p)[:-1], [0])).astype(np.int64))
     runs = list(zip(np.flatnonzero(gained > 0).tolist(), (np.flatnonzero(gained < 0) - 1).tolist(), strict=True))
     movements = [
@@ -138,17 +138,17 @@ def numeric_direction(reference: Counts, current: Counts, name: Callable[[int, i
     return _said([*movements, _missing(p, q)], most)
 
 
-def categorical_direction(reference: Counts, current: Counts, categories: Sequence[str], *, most: int = 3) -> str:
+def categorical_direction(pair: Floats, categories: Sequence[str], *, most: int = 3) -> str:
     """Which categories gained or lost, in words, as in `numeric_direction`.
 
     Args:
-        reference, current: (n + 2,) int64 counts of the categories, of all others, and of missing values; totals > 0. Not modified.
+        pair: (2, n + 2) `shares` of the categories, of all others, and of missing values in reference and current counts. Not modified.
         categories: n texts; as they may come from anywhere, they are quoted, escaped and cut.
 
-    >>> categorical_direction(np.array([60, 40, 0, 0]), np.array([58, 35, 7, 0]), ["DE", "FR"])
+    >>> categorical_direction(np.array([[0.6, 0.4, 0, 0], [0.58, 0.35, 0.07, 0]]), ["DE", "FR"])
     "categories unseen in the reference 0.0% -> 7.0%; less 'FR' (40.0% -> 35.0%)"
     """
-    p, q = shares(reference, current).tolist()
+    p, q = pair.tolist()
     largest = sorted(range(len(p)), key=lambda i: -_size(p[i], q[i]))[:most]  # stable: ties in their order; only these are put in words
     return _said([_movement(i, p[i], q[i], categories) for i in largest], most)
 

@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, UnsetType
 
+from detectors.counts import shares
 from detectors.explain import BinShift, categorical_direction, comes_from, most_moved, numeric_direction, top_bins
 from detectors.intervals import wilson
 from detectors.judge import Thresholds, Verdict, judge
 from detectors.performance import METRICS
 from detectors.psi_law import psi_p_values
-from stream.aggregates import Aggregate, Codes, Counts
+from stream.aggregates import Aggregate, Codes, Counts, Floats
 from stream.drift import (
     BY_BINS,
     OF_CATEGORIES,
@@ -66,18 +67,17 @@ class Outcomes(NamedTuple):
 
 
 class _Drift(NamedTuple):
-    """The scores of one feature in one window, before they are judged, the (n_bins,) counts that show what moved, and their totals."""
+    """The scores of one feature in one window, before they are judged, the rows of window and reference, and their shares (2, n_bins)."""
 
     kind: AlertKind
     feature: Feature
     rules: Rules
     measured: dict[str, Measured]
-    reference: Counts
-    current: Counts
     n: int
     m: int
     top: tuple[BinShift, ...]
-    direction: Callable[[Counts, Counts], str]
+    pair: Floats
+    direction: Callable[[Floats], str]
 
     def tested(self) -> list[str]:
         """The methods whose p-values decide about an alert: the threshold is auto, and the samples are large enough."""
@@ -183,15 +183,14 @@ class Scorer:
         tops = most_moved(binned.parts, binned.pair, self._starts, self._labels)
         drifts = []
         for i, (slot, bins, m) in enumerate(zip(self._slots, self._bins, self._rows, strict=True)):
-            reference, now = self._reference[bins], current[bins]
             measured = {name: of_bins(name, scores[name][i], p_values[i], n, m) for name in self._methods[i] if name in scores}
             for name in self._methods[i]:
                 if name in OF_NUMBERS:
                     measured[name] = measure_numbers(name, slot, window)
                 elif name in OF_CATEGORIES:
-                    measured[name] = measure_categories(reference, now)
+                    measured[name] = measure_categories(self._reference[bins], current[bins])
             about: AlertKind = "prediction_drift" if i < self._outputs else "data_drift"
-            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, reference, now, n, m, tops[i], self._directions[i]))
+            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, n, m, tops[i], binned.pair[:, bins], self._directions[i]))
         return drifts
 
     def performance(self, window: Aggregate) -> Outcomes:
@@ -259,8 +258,8 @@ class Scorer:
             for name in rules.thresholds
             if applies(name, feature)
         }
-        top = top_bins(reference, current, self._classes)
-        return [_Drift("label_drift", feature, rules, measured, reference, current, n, m, top, self._label_direction)]
+        top, pair = top_bins(reference, current, self._classes), shares(reference, current)
+        return [_Drift("label_drift", feature, rules, measured, n, m, top, pair, self._label_direction)]
 
     def _metrics(self, confusion: Counts) -> dict[str, float | None]:
         """Every metric of a matrix with OTHER as its last class, which is never right: two classes that are not configured may differ."""
@@ -321,7 +320,7 @@ def _reported(drift: _Drift, source: Callable[[str, Verdict], str | UnsetType]) 
     verdicts = {name: _verdict(found, rules.thresholds[name], rules.minimum_sample) for name, found in drift.measured.items()}
     kind: Literal["numeric", "categorical"] = "numeric" if isinstance(drift.feature, NumericFeature) else "categorical"
     drifted = [name for name, verdict in verdicts.items() if verdict.severity in ("warning", "critical")]
-    direction = drift.direction(drift.reference, drift.current) if drifted else ""
+    direction = drift.direction(drift.pair) if drifted else ""
     sources = {name: source(name, verdicts[name]) for name in drifted}
     of = next((segment for segment in sources.values() if segment is not UNSET), UNSET)
     scores: dict[str, Score] = {}
@@ -343,16 +342,16 @@ def _reported(drift: _Drift, source: Callable[[str, Verdict], str | UnsetType]) 
     return FeatureDrift(kind=kind, n=drift.n, reference_n=drift.m, top_bins=top, direction=direction, comes_from=of, **scores), judged
 
 
-def _direction(feature: Feature) -> Callable[[Counts, Counts], str]:
-    """What says in words where a feature went, from the coarse counts of the reference and the window."""
+def _direction(feature: Feature) -> Callable[[Floats], str]:
+    """What says in words where a feature went, from the shares of its coarse bins."""
     if isinstance(feature, NumericFeature):
         return partial(numeric_direction, name=feature.range_namer())
     return partial(categorical_direction, categories=feature.categories)
 
 
-def _label_direction(reference: Counts, current: Counts, categories: Sequence[str]) -> str:
+def _label_direction(pair: Floats, categories: Sequence[str]) -> str:
     """The same of a label, of which none is missing."""
-    return categorical_direction(np.append(reference, 0), np.append(current, 0), categories)
+    return categorical_direction(np.pad(pair, ((0, 0), (0, 1))), categories)
 
 
 def _verdict(found: Measured, thresholds: Thresholds, minimum_sample: int) -> Verdict:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detectors.counts import Counts
+from detectors.counts import Counts, shares
 from detectors.explain import categorical_direction, comes_from, numeric_direction, top_bins
 from detectors.psi import psi
 from tests.detectors.histograms import Pair, pairs
@@ -68,7 +68,7 @@ def between(first: int, last: int) -> str:
 
 
 def number(reference: list[int], current: list[int]) -> str:
-    return numeric_direction(np.array(reference), np.array(current), between)
+    return numeric_direction(shares(np.array(reference), np.array(current)), between)
 
 
 def test_neighbouring_bins_that_gained_are_one_range() -> None:
@@ -95,7 +95,7 @@ def test_values_that_go_missing_or_come_back_are_told_as_such() -> None:
 def test_the_range_named_first_holds_the_rows_it_says(pair: Pair) -> None:
     """Recounted from the words: at least as many percent went there as into any other run of bins that gained."""
     reference, current = (np.append(counts, 0) for counts in pair)
-    said = numeric_direction(reference, current, lambda first, last: f"{first}:{last + 1}", most=1)
+    said = numeric_direction(shares(reference, current), lambda first, last: f"{first}:{last + 1}", most=1)
     if not said:
         assert np.array_equal(pair[0] * pair[1].sum(), pair[1] * pair[0].sum())
         return
@@ -109,7 +109,7 @@ def test_the_range_named_first_holds_the_rows_it_says(pair: Pair) -> None:
 
 
 def category(reference: list[int], current: list[int], names: tuple[str, ...] = ("a", "b")) -> str:
-    return categorical_direction(np.array(reference), np.array(current), names)
+    return categorical_direction(shares(np.array(reference), np.array(current)), names)
 
 
 def test_categories_are_named_with_what_became_of_them() -> None:
