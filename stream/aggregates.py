@@ -65,9 +65,12 @@ class Aggregate:
             )
         return Aggregate(self.layout, self.counts + other.counts, merge_moments(self.moments, other.moments))
 
-    def encode(self) -> bytes:
-        """The aggregate as bytes: counts dense or sparse, in the narrowest unsigned type, whichever is smaller."""
-        used = np.flatnonzero(self.counts)
+    def encode(self, used: Codes | None = None) -> bytes:
+        """The aggregate as bytes: counts dense or sparse, in the narrowest unsigned type, whichever is smaller.
+
+        `used`: positions of the counts that are not zero, ascending, where that is known.
+        """
+        used = np.flatnonzero(self.counts) if used is None else used
         largest = int(self.counts[used].max(initial=0))
         width = next(i for i, dtype in enumerate(_DTYPES) if largest < 256**dtype.itemsize)
         dtype = _DTYPES[width]

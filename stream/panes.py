@@ -14,6 +14,7 @@ from stream.store import PaneGroup
 
 T = TypeVar("T", bound=np.generic)
 _NO_VALUES: Final = zero_moments(1)
+_MANY: Final = 4  # one in so many panes that are held
 
 
 class PaneKey(NamedTuple):
@@ -82,6 +83,20 @@ class Panes:
         numbers = np.flatnonzero(self._dirty).tolist()
         self._dirty[:] = False
         return [(held[0], self._aggregate(number)) for number in numbers if (held := self._held[number]) is not None]
+
+    def encode_dirty(self) -> list[tuple[PaneKey, bytes]]:
+        """`take_dirty` as bytes. Where many are dirty, as with many models, one pass finds all counts that are not zero."""
+        numbers = np.flatnonzero(self._dirty)
+        dirty = self.take_dirty()
+        if len(dirty) * _MANY < len(self._held):
+            return [(key, aggregate.encode()) for key, aggregate in dirty]
+        used, starts = np.flatnonzero(self._counts[: self._counts_end]), self._starts[numbers]
+        widths = [aggregate.layout.width for _, aggregate in dirty]
+        bounds = np.searchsorted(used, np.stack((starts, starts + widths))).T.tolist()
+        return [
+            (key, aggregate.encode(used[first:last] - start))
+            for (key, aggregate), start, (first, last) in zip(dirty, starts.tolist(), bounds, strict=True)
+        ]
 
     def forget(self, over: Callable[[PaneKey], bool]) -> bool:
         """Close the panes for which `over` holds, but those that were added to and not taken; whether there were any."""

@@ -122,7 +122,7 @@ class Unit:
 
     def checkpoint(self) -> Checkpoint | None:
         """The step that makes everything counted so far durable; None if there is nothing new."""
-        dirty = self.panes.take_dirty()
+        dirty = self.panes.encode_dirty()
         if not (self._changed or dirty or self._outbox):
             return None
         if self.next_offset is not None:
@@ -130,8 +130,8 @@ class Unit:
             self._marks_changed |= marks is not self.marks
             self.marks = marks
         panes: dict[str, dict[PaneGroup, bytes]] = {}
-        for (model, group), aggregate in dirty:
-            panes.setdefault(model, {})[group] = aggregate.encode()
+        for (model, group), blob in dirty:
+            panes.setdefault(model, {})[group] = blob
         self._sequence += 1
         outbox = self.send(self._outbox)
         step = Checkpoint(

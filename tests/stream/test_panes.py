@@ -57,6 +57,17 @@ def test_only_what_was_added_to_is_dirty_and_only_once() -> None:
     assert panes.take_dirty() == []
 
 
+@given(EVENTS, EVENTS)
+def test_dirty_panes_are_encoded_as_each_would_be_alone(first: list[tuple[int, int, float]], second: list[tuple[int, int, float]]) -> None:
+    """The second time few panes may be dirty among many."""
+    panes, same = Panes(), Panes()
+    for events in (first, second):
+        add(panes, events)
+        add(same, events)
+        assert panes.encode_dirty() == [(each, held.encode()) for each, held in same.take_dirty()]
+    assert panes.encode_dirty() == []
+
+
 def test_a_dirty_pane_is_not_forgotten() -> None:
     panes = Panes()
     add(panes, [(0, 1, 1.0), (1, 1, 1.0)])
