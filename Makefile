@@ -36,11 +36,6 @@ bench: $(VENV)/installed-test
 
 bench-full: $(VENV)/installed-test $(PEERS)/installed
 	$(BIN)/python -m benchmarks --full
-	$(BIN)/python -m benchmarks.scaling
-	$(BIN)/python -m benchmarks.closing
-	$(BIN)/python -m benchmarks.latency
-	$(BIN)/python -m benchmarks.scale_out
-	$(BIN)/python -m benchmarks.scale_out --minutes 10
 
 parity: $(VENV)/installed-test $(PARITY)/installed
 	$(BIN)/python -m benchmarks.parity

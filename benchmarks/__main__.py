@@ -26,6 +26,13 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 SHORT, FULL = 3, 5  # runs of each case
 PREDICTIONS = 600_000
 SHORT_PREDICTIONS, SHORT_FOR_PEERS = 400_000, 30_000  # so that all of it stays below five minutes, also with peers
+BESIDE = {  # benchmarks that print a table of their own; --full takes them all into the document
+    "What features, models and segments cost the core alone": ["scaling"],
+    "Closing": ["closing"],
+    "Alert latency": ["latency"],
+    "A second worker": ["scale_out"],
+    "Memory over ten minutes at full speed": ["scale_out", "--minutes", "10"],
+}
 FULL_ONLY = {"quix-panes", "histograms-events", "whylogs-events", "whylogs-rows"}  # variants
 
 
@@ -78,7 +85,16 @@ def main(
     if full and len(runs) == len(CASES) + len(OURS) + len(PEERS) and repeat >= FULL:
         output = output or RESULTS
     if output and all(case in runs for case in CASES):
-        output.write_text(document(runs, bench.produced, (before, os.getloadavg()[0]), bench.versus.versions))
+        beside = {title: _printed(command) for title, command in BESIDE.items()} if full else {}
+        output.write_text(document(runs, bench.produced, (before, os.getloadavg()[0]), bench.versus.versions, beside))
+
+
+def _printed(command: Sequence[str]) -> str:
+    """What another benchmark prints, and the command that did it."""
+    module, *arguments = command
+    found = subprocess.run([sys.executable, "-m", f"benchmarks.{module}", *arguments], check=True, stdout=subprocess.PIPE, text=True).stdout
+    click.echo(found)
+    return f"`{' '.join(('python -m', f'benchmarks.{module}', *arguments))}`\n\n{found.strip()}"
 
 
 class _Bench:

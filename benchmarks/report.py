@@ -77,8 +77,8 @@ def verdict(runs: Runs) -> str:
     return f"Target: `worker` at {TARGET} of `decode-both`; {'reached' if reached >= TARGET else 'MISSED'}: {reached:.2f}."
 
 
-def document(runs: Runs, produced: Produced, load: tuple[float, float], peers: Mapping[str, str]) -> str:
-    """RESULTS.md. `load`: the machine's load average before and after; `peers`: the versions of theirs."""
+def document(runs: Runs, produced: Produced, load: tuple[float, float], peers: Mapping[str, str], beside: Mapping[str, str]) -> str:
+    """RESULTS.md. `load`: the load average before and after; `peers`: the versions of theirs; `beside`: more sections, by title."""
     n, labels = produced.predictions, produced.labels
     arguments = "".join(f" {argument}" for argument in sys.argv[1:])
     theirs = ", ".join(f"{name} {found}" for name, found in sorted(peers.items())) or "none"
@@ -92,6 +92,7 @@ def document(runs: Runs, produced: Produced, load: tuple[float, float], peers: M
         "\n".join(versus.table(runs, n)),
         versus.EXPLANATION,
         "\n".join(f"- `{name}`: {case.what}" for name, case in (versus.OURS | versus.PEERS).items()),
+        *(f"## {title}\n\n{text}" for title, text in beside.items()),
         "## How it was measured",
         "\n".join(
             (
