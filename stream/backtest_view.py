@@ -107,6 +107,9 @@ def _charts(shown: Sequence[Series], levels: Mapping[Series, Sequence[Outcome]],
         yield f"<h2>{escape(visible(f'{model} {version}: {metric}, window {window}'))}</h2>"
         for series in group:
             name = " ".join(part for part in (series.subject, series.segment) if part) or "all traffic"
+            if all(point.score is None for point in points[series]):
+                yield f"<p>{escape(visible(name))}: insufficient data in every window.</p>"
+                continue
             marked = [Level(outcome.threshold, outcome.changes) for outcome in levels[series]]
             yield chart(visible(name), points[series], marked, span_ms=span_ms)
 

@@ -124,6 +124,13 @@ def test_page_of_nothing_is_well_formed() -> None:
     assert list(parsed(page([], {}, "Back-test")).iter(f"{SVG}svg")) == []
 
 
+def test_a_series_that_was_never_judged_is_said_to_be_instead_of_an_empty_chart() -> None:
+    scores = history({"x<y": [None, None], "z": [0.1, None]})
+    html = page(outcomes(scores, 0.1), scores.series, "title")
+    assert len(list(parsed(html).iter(SVG + "svg"))) == 1
+    assert "<p>x&lt;y: insufficient data in every window.</p>" in html
+
+
 def test_page_is_bounded_and_keeps_the_series_that_alert() -> None:
     scores = history({f"f{i:03}": [0.0, 0.5 if i % 100 == 99 else 0.0] for i in range(CHARTS_MAX + 20)})
     html = page(outcomes(scores, 0.1), scores.series, "Back-test")
