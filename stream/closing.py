@@ -274,11 +274,11 @@ class Closer:
         said = end <= quiet - (self._lateness_ms if final else 0)
         if said and start < self._reach.whole_from(home.model.settings.name, quiet):
             return
-        groups: dict[tuple[str, str], Aggregate] = {}
+        covered: dict[tuple[str, str], list[Aggregate]] = {}
         for group, pane in panes.items():
             if start <= group.start_ms < end:
-                key = (group.version, group.segment)
-                groups[key] = groups[key].merge(pane) if key in groups else pane
+                covered.setdefault((group.version, group.segment), []).append(pane)
+        groups = {key: Aggregate.merge_all(held) for key, held in covered.items()}
         settings, subject, reference = home.model.settings, step.closing.subject, home.model.reference
         keys = sorted(groups)
         closing = [groups[key] for key in keys]

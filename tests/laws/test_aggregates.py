@@ -3,6 +3,8 @@
 Counts are integers, so their laws hold exactly; moments hold to rounding, with numpy over the raw rows as the oracle.
 """
 
+from functools import reduce
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -109,6 +111,14 @@ def test_a_batch_may_be_cut_anywhere(a: list[Event], b: list[Event]) -> None:
     assert_same(whole, cut.merge(aggregate(b)))
     update(cut, b)
     assert_same(whole, cut)
+
+
+@given(st.lists(events, min_size=1, max_size=6))
+@example([[([0, 0, 0], [MOMENTS_LIMIT, -MOMENTS_LIMIT])]] * 3)
+@law
+def test_all_at_once_are_what_they_are_one_after_the_other(parts: list[list[Event]]) -> None:
+    held = [aggregate(part) for part in parts]
+    assert_same(Aggregate.merge_all(held), reduce(Aggregate.merge, held))
 
 
 @given(events, events)
