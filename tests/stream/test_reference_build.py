@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream import reference_build
-from stream.reference import CategoricalFeature, InvalidReferenceError, NumericFeature, Reference, beyond
+from stream.reference import CategoricalFeature, Counts, InvalidReferenceError, NumericFeature, Reference
 from stream.reference_bins import coarse_groups, fine_edges
 from stream.reference_build import build_reference, read_importances
 from tests.stream.reference_data import FORMATS, Row, write
@@ -40,6 +40,11 @@ def categorical(reference: Reference, name: str) -> CategoricalFeature:
     (feature,) = (feature for feature in reference.features if feature.name == name)
     assert isinstance(feature, CategoricalFeature)
     return feature
+
+
+def beyond(counts: Counts, cut: tuple[int, int]) -> int:
+    """Rows in the bins before the first number and from the second on."""
+    return int(counts[: cut[0]].sum() + counts[cut[1] :].sum())
 
 
 def mixed_rows(n: int, seed: int = 0) -> list[Row]:
