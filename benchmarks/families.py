@@ -14,7 +14,7 @@ from detectors.psi_law import psi_p_values
 from stream.aggregates import Aggregate
 from stream.model import PREDICTIONS, Model
 from stream.reference import CategoricalFeature, Feature, Reference
-from stream.scoring import Scorer
+from stream.scoring import Scorer, close_traffic
 from stream.settings import Settings
 
 FEATURES: Final = 20
@@ -47,7 +47,10 @@ def families(segments: int, nominals: tuple[float, ...], closes: int, rng: np.ra
             for part in parts[1:]:
                 whole = whole.merge(part)
             told = [
-                one.evidence for found in scorer.close_traffic([whole, *parts[:segments]]) for one in found.judged if one.metric == "psi"
+                one.evidence
+                for found in close_traffic([scorer] * (1 + segments), [whole, *parts[:segments]])
+                for one in found.judged
+                if one.metric == "psi"
             ]
             least.append((min(float(why.p_adjusted) for why in told), min(float(why.p_value) for why in told)))
     adjusted, raw = np.array(least).T

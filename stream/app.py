@@ -53,7 +53,8 @@ def build_models(settings: Settings) -> dict[str, Model]:
     models = {}
     for name in settings.models:
         values = settings.model(name)
-        models[name] = Model.build(values, Reference.load(values.reference) if values.reference else None)
+        own = {version: Reference.load(path) for version, path in values.references.items()}
+        models[name] = Model.build(values, Reference.load(values.reference) if values.reference else None, own)
     return models
 
 

@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 
 from detectors.judge import AlertState, Thresholds, Transition, judge, transition
 from stream.drift import applies
-from stream.model import Model
+from stream.model import Model, with_variants
 from stream.results import AlertKind, FeatureDrift, Result, Score, timestamp
 
 THRESHOLDS_MAX: Final = 50  # of one metric: each is a line in every chart
@@ -114,7 +114,7 @@ def _scores(result: Result) -> Iterator[tuple[AlertKind, str | None, str, float 
 def scored(models: Iterable[Model], *, labels: bool) -> dict[str, Thresholds]:
     """The metrics that results of these models will have, each with thresholds of its direction; performance only with labels."""
     found: dict[str, Thresholds] = {}
-    for model in models:
+    for model in with_variants(models):
         settings, labelled = model.settings, labels and model.settings.labels
         outputs = [model.predicted.feature, model.score.feature, *([model.label] if labelled else [])]
         judged = [(settings.drift, output) for output in outputs if output.counts.any()]

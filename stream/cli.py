@@ -168,7 +168,9 @@ def validate(config: Path) -> None:
 
 def _check_fit(config: Path, model: Any) -> None:
     """Rules that hold between a model's settings and its reference."""
-    names = {slot.feature.name for slot in model.slots}
+    from stream.model import with_variants
+
+    names = {slot.feature.name for one in with_variants([model]) for slot in one.slots}
     name = model.settings.name
     for section, features in (("drift", model.settings.feature_drift), ("quality", model.settings.feature_quality)):
         for feature in features:

@@ -22,7 +22,7 @@ from stream.freshness import Freshness
 from stream.model import PREDICTIONS, Model
 from stream.rebuild import Reach
 from stream.results import Alert, Evidence, FeatureDrift, FeatureQuality, Performance, Result, Summary, Window, encode, timestamp
-from stream.scoring import Scorer
+from stream.scoring import Scorer, close_performance, close_traffic
 from stream.settings import ModelSettings, Settings
 from stream.store import SUBJECTS, Clock, Closing, Held, HomeState, HomeStore, PaneGroup, Partitions, Subject, UnitId
 from stream.unit import Unit, log
@@ -61,16 +61,17 @@ class _Home:
     """A model at its home unit."""
 
     unit: Unit
+    model: Model
     scorer: Scorer
+    versions: Mapping[str, Scorer]  # of those with a reference of their own
     sequence: dict[Subject, int]
     closed_ms: dict[Subject, int]
     fired_ms: dict[Subject, int]
     merged: dict[Subject, Panes]
     alerts: dict[str, AlertState]
 
-    @property
-    def model(self) -> Model:
-        return self.scorer.model
+    def scorer_of(self, version: str) -> Scorer:
+        return self.versions.get(version, self.scorer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,9 @@ class Closer:
             merged[group.subject][group] = aggregate
         return _Home(
             unit=unit,
+            model=model,
             scorer=Scorer(model),
+            versions={version: Scorer(own) for version, own in model.variants.items()},
             sequence=dict.fromkeys(SUBJECTS, 0) | state.sequence,
             closed_ms=dict.fromkeys(SUBJECTS, NO_TIME) | state.closed_ms,
             fired_ms=dict.fromkeys(SUBJECTS, NO_TIME) | state.fired_ms,
@@ -279,13 +282,15 @@ class Closer:
             if start <= group.start_ms < end:
                 covered.setdefault((group.version, group.segment), []).append(pane)
         groups = {key: Aggregate.merge_all(held) for key, held in covered.items()}
-        settings, subject, reference = home.model.settings, step.closing.subject, home.model.reference
+        settings, subject = home.model.settings, step.closing.subject
         keys = sorted(groups)
+        scorers = [home.scorer_of(version) for version, _ in keys]
         closing = [groups[key] for key in keys]
         parts = [{} if segment else {name: groups[of, name] for of, name in keys if of == version and name} for version, segment in keys]
-        traffic = home.scorer.close_traffic(closing, parts) if subject == "traffic" else []
-        outcomes = home.scorer.close_performance(closing) if subject == "performance" else []
+        traffic = close_traffic(scorers, closing, parts) if subject == "traffic" else []
+        outcomes = close_performance(scorers, closing) if subject == "performance" else []
         for i, (version, segment) in enumerate(keys):
+            reference = scorers[i].model.reference
             window = Window(name=spec.name, kind=spec.kind, start=timestamp(start), end=timestamp(end))
             outputs: dict[str, FeatureDrift] | UnsetType = UNSET
             drift: dict[str, FeatureDrift] | UnsetType = UNSET
@@ -294,7 +299,7 @@ class Closer:
             performance: Performance | UnsetType = UNSET
             if subject == "traffic":
                 counts, outputs, drift, quality, judged = traffic[i]
-                features, more = home.scorer.quality.summary(groups[version, segment], drift, quality)
+                features, more = scorers[i].quality.summary(groups[version, segment], drift, quality)
                 judged += more
             else:
                 counts, outputs, performance, judged = outcomes[i]
@@ -431,8 +436,7 @@ def summary(who: str, judged: Judged, window: Window | None, status: str) -> str
 
 def _decoded(model: Model, blobs: Iterable[tuple[PaneGroup, bytes]]) -> Iterable[tuple[PaneGroup, Aggregate]]:
     for group, blob in blobs:
-        layout = model.traffic if group.subject == "traffic" else model.outcomes
         try:
-            yield group, Aggregate.decode(layout, blob)
+            yield group, Aggregate.decode(model.of(group.version).layout(group.subject), blob)
         except LayoutMismatch:
             log.error("%s: left out a pane, %s: it was counted on another reference or pane length", model.settings.name, group)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.aggregates import Codes, Floats
-from stream.model import ALIAS, Model
+from stream.model import ALIAS, Model, with_variants
 from stream.reference import CategoricalFeature, Feature, NumericFeature
 
 
@@ -135,7 +135,7 @@ class ClassCodes:
                 self._numbers.setdefault(text == "true", number)
             elif re.fullmatch("0|-?[1-9][0-9]*", text):  # as an integer is written: "01" is a text and nothing else
                 self._numbers.setdefault(int(text), number)
-        self._codes = np.stack([self._own(model.settings.classes, numbers) for model in models])
+        self._codes = np.stack([self._own(model.settings.classes, numbers) for model in with_variants(models)])
 
     def numbers(self, values: Iterable[Any], n: int) -> npt.NDArray[np.uint16]:
         """The stored number of each class, (n,); 0 if no model has it. A class may come as text, whole number or boolean."""

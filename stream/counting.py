@@ -16,7 +16,7 @@ from stream.aggregates import Codes, Floats, distinct
 from stream.coding import Bins, ClassCodes, Coding
 from stream.events import EventDecoder, Predictions
 from stream.groups import Groups
-from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, LOSS_UNIT, PREDICTED_START, PREDICTIONS, Model
+from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, LOSS_UNIT, PREDICTED_START, PREDICTIONS, Model, with_variants
 from stream.store import Subject
 from stream.unit import Unit
 from stream.watermark import NO_TIME
@@ -77,16 +77,17 @@ class Counting:
     def __init__(self, models: Mapping[str, Model], decoder: EventDecoder, classes: ClassCodes, lateness_ms: int) -> None:
         self._decoder, self._classes, self._lateness_ms = decoder, classes, lateness_ms
         self._groups: Groups = decoder.groups
-        self._names = list(models)
-        self._n_classes = np.array([len(model.settings.classes) + 1 for model in models.values()], np.int64)  # with OTHER
-        self._positive = np.array([_positive(model) for model in models.values()], np.int64)
-        self._hits_start = np.array([model.hits_start for model in models.values()], np.int64)
-        self._losses_start = np.array([model.losses_start for model in models.values()], np.int64)
-        self._score_bins = np.array([model.score.bins for model in models.values()], np.int64)
-        self._scores = Bins([model.score.feature for model in models.values()])
-        self._most_segments = max(len(model.settings.segments) for model in models.values())
-        self._pane_ms = math.gcd(*(model.settings.pane_ms for model in models.values()))
-        self._codings, self._coding_of, self._member_of = _codings(list(models.values()))
+        every = with_variants(models.values())
+        self._names = [model.settings.name for model in every]
+        self._n_classes = np.array([len(model.settings.classes) + 1 for model in every], np.int64)  # with OTHER
+        self._positive = np.array([_positive(model) for model in every], np.int64)
+        self._hits_start = np.array([model.hits_start for model in every], np.int64)
+        self._losses_start = np.array([model.losses_start for model in every], np.int64)
+        self._score_bins = np.array([model.score.bins for model in every], np.int64)
+        self._scores = Bins([model.score.feature for model in every])
+        self._most_segments = max(len(model.settings.segments) for model in every)
+        self._pane_ms = math.gcd(*(model.settings.pane_ms for model in every))
+        self._codings, self._coding_of, self._member_of = _codings(every)
         self.tally = Tally()
 
     def timing(self, unit: Unit, groups: Indices, times_ms: Times, watermark: Times, subject: Subject) -> Timing:

@@ -20,9 +20,10 @@ from stream.app import build_models
 from stream.balance import Balance, read_balance
 from stream.drift import applies
 from stream.kafka import client_options
+from stream.model import Model, with_variants
 from stream.reference import InvalidReferenceError
 from stream.results import timestamp
-from stream.settings import KafkaSettings, Settings
+from stream.settings import KafkaSettings, ModelSection, Settings
 from stream.store import OffsetRange, Partitions, Subject, UnitId, UnitView
 from stream.store_redis import IDLE_LEASE_MS, RedisStore
 from stream.watermark import NO_TIME
@@ -74,27 +75,35 @@ def _references(settings: Settings) -> Iterator[Finding]:
         except (InvalidReferenceError, OSError) as error:
             yield Finding(False, what, str(error))
             continue
-        reference = model.reference
-        if reference is None:
-            yield Finding(True, what, "no reference, so no drift is scored")
-        elif unknown := sorted({*model.settings.feature_drift, *model.settings.feature_quality} - {f.name for f in reference.features}):
-            yield Finding(
-                False, what, f"drift.features, quality.features: {', '.join(unknown)} not in its reference; correct the configuration"
-            )
-        elif misplaced := [
-            f"{feature.name}.{method}"
-            for feature in reference.features
-            if (own := section.drift.features.get(feature.name))
-            for method in sorted(own.model_fields_set - {"minimum_sample"})
-            if not applies(method, feature)
-        ]:
-            yield Finding(
-                False, what, f"drift.features: {', '.join(misplaced)} not scored: the method is not for this kind of feature; remove it"
-            )
-        elif reference.model != name:
-            yield Finding(False, what, f"its reference was built for model {reference.model}; build one with `driftstream reference build`")
-        else:
-            yield Finding(True, what, f"reference {reference.reference_id}, {reference.rows} rows, {len(reference.features)} features")
+        named = {slot.feature.name for one in with_variants([model]) for slot in one.slots}
+        for one in with_variants([model]):
+            if one.reference is not None or not model.variants:
+                yield _reference(section, one, named, what if one.version is None else f"{what}, version {one.version}")
+
+
+def _reference(section: ModelSection, model: Model, named: set[str], what: str) -> Finding:
+    """Whether what the configuration says of the features fits the model's reference. `named`: all that any version has."""
+    reference = model.reference
+    if reference is None:
+        return Finding(True, what, "no reference, so no drift is scored")
+    if unknown := sorted({*model.settings.feature_drift, *model.settings.feature_quality} - named):
+        return Finding(
+            False, what, f"drift.features, quality.features: {', '.join(unknown)} not in its reference; correct the configuration"
+        )
+    misplaced = [
+        f"{feature.name}.{method}"
+        for feature in reference.features
+        if (own := section.drift.features.get(feature.name))
+        for method in sorted(own.model_fields_set - {"minimum_sample"})
+        if not applies(method, feature)
+    ]
+    if misplaced:
+        return Finding(
+            False, what, f"drift.features: {', '.join(misplaced)} not scored: the method is not for this kind of feature; remove it"
+        )
+    if reference.model != model.settings.name:
+        return Finding(False, what, f"its reference was built for model {reference.model}; build one with `driftstream reference build`")
+    return Finding(True, what, f"reference {reference.reference_id}, {reference.rows} rows, {len(reference.features)} features")
 
 
 # Kafka

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from stream.coding import ClassCodes
 from stream.groups import Groups
 from stream.join import IdHashes, id_hashes
-from stream.model import FeatureSlot, Model
+from stream.model import FeatureSlot, Model, with_variants
 from stream.reference import CategoricalFeature, NumericFeature
 from stream.schema import DETAIL_MAX, Column, Leaf, Reason, Records, Rejected, Schema
 from stream.settings_events import EventSettings, LabelFields, PredictionFields, Source
@@ -163,7 +163,7 @@ class EventDecoder:
         classes: ClassCodes,
     ) -> None:
         self._settings, self._models, self._classes = settings, models, classes
-        keys = ((model, key) for model in models.values() for segment in model.settings.segments for key in segment)
+        keys = ((model, key) for model in with_variants(models.values()) for segment in model.settings.segments for key in segment)
         segments = list(dict.fromkeys(model.segment_column(key) for model, key in keys))
         self.groups = groups(segments)
         self._segment_names = [".".join(column) for column in segments]
@@ -182,7 +182,7 @@ class EventDecoder:
     def _feature_leaves(self) -> dict[str, Leaf]:
         leaves: dict[str, Leaf] = {}
         self._mixed: set[str] = set()  # features whose type models or other fields on the same path disagree about: checked again
-        for slot in (slot for model in self._models.values() for slot in model.slots):
+        for slot in (slot for model in with_variants(self._models.values()) for slot in model.slots):
             name, kind = f"features.{slot.feature.name}", _feature_type(slot.feature)
             known = leaves.get(name)
             if known and known.type != kind:

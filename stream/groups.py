@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream.aggregates import distinct
-from stream.model import OTHER, UNVERSIONED, Model
+from stream.model import OTHER, UNVERSIONED, Model, with_variants
 from stream.store import NameStore
 
 _TEXT_MAX = 200  # characters of a version or a segment value; longer ones are OTHER, as keys and labels carry them
@@ -26,7 +26,10 @@ TABLE: Final = np.dtype([("number", "<u4"), ("model", "<i8"), ("pane_ms", "<i8")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One combination: `segments` are the names of the segments an event of it counts for, the first "" for all traffic."""
+    """One combination: `segments` are the names of the segments an event of it counts for, the first "" for all traffic.
+
+    `model` is the version's own variant, if it has one.
+    """
 
     number: int
     model: Model
@@ -45,8 +48,11 @@ class Groups:
         self._admitted: dict[str, set[str]] = {}
         self._full: set[str] = set()
         self._groups: list[Group] = []
-        self._places = {name: i for i, name in enumerate(models)}
+        self._places = {(model.settings.name, model.version): i for i, model in enumerate(with_variants(models.values()))}
         self._table = np.zeros(0, TABLE)
+        for name, model in models.items():  # before any other version can use up the limit
+            for version in model.variants:
+                self._bounded(f"version:{name}", version, model.settings.versions_max)
 
     def __getitem__(self, index: int) -> Group:
         return self._groups[index]
@@ -55,9 +61,12 @@ class Groups:
     def table(self) -> npt.NDArray[np.void]:
         """A row for each group, in order of their indices: TABLE."""
         if len(self._table) < len(self._groups):
-            new = [(g.number, self._places[g.model.settings.name], g.model.settings.pane_ms, g.model.settings.labels) for g in self._groups]
+            new = [(g.number, self._place(g.model), g.model.settings.pane_ms, g.model.settings.labels) for g in self._groups]
             self._table = np.array(new, TABLE)
         return self._table
+
+    def _place(self, model: Model) -> int:
+        return self._places[model.settings.name, model.version]
 
     def of_events(self, keys: Sequence[tuple[Any, ...]]) -> npt.NDArray[np.int64]:
         """Index of each event's group, (n,); -1 where the model is not configured."""
@@ -101,9 +110,9 @@ class Groups:
         values = dict(zip(self._columns, key[2:], strict=True))
         name, limit = model.settings.name, model.settings.segment_values_max
         version = self._bounded(f"version:{name}", UNVERSIONED if key[1] is None else key[1], model.settings.versions_max)
-        segments = []
+        of, segments = model.of(version), []
         for keys in model.settings.segments:
-            parted = [_shown(values[model.segment_column(key)], _crossed(model.settings.segments)) for key in keys]
+            parted = [_shown(values[of.segment_column(key)], _crossed(model.settings.segments)) for key in keys]
             known = self._bounded(f"segment:{name}:{','.join(keys)}", ",".join(parted), limit) != OTHER
             segments.append(_segment(keys, parted if known else [OTHER] * len(keys)))
         parts = (name, version, *segments)
@@ -115,7 +124,7 @@ class Groups:
         model, version, *segments = parts
         index = self._by_name.setdefault(parts, len(self._groups))
         if index == len(self._groups):
-            self._groups.append(Group(number, self._models[model], version, ("", *segments)))
+            self._groups.append(Group(number, self._models[model].of(version), version, ("", *segments)))
         self._by_number[number] = index
         return index
 

@@ -8,8 +8,9 @@ of the truth, in units of LOSS_UNIT: integers, so that they too are the same how
 """
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -58,7 +59,10 @@ class FeatureSlot:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model and everything that follows from its settings and its reference."""
+    """A model and everything that follows from its settings and its reference.
+
+    `variants`: the versions that have a reference of their own, and with it their own bins; each is a model of that `version` alone.
+    """
 
     settings: ModelSettings
     reference: Reference | None
@@ -68,10 +72,19 @@ class Model:
     label: CategoricalFeature
     traffic: Layout
     outcomes: Layout
+    version: str | None = None
+    variants: Mapping[str, "Model"] = field(default_factory=dict)
 
     @classmethod
-    def build(cls, settings: ModelSettings, reference: Reference | None) -> "Model":
-        """The model of these settings."""
+    def build(
+        cls, settings: ModelSettings, reference: Reference | None, references: Mapping[str, Reference] = MappingProxyType({})
+    ) -> "Model":
+        """The model of these settings. `references`: those of single versions, before which the other one steps back."""
+        variants = {version: cls._build(settings, own, version, {}) for version, own in references.items()}
+        return cls._build(settings, reference, None, variants)
+
+    @classmethod
+    def _build(cls, settings: ModelSettings, reference: Reference | None, version: str | None, variants: "Mapping[str, Model]") -> "Model":
         slots: list[FeatureSlot] = []
         position, moments = PREDICTED_START, 0
         for feature in (_classes(settings, reference, "prediction"), _scores(reference), *(reference.features if reference else ())):
@@ -93,7 +106,13 @@ class Model:
                 _hits_start(settings) + 2 * score.bins + 2,
                 moments=0,
             ),
+            version=version,
+            variants=variants,
         )
+
+    def of(self, version: str) -> "Model":
+        """What counts and scores a version: its own variant, else the model itself."""
+        return self.variants.get(version, self)
 
     @property
     def hits_start(self) -> int:
@@ -113,6 +132,11 @@ class Model:
         """Where a segment's value stands in the event: a categorical feature of that name, else the event's segments."""
         known = any(slot.feature.name == segment and isinstance(slot.feature, CategoricalFeature) for slot in self.slots)
         return ("features" if known else "segments", segment)
+
+
+def with_variants(models: Iterable[Model]) -> list[Model]:
+    """Each model, and after it its variants: all that have a layout, in the order by which arrays over them are indexed."""
+    return [one for model in models for one in (model, *model.variants.values())]
 
 
 def _hits_start(settings: ModelSettings) -> int:

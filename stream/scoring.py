@@ -131,16 +131,9 @@ class Scorer:
 
         `segments`: parts of the window that drift may come from.
         """
-        return self.close_traffic([window], [segments])[0]
+        return close_traffic([self], [window], [segments])[0]
 
-    def close_traffic(self, windows: Sequence[Aggregate], segments: Sequence[Segments] = ()) -> list[Traffic]:
-        """The same of windows that close together, those of all versions and segments: p-values are adjusted for all of them."""
-        drifts = [self._drifts(window) for window in windows]
-        _adjust(chain.from_iterable(drifts))
-        parts = segments or [_NO_SEGMENTS] * len(windows)
-        return [self._traffic(*one) for one in zip(windows, drifts, parts, strict=True)]
-
-    def _traffic(self, window: Aggregate, drifts: Sequence[_Drift], segments: Segments) -> Traffic:
+    def traffic_of(self, window: Aggregate, drifts: Sequence[_Drift], segments: Segments) -> Traffic:
         counts = window.counts
         events = EventCounts(predictions=int(counts[PREDICTIONS]), late=int(counts[LATE]), duplicate=int(counts[DUPLICATES]))
         found = [_reported(drift, partial(self._source, i, window=window, segments=segments)) for i, drift in enumerate(drifts)]
@@ -169,7 +162,7 @@ class Scorer:
         found = comes_from(window.counts, parts, score, verdict.threshold, self._rules[i].minimum_sample)
         return UNSET if found is None else found
 
-    def _drifts(self, window: Aggregate) -> list[_Drift]:
+    def drifts(self, window: Aggregate) -> list[_Drift]:
         """Of the outputs, then of the features; none without predictions."""
         n = int(window.counts[PREDICTIONS])
         if not (n and self._slots):
@@ -195,19 +188,13 @@ class Scorer:
 
     def performance(self, window: Aggregate) -> Outcomes:
         """Counts, drift of the label, metrics with their verdicts, and what was judged, of a window that closes alone."""
-        return self.close_performance([window])[0]
-
-    def close_performance(self, windows: Sequence[Aggregate]) -> list[Outcomes]:
-        """The same of windows that close together."""
-        drifts = [self._label_drift(window) for window in windows]
-        _adjust(chain.from_iterable(drifts))
-        return [self._performance(window, found) for window, found in zip(windows, drifts, strict=True)]
+        return close_performance([self], [window])[0]
 
     def _confusion(self, counts: Counts) -> Counts:
         k = len(self._classes)
         return counts[CONFUSION_START : self.model.hits_start].reshape(k, k)
 
-    def _performance(self, window: Aggregate, drifts: Sequence[_Drift]) -> Outcomes:
+    def performance_of(self, window: Aggregate, drifts: Sequence[_Drift]) -> Outcomes:
         counts = window.counts
         n, predictions = int(counts[LABELS]), int(counts[PREDICTIONS])
         confusion = self._confusion(counts)
@@ -242,7 +229,7 @@ class Scorer:
         outputs = {drift.feature.name: told for drift, (told, _) in zip(drifts, found, strict=True)}
         return Outcomes(events, outputs, performance, [*chain.from_iterable(judged for _, judged in found), *judged])
 
-    def _label_drift(self, window: Aggregate) -> list[_Drift]:
+    def label_drift(self, window: Aggregate) -> list[_Drift]:
         """Of the label, where the reference has labels; none is missing on either side, as a label that is not there is no label."""
         feature, rules = self.model.label, self.model.settings.drift
         reference, current = feature.counts, self._confusion(window.counts).sum(axis=1)
@@ -292,6 +279,24 @@ class Scorer:
         where = [reference.classes.index(name) for name in classes]
         found = {name: metric(reference.confusion[np.ix_(where, where)], self._positive) for name, metric in METRICS.items()}
         return {name: value for name, value in found.items() if value is not None}
+
+
+def close_traffic(scorers: Sequence[Scorer], windows: Sequence[Aggregate], segments: Sequence[Segments] = ()) -> list[Traffic]:
+    """What windows of one model come to that close together, those of all versions and segments: p-values are adjusted for all of them.
+
+    `scorers`: of each window, that of its version's reference. `segments`: parts of each window that drift may come from.
+    """
+    drifts = [scorer.drifts(window) for scorer, window in zip(scorers, windows, strict=True)]
+    _adjust(chain.from_iterable(drifts))
+    parts = segments or [_NO_SEGMENTS] * len(windows)
+    return [scorer.traffic_of(window, found, of) for scorer, window, found, of in zip(scorers, windows, drifts, parts, strict=True)]
+
+
+def close_performance(scorers: Sequence[Scorer], windows: Sequence[Aggregate]) -> list[Outcomes]:
+    """The same of performance windows."""
+    drifts = [scorer.label_drift(window) for scorer, window in zip(scorers, windows, strict=True)]
+    _adjust(chain.from_iterable(drifts))
+    return [scorer.performance_of(window, found) for scorer, window, found in zip(scorers, windows, drifts, strict=True)]
 
 
 def _adjust(drifts: Iterable[_Drift]) -> None:

@@ -172,6 +172,7 @@ class ModelSection(Section):
     """A model as it stands in the file; `Settings.model` gives its effective values."""
 
     reference: FilePath | None = None
+    references: Mapping[Text, FilePath] = {}
     task: Literal["classification"] = "classification"
     classes: tuple[ClassName, ...]
     positive: Text | None = None
@@ -189,6 +190,11 @@ class ModelSection(Section):
     @classmethod
     def _relative_to_the_file(cls, reference: Path | None, info: ValidationInfo) -> Path | None:
         return reference and (info.context or Path()) / reference
+
+    @field_validator("references")
+    @classmethod
+    def _all_relative_to_the_file(cls, references: Mapping[str, Path], info: ValidationInfo) -> Mapping[str, Path]:
+        return {version: (info.context or Path()) / path for version, path in references.items()}
 
     @field_validator("classes")
     @classmethod
@@ -265,6 +271,7 @@ class ModelSettings:
 
     name: str
     reference: Path | None
+    references: Mapping[str, Path]
     task: Literal["classification"]
     classes: tuple[str, ...]
     positive: str | None
@@ -346,6 +353,7 @@ class Settings(Section):
         return ModelSettings(
             name=name,
             reference=section.reference,
+            references=section.references,
             task=section.task,
             classes=section.classes,
             positive=section.positive,
@@ -394,10 +402,11 @@ def settings_summary(settings: Settings) -> str:
     ]
     for model in map(settings.model, settings.models):
         windows = ", ".join(f"{window.name} ({window.kind})" for window in model.windows)
+        versions = "".join(f", of version {version} {path}" for version, path in model.references.items())
         lines += [
             f"model    {model.name}: {model.task}, classes {', '.join(model.classes)}, {_averages(model)}",
             f"         windows {windows}; panes of {duration_text(model.pane_ms)}",
-            f"         reference {model.reference or 'none: no drift scores'}; segments {_segments(model)}",
+            f"         reference {model.reference or 'none: no drift scores'}{versions}; segments {_segments(model)}",
         ]
     return "\n".join(lines)
 

@@ -60,7 +60,7 @@ class Unit:
 
     def _load(self, model: str, group: PaneGroup, blob: bytes) -> None:
         try:
-            self.panes.hold(PaneKey(model, group), Aggregate.decode(self._models[model].layout(group.subject), blob))
+            self.panes.hold(PaneKey(model, group), Aggregate.decode(self._models[model].of(group.version).layout(group.subject), blob))
         except LayoutMismatch:
             log.error("%s: dropped an open pane of model %s, %s: it was counted on another reference or pane length", self.id, model, group)
 

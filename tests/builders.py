@@ -164,7 +164,7 @@ class Monitor:
     """A log of messages for each partition, one worker over a memory store and a memory sink, and a clock that only moves by hand.
 
     `log` appends to a partition, `read` lets the worker process what it has not read, `tick` does what the worker does every second.
-    Every tick checks that the balance sheets add up to the offset.
+    Every tick checks that the balance sheets add up to the offset. `versions`: references of single versions, by model.
     """
 
     def __init__(
@@ -172,13 +172,14 @@ class Monitor:
         configured: Settings,
         references: Mapping[str, Reference] | None = None,
         *,
+        versions: Mapping[str, Mapping[str, Reference]] | None = None,
         partitions: tuple[int, int] = (1, 1),
         store: MemoryStore | None = None,
         owned: Collection[UnitId] | None = None,
     ) -> None:
         self.settings, self.partitions = configured, Partitions(*partitions)
-        found = references or {}
-        self.models = {name: Model.build(configured.model(name), found.get(name)) for name in configured.models}
+        found, own = references or {}, versions or {}
+        self.models = {name: Model.build(configured.model(name), found.get(name), own.get(name, {})) for name in configured.models}
         self.store, self.sink = store or MemoryStore(configured.labels.max_delay_ms), MemorySink()
         self.now_ms = BASE_MS + 24 * HOUR_MS
         self.logs: dict[UnitId, list[bytes | None]] = {UnitId("predictions", p): [] for p in range(partitions[0])}

@@ -20,7 +20,7 @@ from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, PREDICTIONS,
 from stream.reference import Feature
 from stream.reference_bins import coarse_groups, fine_edges
 from stream.results import FeatureDrift, Performance, Score
-from stream.scoring import Judged, Scorer
+from stream.scoring import Judged, Scorer, close_performance, close_traffic
 from tests.builders import MODEL, categorical, coded, numeric, reference, settings, small_reference
 
 OTHER = "(other)"
@@ -320,7 +320,7 @@ def halves(*names: str, rows: int = 10_000) -> list[Feature]:
 def test_p_values_are_adjusted_for_all_features_methods_and_windows_of_a_close() -> None:
     of = scorer(*halves("x", "y", "z"), drift=AUTO)
     windows = [(0.5, 0.53, 0.47), (0.55, 0.5, 0.51), (0.5, 0.5, 0.5)]
-    found = of.close_traffic([shifted(of, *shares) for shares in windows])
+    found = close_traffic([of] * len(windows), [shifted(of, *shares) for shares in windows])
     scores = [of_score(getattr(one.drift[name], method)) for one in found for name in "xyz" for method in ("psi", "chi2")]
     p_values = [
         chi2_contingency([[5_000, 5_000], [a := round(share * 1_000), 1_000 - a]], correction=False).pvalue for w in windows for share in w
@@ -603,7 +603,7 @@ def test_auto_tests_outputs_with_the_features_and_labels_with_those_of_other_seg
         window.counts[[PREDICTIONS, LABELS]] = 100
         window.counts[CONFUSION_START : of.model.hits_start].reshape(3, 3)[:2, 0] = 100 - drifted, drifted
         labels.append(window)
-    found = [of_score(one.outputs["label"].psi) for one in of.close_performance(labels)]
+    found = [of_score(one.outputs["label"].psi) for one in close_performance([of] * len(labels), labels)]
     assert [one.severity for one in found] == ["critical", "ok"]
     assert [one.p_adjusted for one in found] == pytest.approx(benjamini_hochberg([one.p_value for one in found]))  # type: ignore[misc]
 

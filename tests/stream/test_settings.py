@@ -75,6 +75,7 @@ def test_minimal_file_has_twenty_lines_and_the_documented_defaults(load: Load, t
     assert model.windows == (WindowSpec("5m", 300_000, 300_000), WindowSpec("1h/5m", 3_600_000, 300_000))
     assert model.pane_ms == 300_000
     assert model.reference == tmp_path / "references/fraud.json"
+    assert model.references == {}
     assert (model.classes, model.positive, model.labels, model.segments) == (("0", "1"), "1", True, (("country",),))
     assert (model.segment_values_max, model.versions_max) == (50, 20)
 
@@ -640,3 +641,9 @@ def test_summary_names_models_windows_panes_and_topics(load: Load) -> None:
     summary = settings_summary(load(MINIMAL, REDIS_PASSWORD="hunter2"))
     for part in ("kafka-1:9092", "redis://redis:6379/0", "driftstream.alerts", "fraud", "positive 1", "1h/5m (sliding)", "panes of 5m"):
         assert part in summary
+
+
+def test_versions_may_have_references_of_their_own_relative_to_the_file(load: Load, tmp_path: Path) -> None:
+    settings = load('models: {fraud: {classes: [x, y], references: {"7": ref/7.json, "8": /data/8.json}}}')
+    assert settings.model("fraud").references == {"7": tmp_path / "ref/7.json", "8": Path("/data/8.json")}
+    assert f"of version 7 {tmp_path / 'ref/7.json'}" in settings_summary(settings)
