@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,9 +27,12 @@ from stream.kafka import COLLECT_EVERY, Batch, KafkaSource, check_options, clien
 from stream.model import Model
 from stream.pipeline import Pipeline
 from stream.reference import Reference
+from stream.reference_watch import ReferenceWatch
 from stream.schema import REASONS
 from stream.settings import Settings
 from stream.settings_events import Source
+from stream.store import Partitions
+from stream.store_memory import MemoryStore
 from stream.store_redis import RedisStore
 from stream.worker import Worker
 
@@ -58,6 +61,13 @@ def build_models(settings: Settings) -> dict[str, Model]:
     return models
 
 
+def build_and_try(settings: Settings) -> dict[str, Model]:
+    """All configured models, tried in a pipeline. Raises InvalidReferenceError or FieldMappingError."""
+    models = build_models(settings)
+    Pipeline(settings, models, MemoryStore(settings.labels.max_delay_ms), Partitions(1, 1))
+    return models
+
+
 def build_store(settings: Settings) -> RedisStore:
     """The store in the configured Redis."""
     return RedisStore(settings.redis.url.get_secret_value(), settings.redis.namespace, max_delay_ms=settings.labels.max_delay_ms)
@@ -78,22 +88,23 @@ def reads_kafka(settings: Settings) -> str:
     return next((key for key, source in _mapped(settings) if source.kind in ("key", "header", "timestamp")), "")
 
 
-def run_worker(settings: Settings, models: Mapping[str, Model], *, port: int) -> int:
+def run_worker(watch: ReferenceWatch, *, port: int) -> int:
     """Run one worker until SIGTERM or SIGINT; its exit code.
 
     Raises InvalidOptionError, KafkaUnavailableError, WrongSourceError or redis.RedisError if it cannot start.
     """
+    settings = watch.settings
     check_options(settings.kafka)
-    labels = any(model.settings.labels for model in models.values())
+    labels = any(section.labels for section in settings.models.values())
     store = build_store(settings)
     store.ping()  # before Kafka is asked: what is wrong is said soon
     gauges = Gauges(dead_letter_reasons=REASONS)
     sink = KafkaSink(client_options(settings.kafka), refused=gauges.add_refused)
 
     def begin() -> Pipeline:
-        return Pipeline(settings, models, store, store.begin(find_source(settings.kafka, labels=labels)))
+        return Pipeline(watch.settings, watch.models, store, store.begin(find_source(settings.kafka, labels=labels)))
 
-    worker = Worker(begin, store, sink, gauges, settings)
+    worker = Worker(begin, store, sink, gauges, settings, renewed=watch.changed)
     kinds = {source.kind for _, source in _mapped(settings)}
     by_arrival = settings.labels.clock == "arrival"
     source = KafkaSource(

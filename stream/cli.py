@@ -135,9 +135,10 @@ def worker(config: Path, workers: int, port: int | None) -> None:
             from stream.supervisor import supervise
 
             sys.exit(supervise([[*_this_command(), "worker", "--config", str(config), "--port", str(first + i)] for i in range(workers)]))
-        from stream.app import build_models, run_worker
+        from stream.app import build_and_try, run_worker
+        from stream.reference_watch import ReferenceWatch
 
-        sys.exit(run_worker(settings, build_models(settings), port=first))
+        sys.exit(run_worker(ReferenceWatch(config, _settings, build_and_try), port=first))
 
 
 def _this_command() -> list[str]:
@@ -149,19 +150,14 @@ def _this_command() -> list[str]:
 def validate(config: Path) -> None:
     """Check the configuration and the references it names, without connecting to anything."""
     with _explained():
-        from stream.app import build_models
+        from stream.app import build_and_try
         from stream.kafka import check_options
-        from stream.pipeline import Pipeline
         from stream.settings import settings_summary
-        from stream.store import Partitions
-        from stream.store_memory import MemoryStore
 
         settings = _settings(config)
         check_options(settings.kafka)
-        models = build_models(settings)
-        for model in models.values():
+        for model in build_and_try(settings).values():
             _check_fit(config, model)
-        Pipeline(settings, models, MemoryStore(settings.labels.max_delay_ms), Partitions(1, 1))
         click.echo(settings_summary(settings))
         click.echo(f"{config} is valid")
 

@@ -262,6 +262,7 @@ class WorkerSettings(Section):
     batch_bytes: Annotated[int, size("1MiB", "1GiB")] = 64 << 20
     state_bytes: Annotated[int, size("1MiB", "1024GiB")] = 1 << 30
     outbox_max: Annotated[int, whole(100, 100_000_000)] = 100_000
+    references_every_ms: Annotated[int, duration("100ms", "1d")] = Field(default=10_000, alias="references_every")
     checkpoint_every_ms: Annotated[int, duration("10ms", "1m")] = Field(default=500, alias="checkpoint_every")
 
 

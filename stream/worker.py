@@ -49,13 +49,17 @@ class Worker:
         gauges: Gauges,
         settings: Settings,
         clock: Callable[[], int] = wall_clock_ms,
+        renewed: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`build` makes the pipeline, and makes it anew after the store was away: one that came back older may number names anew."""
-        self._build, self._store, self._sink, self._gauges, self._clock = build, store, sink, gauges, clock
+        """`build` makes the pipeline, and makes it anew after the store was away: one that came back older may number names anew.
+
+        `renewed` says whether it would be made of other references now.
+        """
+        self._build, self._store, self._sink, self._gauges, self._clock, self._renewed = build, store, sink, gauges, clock, renewed
         self._topics, self._namespace, self._limits = settings.kafka.topics, settings.redis.namespace, settings.worker
         self._pipeline = build()
         self._lock = threading.Lock()
-        self._suspended = False
+        self._suspended = self._away = False
         self._durable: dict[UnitId, tuple[int, str]] = {}
         self._fenced_s: dict[UnitId, float] = {}
         self._held_back: frozenset[UnitId] = frozenset()
@@ -162,7 +166,7 @@ class Worker:
         except UNREACHABLE as error:
             if not self._suspended:
                 log.error("cannot go on with Redis (%s): nothing is read until it takes writes, then from the last checkpoint on", error)
-            self._suspended = True
+            self._suspended = self._away = True
             self._forget(list(self._pipeline.units))
 
     def suspended(self) -> bool:
@@ -176,7 +180,8 @@ class Worker:
                 log.debug("not yet: %s", error)
                 return False
             self._suspended = False
-        log.info("Redis takes writes again")
+        log.info("Redis takes writes again" if self._away else "goes on with the new references, from the last checkpoint")
+        self._away = False
         return True
 
     def _topic(self, unit: UnitId) -> str:
@@ -226,6 +231,8 @@ class Worker:
             return
         with self._lock, self._store_may_fail():
             now_ms, started = self._clock(), time.perf_counter()
+            if self._begins_anew(now_ms):
+                return
             lost = self._pipeline.checkpoint(now_ms)
             self._gauges.observe_checkpoint(time.perf_counter() - started)
             firings, lost_closing = self._pipeline.close(now_ms)
@@ -252,6 +259,19 @@ class Worker:
             self._look_at_limits()
             self._publish_balance()
             self._ticked_s = time.monotonic()
+
+    def _begins_anew(self, now_ms: int) -> bool:
+        """Whether all is made anew, as the references have changed: from the checkpoint that is written here on.
+
+        Not while messages are on their way out, which would then be delivered twice.
+        """
+        units = self._pipeline.units.values()
+        if any(unit.undelivered or unit.in_delivery for unit in units) or not self._renewed():
+            return False
+        self._pipeline.checkpoint(now_ms)
+        self._suspended = True
+        self._forget(list(self._pipeline.units))
+        return True
 
     def _look_at_limits(self) -> None:
         """Decide which units are not to be read for now: all while the outbox is full, those ahead in time while too much is open."""

@@ -71,6 +71,7 @@ def test_minimal_file_has_twenty_lines_and_the_documented_defaults(load: Load, t
     assert (settings.labels.max_delay_ms, settings.labels.clock) == (7 * 86_400_000, "event")
     worker = settings.worker
     assert (worker.web_host, worker.web_port, worker.batch_size, worker.checkpoint_every_ms) == ("127.0.0.1", 8080, 30_000, 500)
+    assert worker.references_every_ms == 10_000
     model = settings.model("fraud")
     assert model.windows == (WindowSpec("5m", 300_000, 300_000), WindowSpec("1h/5m", 3_600_000, 300_000))
     assert model.pane_ms == 300_000

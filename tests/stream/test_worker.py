@@ -52,13 +52,25 @@ class Desk:
 
 @pytest.fixture
 def desk() -> Callable[..., Desk]:
-    def make(store: MemoryStore | None = None, sink: MemorySink | None = None, partitions: int = 1, **limits: Any) -> Desk:
+    def make(
+        store: MemoryStore | None = None,
+        sink: MemorySink | None = None,
+        partitions: int = 1,
+        renewed: Callable[[], bool] = lambda: False,
+        **limits: Any,
+    ) -> Desk:
         configured = settings({MODEL: {"classes": ["0", "1"], "labels": False}}, worker=limits)
         models = {MODEL: Model.build(configured.model(MODEL), small_reference())}
         held, out, gauges = store or MemoryStore(configured.labels.max_delay_ms), sink or MemorySink(), Gauges()
         counted = [Partitions(partitions, 0)]
         worker = Worker(
-            lambda: Pipeline(configured, models, held, counted[-1]), held, out, gauges, configured, clock=lambda: BASE_MS + 30 * 86_400_000
+            lambda: Pipeline(configured, models, held, counted[-1]),
+            held,
+            out,
+            gauges,
+            configured,
+            clock=lambda: BASE_MS + 30 * 86_400_000,
+            renewed=renewed,
         )
         return Desk(worker, held, out, gauges, counted)
 
@@ -299,3 +311,22 @@ def test_balance_of_each_partition_and_in_total_is_shown(desk: Callable[..., Des
     at.worker.revoke([OTHER])
     at.worker.tick()
     assert not [line for line in at.shown("balance{") if 'partition="1"' in line]
+
+
+def test_changed_references_wait_until_nothing_is_on_its_way_out_and_lose_no_event(desk: Callable[..., Desk]) -> None:
+    changed: list[bool] = []
+    at = desk(renewed=lambda: bool(changed) and changed.pop())
+    at.assign(HOME)
+    at.count(10, 70)  # fires a window, whose result is in the outbox
+    changed.append(True)
+    at.worker.tick()
+    assert not at.worker.suspended()
+    at.worker.deliver()
+    at.worker.tick()
+    assert at.worker.suspended()
+    assert not at.worker.owns_units()
+    assert at.worker.resumes()
+    ((_, place),) = at.assign(HOME).values()
+    assert place == 2
+    at.worker.deliver()
+    assert len(at.sink.delivered) == 1
