@@ -25,27 +25,30 @@ class ReferenceWatch:
         """`load` reads the configuration, `build` makes and tries its models; what they raise at first goes to the caller."""
         self._config, self._load, self._build = config, load, build
         self.settings = load(config)
+        self._named = _named(self.settings)
+        self._seen = self._marks()  # before they are read: what changes meanwhile is looked at again
         self.models: Mapping[str, Model] = build(self.settings)
         self._every_s = self.settings.worker.references_every_ms / 1000
-        self._seen = self._marks()
         self._looked_s = time.monotonic()
 
     def changed(self) -> bool:
         """Whether the references are others than before, looked at every `worker.references_every`; the models then have the new ones."""
         if time.monotonic() - self._looked_s < self._every_s:
             return False
-        self._looked_s, seen, before = time.monotonic(), self._seen, _ids(self.models)
-        self._seen = self._marks()
-        if self._seen == seen:
+        self._looked_s, seen = time.monotonic(), self._marks()
+        if seen == self._seen:
             return False
+        self._seen = seen
         try:
             settings = self._relisted(self._load(self._config))
+            self._named = _named(settings)  # also if they cannot be used yet
+            self._seen = self._marks() | {self._config: seen[self._config]}
             models = self._build(settings)
         except (ConfigError, InvalidReferenceError, FieldMappingError, OSError) as error:
             log.error("cannot take the changed references, those before them stay: %s", error)
             return False
-        self.settings, self._seen, self.models = settings, self._marks(settings), models
-        after = _ids(models)
+        before, after = _ids(self.models), _ids(models)
+        self.settings, self.models = settings, models
         for model, version in sorted(before.keys() | after.keys()):
             old, new = before.get((model, version)), after.get((model, version))
             if old != new:
@@ -64,11 +67,14 @@ class ReferenceWatch:
         }
         return self.settings.model_copy(update={"models": models})
 
-    def _marks(self, settings: Settings | None = None) -> dict[Path, tuple[int, ...] | None]:
+    def _marks(self) -> dict[Path, tuple[int, ...] | None]:
         """What tells a file that was written anew: of the configuration and of each reference it names."""
-        sections = (settings or self.settings).models.values()
-        named = [path for section in sections for path in (section.reference, *section.references.values()) if path is not None]
-        return {path: _mark(path) for path in (self._config, *named)}
+        return {path: _mark(path) for path in (self._config, *self._named)}
+
+
+def _named(settings: Settings) -> list[Path]:
+    """The files of all references."""
+    return [path for one in settings.models.values() for path in (one.reference, *one.references.values()) if path is not None]
 
 
 def _ids(models: Mapping[str, Model]) -> dict[tuple[str, str], str | None]:

@@ -84,3 +84,13 @@ def test_what_cannot_be_used_is_refused_once_and_the_old_stays(
     SECOND.save(held)
     assert watch.changed()
     assert ids(watch) == {"": SECOND.reference_id}
+
+
+def test_a_file_that_was_named_too_early_is_taken_when_it_comes(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = watching(config, monkeypatch)
+    write(config.parent, 'reference: a.json, references: {"7": c.json}')
+    assert not watch.changed()
+    assert ids(watch) == {"": FIRST.reference_id}
+    SECOND.save(config.with_name("c.json"))
+    assert watch.changed()
+    assert ids(watch) == {"": FIRST.reference_id, "7": SECOND.reference_id}
