@@ -17,6 +17,7 @@ from stream.store import Checkpoint, Partitions, Source, UnitId, UnitReport
 from stream.store_redis import RedisStore
 from stream.watermark import NO_TIME
 from stream.worker import wall_clock_ms
+from tests.builders import categorical, reference
 from tests.services.topics import create_topics, produce
 from tests.services.worker import write_config
 
@@ -138,3 +139,16 @@ def test_reference_that_does_not_fit_the_configuration_is_said(installation: Ins
     for what, detail in said.items():
         assert not findings[what].ok
         assert detail in findings[what].detail
+
+
+def test_the_reference_of_each_version_is_looked_at(installation: Installation, tmp_path: Path) -> None:
+    known = reference(categorical("x", ["a"], [90, 10]), model="m")
+    strange = reference(categorical("y", ["a"], [90, 10]), model="other")
+    known.save(tmp_path / "7.json")
+    strange.save(tmp_path / "8.json")
+    section = installation.settings.models["m"].model_copy(update={"references": {"7": tmp_path / "7.json", "8": tmp_path / "8.json"}})
+    installation.settings = installation.settings.model_copy(update={"models": {"m": section}})
+    assert installation.finding("model m, version 7") == Finding(
+        True, "model m, version 7", f"reference {known.reference_id}, 100 rows, 1 features"
+    )
+    assert "was built for model other" in installation.finding("model m, version 8").detail
