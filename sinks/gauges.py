@@ -59,6 +59,8 @@ _WINDOW_GAUGES = {  # name: (what it says, its labels)
         "Verdict on it: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
         (*_WINDOW_LABELS, "metric"),
     ),
+    "driftstream_predictions_per_second": ("Predictions a second in the newest closed window.", _WINDOW_LABELS),
+    "driftstream_predictions_by_class": ("Predictions of this class in the newest closed window.", (*_WINDOW_LABELS, "class")),
     "driftstream_performance": ("Online performance metric in the newest closed window.", (*_WINDOW_LABELS, "by", "metric")),
     "driftstream_performance_severity": (
         "Verdict on the metric: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
@@ -308,6 +310,10 @@ def _samples(result: Result, slot: _Slot) -> Iterator[_Sample]:
                 yield "driftstream_model_score", (*window, metric), value
         for metric, verdict in result.summary.verdicts.items():
             yield "driftstream_model_severity", (*window, metric), SEVERITY_NUMBER[verdict.severity]
+    if result.traffic is not UNSET:
+        yield "driftstream_predictions_per_second", window, result.traffic.predictions_per_second
+        for name, n in result.traffic.predictions_by_class.items():
+            yield "driftstream_predictions_by_class", (*window, name), n
     if result.performance is not UNSET:
         yield from _performance_samples((*window, slot.by), result.performance)
 

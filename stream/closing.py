@@ -21,10 +21,23 @@ from stream.aggregates import Aggregate, LayoutMismatch
 from stream.freshness import Freshness
 from stream.model import PREDICTIONS, Model
 from stream.rebuild import Reach
-from stream.results import Alert, Evidence, FeatureDrift, FeatureQuality, Performance, Result, Summary, Window, encode, timestamp
+from stream.results import (
+    Alert,
+    Evidence,
+    FeatureDrift,
+    FeatureQuality,
+    Performance,
+    Result,
+    Summary,
+    TrafficMetrics,
+    Window,
+    encode,
+    timestamp,
+)
 from stream.scoring import Scorer, close_performance, close_traffic
 from stream.settings import ModelSettings, Settings
 from stream.store import SUBJECTS, Clock, Closing, Held, HomeState, HomeStore, PaneGroup, Partitions, Subject, UnitId
+from stream.traffic import traffic_metrics
 from stream.unit import Unit, log
 from stream.verdicts import Judged
 from stream.watermark import NO_TIME
@@ -296,11 +309,13 @@ class Closer:
             drift: dict[str, FeatureDrift] | UnsetType = UNSET
             quality: dict[str, FeatureQuality] | UnsetType = UNSET
             features: Summary | UnsetType = UNSET
+            busy: TrafficMetrics | UnsetType = UNSET
             performance: Performance | UnsetType = UNSET
             if subject == "traffic":
                 counts, outputs, drift, quality, judged = traffic[i]
                 features, more = scorers[i].quality.summary(groups[version, segment], drift, quality)
                 judged += more
+                busy = traffic_metrics(scorers[i].model, groups[version, segment].counts, spec.size_ms)
             else:
                 counts, outputs, performance, judged = outcomes[i]
             result = Result(
@@ -320,6 +335,7 @@ class Closer:
                 drift=drift,
                 quality=quality,
                 summary=features,
+                traffic=busy,
                 performance=performance,
             )
             about = _About.of(result)

@@ -118,6 +118,16 @@ class Summary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     verdicts: dict[str, Score] = {}
 
 
+class TrafficMetrics(Struct, frozen=True, kw_only=True):
+    """How busy the model was. `predictions_per_second`: mean over the whole window, also where the stream began or fell silent within it.
+
+    `predictions_by_class`: of the configured classes, and "(other)" for all else.
+    """
+
+    predictions_per_second: float
+    predictions_by_class: dict[str, int]
+
+
 class BoundedMetric(Struct, frozen=True, kw_only=True):
     """A metric from the bins of the score; that of the scores themselves, which are not kept, lies within the bounds."""
 
@@ -204,6 +214,7 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
     outputs: dict[str, FeatureDrift] | UnsetType = UNSET
     quality: dict[str, FeatureQuality] | UnsetType = UNSET
     summary: Summary | UnsetType = UNSET
+    traffic: TrafficMetrics | UnsetType = UNSET
     performance: Performance | UnsetType = UNSET
 
 

@@ -21,6 +21,7 @@ from stream.results import (
     Result,
     Score,
     Summary,
+    TrafficMetrics,
     Window,
     timestamp,
 )
@@ -80,6 +81,7 @@ def traffic(
             weighted_drift=None,
             verdicts={"drifted_ratio": Score(score=1.0, threshold=0.5, severity="warning")},
         ),
+        traffic=TrafficMetrics(predictions_per_second=8.5, predictions_by_class={"0": 400, "1": 100, "(other)": 0}),
         quality={
             "amount": FeatureQuality(
                 missing_ratio=0.02, type_violation_ratio=0.0, unseen_ratio=0.0, out_of_range_ratio=0.5, score=0.73, severity="warning"
@@ -95,6 +97,7 @@ def performance(end_minute: int = 1, *, by: Clock = "label_time", recall: float 
         drift=UNSET,
         quality=UNSET,
         summary=UNSET,
+        traffic=UNSET,
         performance=Performance(
             by=by,
             coverage=0.8,
@@ -143,6 +146,16 @@ def test_what_the_features_come_to_is_shown_as_far_as_it_is_defined() -> None:
     assert value(gauges, "model_severity", **ALL, metric="drifted_ratio") == 1
     gauges.observe_result(replace(traffic(2), quality={}, summary=UNSET))
     assert value(gauges, "model_score", **ALL, metric="drifted_ratio") is None
+
+
+def test_how_busy_the_model_was_is_shown_until_a_result_does_not_say_so() -> None:
+    gauges = Gauges()
+    gauges.observe_result(traffic())
+    assert value(gauges, "predictions_per_second", **ALL) == 8.5
+    assert [value(gauges, "predictions_by_class", **ALL, **{"class": name}) for name in ("0", "1", "(other)")] == [400, 100, 0]
+    gauges.observe_result(replace(traffic(2), traffic=UNSET))
+    assert value(gauges, "predictions_per_second", **ALL) is None
+    assert value(gauges, "predictions_by_class", **ALL, **{"class": "1"}) is None
 
 
 def test_a_p_value_is_shown_for_methods_that_have_one() -> None:
