@@ -341,7 +341,9 @@ def _score_samples(labels: tuple[str, ...], score: Score) -> Iterator[_Sample]:
 def _performance_samples(labels: tuple[str, ...], performance: Performance) -> Iterator[_Sample]:
     if _defined(performance.coverage):
         yield "driftstream_label_coverage_ratio", labels, performance.coverage
-    metrics = asdict(performance) | ({} if performance.scores is UNSET else asdict(performance.scores))
+    metrics = asdict(performance)
+    for part in (performance.averages, performance.scores):
+        metrics |= {} if part is UNSET else asdict(part)
     for metric, value in metrics.items():
         number = value.value if isinstance(value, BoundedMetric) else value
         if metric != "coverage" and isinstance(number, float) and _defined(number):

@@ -156,12 +156,37 @@ class ScorePerformance(Struct, frozen=True, kw_only=True):
     top_decile_lift: float | None
 
 
+class Averages(Struct, frozen=True, kw_only=True):
+    """Means over the classes that occur: `macro` the plain one, `weighted` by each class's labels; null without labels.
+
+    A class that is never predicted has precision 0 in them, one that never occurs as label recall 0. The micro averages are the accuracy.
+    """
+
+    precision_macro: float | None
+    precision_weighted: float | None
+    recall_macro: float | None
+    recall_weighted: float | None
+    f1_macro: float | None
+    f1_weighted: float | None
+
+
+class ClassPerformance(Struct, frozen=True, kw_only=True):
+    """How one class fares; `support` labels are of it. Null where undefined: never predicted, never a label, neither of them."""
+
+    name: str
+    support: int
+    precision: Ratio | None
+    recall: Ratio | None
+    f1: Ratio | None
+
+
 class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Online performance of a classifier. A metric that is undefined (no positives, say) is null, never 0.
 
     `coverage` is labels counted over predictions made in the same window (null without predictions); by label time it may exceed 1.
     `confusion[i][j]` counts label `classes[i]` predicted as `classes[j]`; the last class, "(other)", holds classes that are not configured.
     `intervals` are those of Wilson, of 95 %, of the metrics that are shares of rows. `scores` is absent where predictions have none.
+    `by_class` has the configured classes, in the order of `classes`.
     """
 
     by: Literal["label_time", "prediction_time"]
@@ -176,6 +201,8 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     mcc: float | None
     intervals: dict[str, tuple[Ratio, Ratio]]
     verdicts: dict[str, Score]
+    averages: Averages | UnsetType = UNSET
+    by_class: tuple[ClassPerformance, ...] = ()
     scores: ScorePerformance | UnsetType = UNSET
 
 

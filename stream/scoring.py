@@ -18,9 +18,10 @@ from detectors.counts import shares
 from detectors.explain import BinShift, categorical_direction, comes_from, most_moved, numeric_direction, top_bins
 from detectors.intervals import wilson
 from detectors.judge import Thresholds, Verdict, judge
-from detectors.performance import METRICS
+from detectors.performance import METRICS, averages
 from detectors.psi_law import psi_p_values
 from stream.aggregates import Aggregate, Codes, Counts, Floats
+from stream.class_performance import AVERAGES, class_table
 from stream.drift import (
     BY_BINS,
     OF_CATEGORIES,
@@ -36,7 +37,7 @@ from stream.drift import (
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model
 from stream.quality import Quality
 from stream.reference import Feature, NumericFeature
-from stream.results import AlertKind, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, Score
+from stream.results import AlertKind, Averages, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, Score
 from stream.results import Counts as EventCounts
 from stream.score_performance import SCORE_METRICS, ScoreMeter, scalars
 from stream.settings_thresholds import Rules
@@ -222,6 +223,8 @@ class Scorer:
             mcc=metrics["mcc"],
             intervals=self._intervals(confusion),
             verdicts={name: reported(judgeable[name], verdict) for name, verdict in verdicts.items()},
+            averages=Averages(**{name: metrics[name] for name in AVERAGES}),
+            by_class=class_table(confusion, self._classes),
             scores=UNSET if scores is None else scores,
         )
         events = EventCounts(predictions=predictions, labels=n, late=int(counts[LATE]))
@@ -256,7 +259,7 @@ class Scorer:
             apart[:k, : k - 1], apart[:k, k] = confusion[:, :-1], confusion[:, -1]
         else:
             apart = confusion[:-1, :-1]
-        return {name: metric(apart, self._positive) for name, metric in METRICS.items()}
+        return {name: metric(apart, self._positive) for name, metric in METRICS.items()} | averages(apart)
 
     def _intervals(self, confusion: Counts) -> dict[str, tuple[float, float]]:
         """Of the metrics that are shares of rows: of a mean over classes there is none."""
@@ -277,7 +280,8 @@ class Scorer:
         if reference is None or reference.confusion is None or not set(classes) <= set(reference.classes):
             return {}
         where = [reference.classes.index(name) for name in classes]
-        found = {name: metric(reference.confusion[np.ix_(where, where)], self._positive) for name, metric in METRICS.items()}
+        confusion = reference.confusion[np.ix_(where, where)]
+        found = {name: metric(confusion, self._positive) for name, metric in METRICS.items()} | averages(confusion)
         return {name: value for name, value in found.items() if value is not None}
 
 

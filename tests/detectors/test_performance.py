@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, matthews_corrcoef, precision_score, recall_score
 
-from detectors.performance import METRICS, accuracy, f1, precision, recall
+from detectors.performance import METRICS, accuracy, averages, f1, precision, recall
 
 Rows = NDArray[np.int64]
 ORACLES = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
@@ -59,6 +59,27 @@ def test_metric_agrees_with_scikit_learn_on_every_prefix(metric: str, name: str)
         for positive in (None, *range(k)):
             ours, theirs = METRICS[metric](confusion, positive), by_scikit_learn(metric, *seen, positive)
             assert ours == (None if math.isnan(theirs) else pytest.approx(theirs, rel=1e-12)), (rows, positive)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_averages_agree_with_scikit_learn_on_every_prefix(name: str) -> None:
+    k, labels, predictions = STREAMS[name]
+    merged = np.zeros((k, k), np.int64)
+    for rows in range(1, len(labels) + 1):
+        merged[labels[rows - 1], predictions[rows - 1]] += 1
+        seen, ours = (labels[:rows], predictions[:rows]), averages(merged)
+        theirs = {
+            f"{metric}_{average}": oracle(*seen, average=average, zero_division=0)
+            for metric, oracle in ORACLES.items()
+            for average in ("macro", "weighted")
+        }
+        assert ours == pytest.approx(theirs, rel=1e-12), rows
+        for oracle in ORACLES.values():  # why there is no micro average of its own
+            assert accuracy(merged) == pytest.approx(oracle(*seen, average="micro"), rel=1e-12)
+
+
+def test_averages_are_undefined_without_rows() -> None:
+    assert set(averages(np.zeros((3, 3), np.int64)).values()) == {None}
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -1,0 +1,27 @@
+"""How each class of a classifier fares in a window, from its confusion matrix. Pure."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from detectors.performance import by_class
+from stream.aggregates import Counts
+from stream.results import Averages, ClassPerformance
+
+AVERAGES = Averages.__struct_fields__
+
+
+def class_table(confusion: Counts, classes: Sequence[str]) -> tuple[ClassPerformance, ...]:
+    """One row a configured class; the last of `classes`, of those that are not, has none, as it is never right."""
+    hits, labelled, predicted = by_class(confusion, None)
+    sides = np.stack((hits, labelled, predicted), axis=1)[:-1].tolist()
+    return tuple(
+        ClassPerformance(
+            name=name,
+            support=of_label,
+            precision=right / said if said else None,
+            recall=right / of_label if of_label else None,
+            f1=2 * right / (of_label + said) if of_label + said else None,
+        )
+        for name, (right, of_label, said) in zip(classes, sides, strict=False)
+    )
