@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sinks.gauges import Gauges
 from stream.results import (
     Alert,
+    Averages,
     Counts,
     Evidence,
     FeatureDrift,
@@ -426,3 +427,14 @@ def test_promtool_finds_nothing_to_say_about_the_exposition() -> None:
     checked = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, timeout=30, check=False)
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
     assert b"_created" not in page
+
+
+def test_averages_over_classes_are_shown_by_name_and_undefined_ones_are_not() -> None:
+    shown, gauges = performance(), Gauges()
+    assert shown.performance is not UNSET
+    averages = Averages(precision_macro=0.4, precision_weighted=0.5, recall_macro=0.6, recall_weighted=0.75, f1_macro=None, f1_weighted=0.7)
+    gauges.observe_result(replace(shown, performance=replace(shown.performance, averages=averages)))
+
+    assert value(gauges, "performance", **ALL, by="label_time", metric="precision_macro") == 0.4
+    assert value(gauges, "performance", **ALL, by="label_time", metric="recall_weighted") == 0.75
+    assert value(gauges, "performance", **ALL, by="label_time", metric="f1_macro") is None
