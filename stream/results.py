@@ -140,7 +140,8 @@ class ScorePerformance(Struct, frozen=True, kw_only=True):
 
     `recall_at_fpr_1` is the greatest recall with at most 1 % of the negatives above the threshold, `precision_at_fpr_1` the precision
     there. Without positives or without negatives these are undefined, null. Brier score and log loss are exact to 1e-9; the
-    calibration error takes the middle of each bin for its scores.
+    calibration error takes the middle of each bin for its scores. `top_decile_capture` is the share of all positives that the tenth of the
+    rows with the highest scores holds, ten times that their lift.
     """
 
     n: int
@@ -154,6 +155,7 @@ class ScorePerformance(Struct, frozen=True, kw_only=True):
     recall_at_fpr_5: BoundedMetric | None
     precision_at_fpr_5: BoundedMetric | None
     top_decile_lift: float | None
+    top_decile_capture: Ratio | None
 
 
 class Averages(Struct, frozen=True, kw_only=True):

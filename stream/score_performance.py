@@ -34,6 +34,7 @@ class ScoreMeter:
         n = int(misses.sum() + hits.sum())
         if n == 0:
             return None
+        top_lift = lift(misses, hits, 0.1)
         brier, log_loss = (window.counts[self._losses] * LOSS_UNIT / n).tolist()
         return ScorePerformance(
             n=n,
@@ -46,7 +47,8 @@ class ScoreMeter:
             precision_at_fpr_1=_reported(precision_at_fpr(misses, hits, 0.01)),
             recall_at_fpr_5=_reported(recall_at_fpr(misses, hits, 0.05)),
             precision_at_fpr_5=_reported(precision_at_fpr(misses, hits, 0.05)),
-            top_decile_lift=lift(misses, hits, 0.1),
+            top_decile_lift=top_lift,
+            top_decile_capture=None if top_lift is None else min(0.1 * top_lift, 1.0),
         )
 
 

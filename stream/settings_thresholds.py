@@ -150,6 +150,7 @@ class PerformanceSection(Section):
     recall_at_fpr_5: PerformanceLimits = PerformanceLimits()
     precision_at_fpr_5: PerformanceLimits = PerformanceLimits()
     top_decile_lift: LiftLimits = LiftLimits()
+    top_decile_capture: PerformanceLimits = PerformanceLimits()
 
 
 BUILT_IN_DRIFT = RatedDriftSection(

@@ -72,6 +72,14 @@ def test_the_metrics_of_the_score_are_those_of_scikit_learn(*, reference: bool, 
     assert found.specificity == pytest.approx(recall_score(truth, said, pos_label=0), rel=1e-12)
 
 
+def test_the_top_decile_captures_the_positives_among_the_tenth_with_the_highest_scores() -> None:
+    rows: Rows = [(0.95, 1)] * 6 + [(0.95, 0)] * 4 + [(0.3, 1)] * 9 + [(0.3, 0)] * 81
+    measured = scores_of(performance(rows))
+    assert measured.top_decile_capture == pytest.approx(6 / 15, rel=1e-12)
+    assert scores_of(performance([(0.9, 1)] + [(0.1, 0)] * 9)).top_decile_capture == 1.0
+    assert scores_of(performance([(0.9, 0)] * 10)).top_decile_capture is None
+
+
 def test_a_score_for_each_class_counts_as_that_of_the_positive_class() -> None:
     rows = drawn(500)
     as_objects: Rows = [({"0": 1 - score, "1": score}, truth) for score, truth in rows]
