@@ -40,6 +40,7 @@ from stream.model import Model
 from stream.rebuild import Bookmark, Reach
 from stream.results import DeadLetter, LateEvent, Origin, encode, timestamp
 from stream.schema import Rejected
+from stream.sequential import Detection, Followed
 from stream.settings import Settings
 from stream.store import SUBJECTS, Clock, Partitions, Store, Subject, UnitId
 from stream.store_memory import MemoryStore
@@ -66,6 +67,7 @@ class Pipeline:
         classes = ClassCodes(models.values(), dict(zip(texts, store.intern("class", texts), strict=True)))
         self._decoder = EventDecoder(settings.events, models, lambda columns: Groups(models, columns, store), classes)
         self._counting = Counting(models, self._decoder, classes, self._time.allowed_lateness_ms)
+        self._detection = Detection(models, self._decoder.groups, self._topics.alerts)
         self._reach = Reach(models.values(), self._time.allowed_lateness_ms, self._labels.max_delay_ms)
         self._freshness = Freshness(models, store)
         self._closer = Closer(models, store, partitions, settings, self._reach, self._freshness)
@@ -177,13 +179,17 @@ class Pipeline:
         for (unit, messages, events, timing), matches in zip(decoded, self._join(batches, joined), strict=True):
             duplicate = matches.status == DUPLICATE
             self._counting.predictions(unit, events, timing, duplicate)
+            if self._detection.on["scores"]:
+                kept = ~(duplicate | timing.late) & np.isfinite(events.scores)
+                followed = Followed(messages, events.index, events.groups, events.times_ms, events.scores, kept)
+                self._detection.follow(unit, "scores", followed, now_ms)
             late = np.flatnonzero(timing.late & ~duplicate)
             self._send_late(
                 unit, messages, "traffic", events.index[late], events.groups[late], events.times_ms[late], timing.watermark[late]
             )
             matched = np.flatnonzero(matches.status == MATCHED)
             if matched.size:
-                self._count_early_labels(unit, events, timing, matches, matched)
+                self._count_early_labels(unit, messages, events, timing, matches, matched, now_ms)
 
     def _rows_of_predictions(self, unit: Unit, messages: Messages, events: Predictions, timing: Timing) -> JoinBatch:
         rows = np.zeros(events.index.size, PREDICTION)
@@ -209,7 +215,14 @@ class Pipeline:
         return matches.split([len(batch.rows) for batch in batches])
 
     def _count_early_labels(
-        self, unit: Unit, events: Predictions, timing: Timing, matches: Matches, matched: npt.NDArray[np.int64]
+        self,
+        unit: Unit,
+        messages: Messages,
+        events: Predictions,
+        timing: Timing,
+        matches: Matches,
+        matched: npt.NDArray[np.int64],
+        now_ms: int,
     ) -> None:
         """Count the labels that had been waiting for these predictions, as on time as they were when they came."""
         labels, groups = matches.others[matched], events.groups[matched]
@@ -219,6 +232,9 @@ class Pipeline:
         newest = np.maximum(timing.newest[matched], unit.floors_ms["performance"])  # which may be ahead of the traffic's
         said, scores = events.classes[matched], events.scores[matched]
         self._counting.outcomes(unit, Outcomes(groups, labels["time"], said, labels["cls"], scores, newest, late))
+        if self._detection.on["errors"]:
+            followed = Followed(messages, events.index[matched], groups, labels["time"], said != labels["cls"], ~late)
+            self._detection.follow(unit, "errors", followed, now_ms)
         unit.counters["completed"] += matched.size
         add(self._counting.tally.labels, "matched", matched.size)
 
@@ -245,7 +261,7 @@ class Pipeline:
                 n = int((matches.status == status).sum())
                 unit.counters[name] += n
                 add(self._counting.tally.labels, name, n)
-            self._count_labels(unit, messages, events, watermark, matches)
+            self._count_labels(unit, messages, events, watermark, matches, now_ms)
 
     def _rows_of_labels(self, unit: Unit, messages: Messages, events: Labels, watermark: Times) -> JoinBatch:
         rows = np.zeros(events.index.size, LABEL)
@@ -255,7 +271,7 @@ class Pipeline:
         rows["behind"] = np.clip(behind, 0, np.iinfo(np.uint32).max)
         return JoinBatch("labels", events.hashes, np.zeros(events.index.size, bool), rows)
 
-    def _count_labels(self, unit: Unit, messages: Messages, events: Labels, watermark: Times, matches: Matches) -> None:
+    def _count_labels(self, unit: Unit, messages: Messages, events: Labels, watermark: Times, matches: Matches, now_ms: int) -> None:
         """Count the labels that have met their predictions."""
         matched = np.flatnonzero(matches.status == MATCHED)
         groups = self._decoder.groups.of_numbers(matches.others["group"][matched])
@@ -267,6 +283,9 @@ class Pipeline:
         late = timing.late | ((matches.flags[matched] & LATE_PREDICTION) > 0)
         labelled = events.classes[matched]
         self._counting.outcomes(unit, Outcomes(groups, times_ms, others["cls"], labelled, others["score"], timing.newest, late))
+        if self._detection.on["errors"]:
+            followed = Followed(messages, events.index[matched], groups, times_ms, others["cls"] != labelled, ~late)
+            self._detection.follow(unit, "errors", followed, now_ms)
         self._send_late(unit, messages, "performance", events.index[matched][late], groups[late], times_ms[late], watermark[late])
 
     def _reject(self, unit: Unit, messages: Messages, rejected: Sequence[Rejected], now_ms: int) -> None:

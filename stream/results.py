@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 Severity = Literal["ok", "warning", "critical", "insufficient_data"]
-AlertKind = Literal["data_drift", "prediction_drift", "label_drift", "data_quality", "freshness", "performance"]
+AlertKind = Literal["data_drift", "prediction_drift", "label_drift", "data_quality", "freshness", "performance", "sequential_drift"]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Timestamp = Annotated[str, Meta(description="RFC 3339, UTC, millisecond precision")]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -251,6 +251,8 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why: the sample sizes, the bins that moved, also in words, with what was tested of the score, as in `Score`, or the confusion matrix.
 
     `comes_from`: the segment that drift of all traffic comes from. `drifted`: the features, if it is about how many have.
+    The last ones are of sequential detectors: the `stream` in the partition `unit`, the event at which it changed, by estimate, the one at
+    which that was noticed, and the means before and after; `n` is how many values there were since the change before.
     """
 
     n: int
@@ -264,6 +266,13 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     drifted: tuple[str, ...] | UnsetType = UNSET
     classes: tuple[str, ...] | UnsetType = UNSET
     confusion: tuple[tuple[int, ...], ...] | UnsetType = UNSET
+    stream: Literal["errors", "scores"] | UnsetType = UNSET
+    unit: str | UnsetType = UNSET
+    change_at: Timestamp | UnsetType = UNSET
+    change_offset: int | UnsetType = UNSET
+    detected_offset: int | UnsetType = UNSET
+    before: float | UnsetType = UNSET
+    after: float | UnsetType = UNSET
 
 
 class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -271,6 +280,7 @@ class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     What is about all versions of a model has the version "(all)". `window` is null for the freshness of a model, which has none: its
     `value` and `threshold` are seconds of silence. `threshold` is null where the rule has none any more, so that the alert is resolved.
+    Both are null for `sequential_drift`, whose `metric` is the detector, `value` the mean after the change and `baseline` the mean before.
     """
 
     alert_id: str

@@ -23,6 +23,7 @@ from stream.settings_quality import (
     QualitySection,
     SummarySection,
 )
+from stream.settings_sequential import Sequential, SequentialSection
 from stream.settings_thresholds import (
     BUILT_IN_DRIFT,
     BUILT_IN_PERFORMANCE,
@@ -185,6 +186,7 @@ class ModelSection(Section):
     quality: ModelQualitySection = ModelQualitySection()
     summary: SummarySection = SummarySection()
     performance: PerformanceSection = PerformanceSection()
+    sequential: SequentialSection = SequentialSection()
 
     @field_validator("reference")
     @classmethod
@@ -290,6 +292,7 @@ class ModelSettings:
     freshness_ms: int | None
     summary: Rules
     performance: Rules
+    sequential: Sequential
 
     def drift_for(self, feature: str) -> Rules:
         """The rules for the drift of `feature`."""
@@ -313,6 +316,7 @@ class Settings(Section):
     quality: QualitySection = QualitySection()
     summary: SummarySection = SummarySection()
     performance: PerformanceSection = PerformanceSection()
+    sequential: SequentialSection = SequentialSection()
     models: Mapping[Name, ModelSection]
     worker: WorkerSettings = WorkerSettings()
 
@@ -372,6 +376,7 @@ class Settings(Section):
             freshness_ms=freshness_ms if isinstance(freshness_ms, int) else None,
             summary=resolve([BUILT_IN_SUMMARY, self.summary, section.summary]),
             performance=resolve([BUILT_IN_PERFORMANCE, self.performance, section.performance]),
+            sequential=section.sequential.under(self.sequential),
         )
 
 

@@ -9,6 +9,7 @@ nothing when its writer no longer owns the unit. `<ns>` is `redis.namespace`, br
 | `<ns>:era` | hash | id, cluster, topic:<side>, partitions:<side>, homes | begin |
 | `<ns>:{<unit>}:unit` | hash | epoch, sequence, next_offset, newest_ms, floor:<subject>, outbox, count:<name> | acquire, checkpoint |
 | same | | quiet:<subject>, marks (newest ms and offset), lost (first and last offset), suspects | checkpoint, suspect |
+| same | | sequential: JSON of the state of each stream that sequential detectors follow | checkpoint |
 | `<ns>:{<unit>}:panes:<model>` | hash | <pane group> -> aggregate of this partition | checkpoint, discard_panes |
 | `<ns>:{<unit>}:outbox` | stream | `<number>-0` -> topic, key, value | checkpoint, close, trim_outbox |
 | `<ns>:{<home>}:closing:<model>` | hash | <subject>:sequence, :closed, :fired; alert:<dedup key> -> state | close |
@@ -103,6 +104,7 @@ class UnitState:
     counters: dict[str, int] = field(default_factory=dict)
     panes: dict[str, dict[PaneGroup, bytes]] = field(default_factory=dict)
     outbox: list[tuple[int, OutboundMessage]] = field(default_factory=list)
+    sequential: bytes = b""
 
 
 @dataclass(slots=True)
@@ -121,6 +123,7 @@ class Checkpoint:
     quiet_ms: dict[Subject, int] = field(default_factory=dict)
     marks: tuple[Mark, ...] | None = None  # None: as they were
     lost: tuple[OffsetRange, ...] | None = None
+    sequential: bytes | None = None  # likewise
 
 
 @dataclass(slots=True)

@@ -100,6 +100,7 @@ class MemoryStore:
         held.sequence, held.newest_ms, held.floors_ms, held.quiet_ms = step.sequence, step.newest_ms, step.floors_ms, step.quiet_ms
         held.marks = held.marks if step.marks is None else step.marks
         held.lost = held.lost if step.lost is None else step.lost
+        held.sequential = held.sequential if step.sequential is None else step.sequential
         held.next_offset = held.next_offset if step.next_offset is None else step.next_offset
         held.counters = held.counters | step.counters
         for model, groups in step.panes.items():

@@ -197,6 +197,7 @@ class RedisStore:
             marks=_numbers(fields, "marks", Mark),
             lost=_numbers(fields, "lost", OffsetRange),
             suspects=_numbers(fields, "suspects", Suspect),
+            sequential=fields.get("sequential", b""),
             counters=_counters(fields),
             panes=panes,
             outbox=[(int(number.split(b"-")[0]), _message(entry)) for number, entry in entries],
@@ -209,6 +210,8 @@ class RedisStore:
             fields |= {"newest_ms": str(step.newest_ms)} | {f"floor:{subject}": str(ms) for subject, ms in step.floors_ms.items()}
             fields |= {f"quiet:{subject}": str(ms) for subject, ms in step.quiet_ms.items()}
             fields |= {name: _listed(pairs) for name, pairs in (("marks", step.marks), ("lost", step.lost)) if pairs is not None}
+            if step.sequential is not None:
+                fields["sequential"] = step.sequential.decode()
             if step.next_offset is not None:
                 fields["next_offset"] = str(step.next_offset)
             if step.outbox:

@@ -9,6 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+import msgspec
+
+from detectors.sequential import Stream
 from sinks import OutboundMessage
 from stream.aggregates import Aggregate, LayoutMismatch
 from stream.groups import Group
@@ -53,6 +56,9 @@ class Unit:
         self.panes = Panes()
         self._numbers: dict[tuple[Subject, int, int], tuple[int, ...]] = {}
         self._outbox: list[OutboundMessage] = []
+        self.streams: dict[str, Stream] = {}  # that sequential detectors follow; `stream_states` holds those that have not come again yet
+        self.stream_states = self._read_streams(state.sequential)
+        self.streams_changed = False
         self._changed = False
         for model, groups in state.panes.items():
             for group, blob in groups.items():
@@ -63,6 +69,21 @@ class Unit:
             self.panes.hold(PaneKey(model, group), Aggregate.decode(self._models[model].of(group.version).layout(group.subject), blob))
         except LayoutMismatch:
             log.error("%s: dropped an open pane of model %s, %s: it was counted on another reference or pane length", self.id, model, group)
+
+    def _read_streams(self, written: bytes) -> dict[str, str]:
+        try:
+            states = msgspec.json.decode(written, type=dict[str, str]) if written else {}
+        except msgspec.DecodeError as error:
+            log.warning("%s: sequential detectors begin anew, their state cannot be read: %s", self.id, error)
+            return {}
+        return {key: state for key, state in states.items() if key.split("|")[1:2] and key.split("|")[1] in self._models}
+
+    def _written_streams(self) -> bytes | None:
+        """The states of all streams; None if there is nothing new."""
+        if not self.streams_changed:
+            return None
+        self.streams_changed = False
+        return msgspec.json.encode(self.stream_states | {key: stream.state() for key, stream in self.streams.items()})
 
     def numbers(self, subject: Subject, group: Group, start_ms: int) -> tuple[int, ...]:
         """The panes, by number, that an event of the group counts in: that of all traffic, and one for each of its segments."""
@@ -147,6 +168,7 @@ class Unit:
             quiet_ms={subject: ms for subject, ms in self.quiet_ms.items() if ms > NO_TIME},
             marks=self.marks if self._marks_changed else None,
             lost=self._lost if self._lost_changed else None,
+            sequential=self._written_streams(),
         )
         self.undelivered += outbox
         self._outbox, self._changed = [], False

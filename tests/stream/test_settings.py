@@ -421,7 +421,7 @@ BAD = [
     (
         "wroker: {}",
         "wroker: unknown key, expected one of kafka, redis, time, events, labels, windows, drift, quality, summary, performance, "
-        "models, worker; "
+        "sequential, models, worker; "
         "did you mean worker?",
     ),
     ("quality: {missing_ratio: {warning: 2}}", f"quality.missing_ratio.warning: '2', expected {SHARE}"),
