@@ -2,7 +2,7 @@
 
 A `Stream` takes the values in the order of the log and cuts them into micro-batches of its own, so how they arrive in batches changes
 nothing. ADWIN, Page-Hinkley and KSWIN are given the mean of each micro-batch, DDM, EDDM and HDDM, which need zeros and ones, each value.
-State is JSON of the numbers inside river's objects; a class that is not in `_CLASSES` is neither written nor read.
+State is JSON of the numbers inside river's objects; a class that `_river` does not name is neither written nor read.
 """
 
 import base64
@@ -12,14 +12,12 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from river import drift, stats
-from river._river_rust.drift import AdaptiveWindowing
-from river.drift.binary.hddm_w import SampleInfo
 
 Detector = Literal["adwin", "page_hinkley", "kswin", "ddm", "eddm", "hddm_a", "hddm_w"]
 Parameters = Mapping[str, float]
@@ -28,18 +26,29 @@ Indices = npt.NDArray[np.int64]
 
 BINARY: Final = frozenset({"ddm", "eddm", "hddm_a", "hddm_w"})  # they take single zeros and ones, no means
 REMEMBERED: Final = 256  # micro-batches that a change may have begun before it was detected; 40 bytes each in the state
-_MAKE: Final[Mapping[str, Callable[..., Any]]] = {
-    "adwin": drift.ADWIN,
-    "page_hinkley": drift.PageHinkley,
-    "kswin": drift.KSWIN,
-    "ddm": drift.binary.DDM,
-    "eddm": drift.binary.EDDM,
-    "hddm_a": drift.binary.HDDMA,
-    "hddm_w": drift.binary.HDDMW,
-}
-_EW_MEAN: Final = type(stats.EWMean()._ewmean)
-_CLASSES: Final = {cls.__name__: cls for cls in (stats.Mean, stats.Var, stats.EWMean, SampleInfo)}
-_RUST: Final = {cls.__name__: cls for cls in (AdaptiveWindowing, _EW_MEAN)}
+
+
+class _River(NamedTuple):
+    """What makes detectors, and the classes inside them whose objects may be written and read: in Python, and in Rust."""
+
+    make: Mapping[str, Callable[..., Any]]
+    classes: Mapping[str, Any]
+    rust: Mapping[str, Any]
+
+
+@cache
+def _river() -> _River:
+    """river, which takes some 60 MB: only a worker that follows a stream has to spend them."""
+    from river import drift, stats
+    from river._river_rust.drift import AdaptiveWindowing
+    from river.drift.binary.hddm_w import SampleInfo
+
+    binary = drift.binary
+    make: dict[str, Callable[..., Any]] = {"adwin": drift.ADWIN, "page_hinkley": drift.PageHinkley, "kswin": drift.KSWIN}
+    make |= {"ddm": binary.DDM, "eddm": binary.EDDM, "hddm_a": binary.HDDMA, "hddm_w": binary.HDDMW}
+    python = (stats.Mean, stats.Var, stats.EWMean, SampleInfo)
+    rust = (AdaptiveWindowing, type(stats.EWMean()._ewmean))
+    return _River(make, {cls.__name__: cls for cls in python}, {cls.__name__: cls for cls in rust})
 
 
 class StateError(ValueError):
@@ -208,7 +217,7 @@ def make(name: Detector, batch: int, given: Parameters) -> Any:
     parameters = {**defaults.get(name, {}), **given}
     if name == "page_hinkley":
         parameters["threshold"] = parameters.get("threshold", 50) / batch
-    return _MAKE[name](**parameters)
+    return _river().make[name](**parameters)
 
 
 def _sealed(text: str) -> str:
@@ -233,9 +242,9 @@ def _dumped(value: Any) -> Any:
         return ["deque", list(value), value.maxlen]
     if isinstance(value, random.Random):
         return ["Random", value.getstate()]
-    if name in _RUST:
+    if name in _river().rust:
         return [name, list(value.__getnewargs__()), base64.b64encode(value.__getstate__()).decode()]
-    if name not in _CLASSES:
+    if name not in _river().classes:
         raise StateError(f"state of a sequential detector: cannot be written: class={name!r}")
     return [name, _dumped(vars(value))]
 
@@ -253,12 +262,15 @@ def _loaded(value: Any) -> Any:
         rng = random.Random()  # noqa: S311 - no secret: it draws the rows that KSWIN compares
         rng.setstate((content[0], tuple(content[1]), content[2]))
         return rng
-    if name in _RUST:
-        inner = _RUST[name](*content)
+    if name in _river().rust:
+        inner = _river().rust[name](*content)
         inner.__setstate__(base64.b64decode(more[0], validate=True))
         return inner
-    if name not in _CLASSES:
-        raise StateError(f"state of a sequential detector: class={name!r}, expected one of {', '.join([*_CLASSES, *_RUST])}")
-    made = _CLASSES[name].__new__(_CLASSES[name])
+    if name not in _river().classes:
+        raise StateError(
+            f"state of a sequential detector: class={name!r}, expected one of {', '.join([*_river().classes, *_river().rust])}"
+        )
+    cls = _river().classes[name]
+    made = cls.__new__(cls)
     vars(made).update(_loaded(content))
     return made

@@ -1,6 +1,7 @@
 """Who may import what: detectors stand alone, sinks know results only, clients of outside services live where they are listed."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -63,3 +64,12 @@ def test_sinks_import_nothing_from_stream_except_results() -> None:
 def test_client_is_imported_only_where_it_is_listed(client: str) -> None:
     found = [file for package in ("stream", "detectors", "sinks") for file, name in imports_of(package) if root(name) == client]
     assert set(found) <= ALLOWED[client]
+
+
+def test_a_worker_that_does_not_need_them_does_not_load_the_large_libraries() -> None:
+    """Together they take 100 MB, a third of what a worker has."""
+    loaded = (
+        "import sys, stream.app; print([name for name in ('river', 'scipy.stats', 'pandas', 'pyarrow', 'sklearn') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", loaded], check=True, stdout=subprocess.PIPE, text=True)
+    assert found.stdout.strip() == "[]"
