@@ -2,6 +2,9 @@
 
 Pure. The scores are those of the results, None below the minimum sample, and go through `judge` and `transition` in the order in which
 the windows fired, as live ones do. Nothing is counted or scored again. Times are event time: an alert has the end of its window.
+
+`auto` is judged by p-values that are adjusted for all that is tested at a close, which results without it do not have: its verdicts are
+those of a second replay, whose settings `with_auto` gives.
 """
 
 import math
@@ -9,19 +12,23 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, zip_longest
-from typing import Final
+from types import MappingProxyType
+from typing import Final, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from detectors.judge import AlertState, Thresholds, Transition, judge, transition
+from detectors.judge import AlertState, Severity, Thresholds, Transition, Verdict, judge, transition
 from stream.drift import applies
 from stream.model import Model, with_variants
 from stream.results import AlertKind, FeatureDrift, Result, Score, timestamp
+from stream.settings import Settings
+from stream.settings_thresholds import BUILT_IN_DRIFT, FLOORS, only_auto
 
 THRESHOLDS_MAX: Final = 50  # of one metric: each is a line in every chart
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FORM: Final = "METRIC=NUMBER[,NUMBER...], such as psi=0.1,0.2"
+Threshold = float | Literal["auto"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +51,11 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The score of the window that ends at `end_ms`; None where there was insufficient data."""
+    """The score of the window that ends at `end_ms`; None where there was insufficient data. `severity`: the verdict of the replay."""
 
     end_ms: int
     score: float | None
+    severity: Severity | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,7 @@ class Outcome:
     """
 
     series: Series
-    threshold: float
+    threshold: Threshold
     windows: int
     insufficient: int
     changes: tuple[Change, ...]
@@ -94,10 +102,10 @@ class History:
         for kind, feature, metric, score in _scores(result):
             if metric in self.metrics:
                 series = Series(result.model, result.version, result.segment, kind, feature, metric, result.window.name)
-                self.series.setdefault(series, []).append(Point(end_ms, score))
+                self.series.setdefault(series, []).append(Point(end_ms, score.score, score.severity))
 
 
-def _scores(result: Result) -> Iterator[tuple[AlertKind, str | None, str, float | None]]:
+def _scores(result: Result) -> Iterator[tuple[AlertKind, str | None, str, Score]]:
     """(kind, feature, metric, score) of all that was judged."""
     of_outputs: AlertKind = "prediction_drift" if result.subject == "traffic" else "label_drift"
     parts: tuple[tuple[AlertKind, dict[str, FeatureDrift] | UnsetType], ...] = (("data_drift", result.drift), (of_outputs, result.outputs))
@@ -105,10 +113,10 @@ def _scores(result: Result) -> Iterator[tuple[AlertKind, str | None, str, float 
         for feature, drift in {} if drifts is UNSET else drifts.items():
             for metric in drift.__struct_fields__:
                 if isinstance(score := getattr(drift, metric), Score):
-                    yield kind, feature, metric, score.score
+                    yield kind, feature, metric, score
     if result.performance is not UNSET:
         for metric, score in result.performance.verdicts.items():
-            yield "performance", None, metric, score.score
+            yield "performance", None, metric, score
 
 
 def scored(models: Iterable[Model], *, labels: bool) -> dict[str, Thresholds]:
@@ -126,16 +134,30 @@ def scored(models: Iterable[Model], *, labels: bool) -> dict[str, Thresholds]:
     return found
 
 
-def parse_thresholds(texts: Sequence[str], known: Collection[str]) -> dict[str, tuple[float, ...]]:
-    """Thresholds by metric, ascending and each once, of texts like `psi=0.1,0.2`.
+def with_auto(settings: Settings, method: str) -> Settings:
+    """The settings with `auto` as the only threshold of a method, at each level that chooses it."""
+    models = {}
+    for name, section in settings.models.items():
+        drift = only_auto(section.drift, method) if method in section.drift.model_fields_set else section.drift
+        features = {
+            feature: only_auto(own, method) if method in own.model_fields_set else own for feature, own in section.drift.features.items()
+        }
+        models[name] = section.model_copy(update={"drift": drift.model_copy(update={"features": features})})
+    chosen = method in BUILT_IN_DRIFT.model_fields_set | settings.drift.model_fields_set
+    general = only_auto(settings.drift, method) if chosen else settings.drift
+    return settings.model_copy(update={"drift": general, "models": models})
+
+
+def parse_thresholds(texts: Sequence[str], known: Collection[str]) -> dict[str, tuple[Threshold, ...]]:
+    """Thresholds by metric, ascending and each once, `auto` last, of texts like `psi=0.1,0.2`.
 
     Raises:
-        ValueError: a text has another form, names a metric that is not known, or a number is not finite.
+        ValueError: a text has another form, names a metric that is not known, or a number is not finite; or `auto` has no meaning for it.
 
-    >>> parse_thresholds(["psi=0.2,0.1", "psi=0.1"], {"psi"})
-    {'psi': (0.1, 0.2)}
+    >>> parse_thresholds(["psi=0.2,auto,0.1", "psi=0.1"], {"psi"})
+    {'psi': (0.1, 0.2, 'auto')}
     """
-    found: dict[str, set[float]] = {}
+    found: dict[str, set[Threshold]] = {}
     for text in texts:
         metric, equals, numbers = text.partition("=")
         if not equals:
@@ -145,13 +167,26 @@ def parse_thresholds(texts: Sequence[str], known: Collection[str]) -> dict[str, 
                 f"{text!r}: {metric!r} is not scored here, expected one of {', '.join(sorted(known)) or 'none: no model has a reference'}; "
                 "a drift method is scored where the configuration gives it thresholds, off included, performance where there are labels"
             )
-        found.setdefault(metric, set()).update(_number(number, text) for number in numbers.split(","))
+        found.setdefault(metric, set()).update(_threshold(number, metric, text) for number in numbers.split(","))
         if len(found[metric]) > THRESHOLDS_MAX:
             raise ValueError(f"{metric}: {len(found[metric])} thresholds, expected at most {THRESHOLDS_MAX}")
-    return {metric: tuple(sorted(values)) for metric, values in found.items()}
+    return {metric: tuple(sorted(values, key=_rank)) for metric, values in found.items()}
 
 
-def _number(number: str, text: str) -> float:
+def _rank(threshold: Threshold) -> float:
+    return math.inf if threshold == "auto" else threshold
+
+
+def threshold_text(threshold: Threshold) -> str:
+    """A threshold as it is shown."""
+    return threshold if threshold == "auto" else f"{threshold:g}"
+
+
+def _threshold(number: str, metric: str, text: str) -> Threshold:
+    if number == "auto":
+        if metric not in FLOORS:
+            raise ValueError(f"{text!r}: expected a finite number; auto is for methods with a p-value, {', '.join(FLOORS)}")
+        return "auto"
     try:
         value = float(number)
     except ValueError:
@@ -161,36 +196,52 @@ def _number(number: str, text: str) -> float:
     return value
 
 
-def backtest(history: History, thresholds: Mapping[str, Sequence[float]], known: Mapping[str, Thresholds]) -> list[Outcome]:
+def backtest(
+    history: History,
+    thresholds: Mapping[str, Sequence[Threshold]],
+    known: Mapping[str, Thresholds],
+    auto: Mapping[str, History] = MappingProxyType({}),
+) -> list[Outcome]:
     """What each threshold does to each series of its metric, in the order of metrics and thresholds as given, then of series.
 
     Args:
         known: the direction of each metric, as `scored` has it.
+        auto: of each metric with the threshold `auto`, the history of a replay with it (`with_auto`).
     """
-    in_order = sorted(history.series.items(), key=lambda item: tuple(part or "" for part in astuple(item[0])))
     return [
-        _outcome(series, points, Thresholds(threshold, None, known[metric].direction))
+        _outcome(series, points, threshold, known[metric].direction)
         for metric, values in thresholds.items()
         for threshold in values
-        for series, points in in_order
+        for series, points in sorted((auto[metric] if threshold == "auto" else history).series.items(), key=_in_order)
         if series.metric == metric
     ]
 
 
-def _outcome(series: Series, points: Sequence[Point], thresholds: Thresholds) -> Outcome:
+def _in_order(item: tuple[Series, list[Point]]) -> tuple[str, ...]:
+    return tuple(part or "" for part in astuple(item[0]))
+
+
+def _judged(point: Point, threshold: Threshold, direction: Literal["above", "below"]) -> Verdict:
+    if threshold == "auto":
+        assert point.severity is not None
+        return Verdict(point.severity, None)
+    # the results have left out what is below the minimum sample
+    return judge(point.score, 1, Thresholds(threshold, None, direction), minimum_sample=0)
+
+
+def _outcome(series: Series, points: Sequence[Point], threshold: Threshold, direction: Literal["above", "below"]) -> Outcome:
     """The alerts of one series. A revised window is judged when it fires again, so a change counts no earlier than the newest window."""
-    assert thresholds.warning is not None
     state, changes = AlertState(), []
     newest = list(accumulate((point.end_ms for point in points), max))
     for point, at_ms in zip(points, newest, strict=True):
-        verdict = judge(point.score, 1, thresholds, minimum_sample=0)  # the results have left out what is below the minimum sample
+        verdict = _judged(point, threshold, direction)
         state, status = transition(state, verdict, at_ms)
         if status is not None and point.score is not None:
             changes.append(Change(status, at_ms, point.score))
     ends = [change.end_ms for change in changes]
     return Outcome(
         series=series,
-        threshold=thresholds.warning,
+        threshold=threshold,
         windows=len(points),
         insufficient=sum(point.score is None for point in points),
         changes=tuple(changes),

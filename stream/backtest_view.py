@@ -11,7 +11,7 @@ from typing import Final
 from rich.table import Table
 from rich.text import Text
 
-from stream.backtest import Outcome, Point, Series
+from stream.backtest import Outcome, Point, Series, threshold_text
 from stream.score_chart import Level, chart, time_text, visible
 
 CHARTS_MAX: Final = 300  # of a page: some MB of HTML; series that alert come first
@@ -36,14 +36,14 @@ def rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
         if silent := len(of_threshold) - len(alerting):
             judged = any(outcome.windows > outcome.insufficient for outcome in of_threshold)
             what = f"{'other ' if alerting else ''}series: {silent}" if judged else "insufficient data"
-            found.append((metric, f"{threshold:g}", what, "", "", "0", "", ""))
+            found.append((metric, threshold_text(threshold), what, "", "", "0", "", ""))
     return found
 
 
 def _row(outcome: Outcome, *, several: bool) -> tuple[str, ...]:
     series = outcome.series
     who = f"{series.model} {series.version} " if several else ""
-    cells = (series.metric, f"{outcome.threshold:g}", who + series.subject, series.segment or "", series.window)
+    cells = (series.metric, threshold_text(outcome.threshold), who + series.subject, series.segment or "", series.window)
     alarm = span_text(outcome.alarm_ms) + (" and on" if outcome.firing else "")
     return tuple(map(visible, (*cells, str(len(outcome.fired)), alarm, time_text(outcome.fired[0].end_ms))))
 

@@ -387,7 +387,7 @@ def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
     "--out", type=click.Path(path_type=Path), required=True, help="Folder for results.jsonl, alerts.jsonl, dead-letter.jsonl, late.jsonl."
 )
 @click.option(
-    "--thresholds", multiple=True, metavar="METRIC=NUMBER,...", help="Thresholds to try, such as psi=0.1,0.2; may be given again."
+    "--thresholds", multiple=True, metavar="METRIC=NUMBER,...", help="Thresholds to try, such as psi=0.1,0.2,auto; may be given again."
 )
 @click.option(
     "--report", type=click.Path(path_type=Path, dir_okay=False), help="A page to write: each score over time, with --thresholds and alerts."
@@ -396,13 +396,14 @@ def replay(config: Path, predictions: Path, labels: Path | None, out: Path, thre
     """Run history through the same pipeline, without Kafka or Redis, to try thresholds before going live.
 
     Writes results.jsonl, alerts.jsonl, dead-letter.jsonl and late.jsonl; with --thresholds also backtest.json: the alerts that each of
-    them would have fired by itself, as the table that is shown has them.
+    them would have fired by itself, as the table that is shown has them. METRIC=auto replays the history once more, into the folder
+    METRIC-auto.
     """
     if report is not None and not thresholds:
         raise click.UsageError("--report needs --thresholds METRIC=NUMBER,...")
     with _explained():
         from stream.app import build_models, reads_kafka
-        from stream.backtest import History, backtest, parse_thresholds, scored
+        from stream.backtest import History, backtest, parse_thresholds, scored, with_auto
         from stream.replay import replay as run
         from stream.worker import wall_clock_ms
 
@@ -415,16 +416,24 @@ def replay(config: Path, predictions: Path, labels: Path | None, out: Path, thre
             wanted = parse_thresholds(thresholds, known)
         except ValueError as error:
             raise _unusable(f"--thresholds {error}") from None
-        history = History(wanted)
-
-        def observe(firing: "Firing") -> None:
-            if firing.result is not None:
-                history.add(firing.result)
-
-        done = run(settings, models, predictions, labels, out, now_ms=wall_clock_ms(), observe=observe)
+        now_ms, history = wall_clock_ms(), History(wanted)
+        done = run(settings, models, predictions, labels, out, now_ms=now_ms, observe=_into(history))
         _tell_replayed(done, out, labels=labels is not None)
+        auto = {metric: History([metric]) for metric, values in wanted.items() if "auto" in values}
+        for metric, found in auto.items():
+            tested = with_auto(settings, metric)
+            folder = out / f"{metric}-auto"
+            run(tested, build_models(tested), predictions, labels, folder, now_ms=now_ms, observe=_into(found))
         if wanted:
-            _tell_backtest(backtest(history, wanted, known), history, out, report)
+            _tell_backtest(backtest(history, wanted, known, auto), history, out, report)
+
+
+def _into(history: "History") -> "Callable[[Firing], None]":
+    def observe(firing: "Firing") -> None:
+        if firing.result is not None:
+            history.add(firing.result)
+
+    return observe
 
 
 def _tell_replayed(done: "Replayed", out: Path, *, labels: bool) -> None:

@@ -12,7 +12,7 @@ from html import escape
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from stream.backtest import Change, Point
+from stream.backtest import Change, Point, Threshold, threshold_text
 
 WIDTH, HEIGHT = 900, 170
 LEFT, RIGHT, TOP, BOTTOM = 48, 118, 22, 20  # around the plot: numbers, names of thresholds, title, times
@@ -24,9 +24,9 @@ _STEPS_MS: Final = (1, 10, 100, _S, 5 * _S, 15 * _S, 60 * _S, 300 * _S, 900 * _S
 
 
 class Level(NamedTuple):
-    """A threshold and the changes of its alerts."""
+    """A threshold and the changes of its alerts; `auto` has no line, as it depends on more than the score."""
 
-    threshold: float
+    threshold: Threshold
     changes: Sequence[Change]
 
 
@@ -53,15 +53,15 @@ def chart(title: str, points: Sequence[Point], levels: Sequence[Level], *, span_
         span_ms: the first and last time of the axis, the same for charts that stand below each other.
     """
     newest = {point.end_ms: point.score for point in points}
-    heights = [score for score in newest.values() if score is not None] + [level.threshold for level in levels]
+    heights = [score for score in newest.values() if score is not None] + [level.threshold for level in levels if level.threshold != "auto"]
     axes = _Axes(*span_ms, *_range(heights))
     parts = [f'<text x="{LEFT}" y="14" font-weight="bold">{escape(title)}</text>', *_grid(axes)]
-    places = _apart([axes.y(level.threshold) for level in levels])
-    for color, level, place in zip(_colors(), levels, places, strict=False):
-        y = axes.y(level.threshold)
-        line = f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{color}" stroke-dasharray="5 3"/>'
-        fired = sum(change.status == "firing" for change in level.changes)
-        parts += [line, f'<text x="{WIDTH - RIGHT + 6}" y="{place + 4:.1f}" fill="{color}">{level.threshold:g}: {_alerts(fired)}</text>']
+    lines = [TOP if level.threshold == "auto" else axes.y(level.threshold) for level in levels]
+    for color, level, y, place in zip(_colors(), levels, lines, _apart(lines), strict=False):
+        if level.threshold != "auto":
+            parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{color}" stroke-dasharray="5 3"/>')
+        fired = _alerts(sum(change.status == "firing" for change in level.changes))
+        parts.append(f'<text x="{WIDTH - RIGHT + 6}" y="{place + 4:.1f}" fill="{color}">{threshold_text(level.threshold)}: {fired}</text>')
     parts += [_line(run, axes) for run in _runs(sorted(newest.items()))]
     for color, level in zip(_colors(), levels, strict=False):
         parts += [_mark(change, axes, color) for change in level.changes]

@@ -20,6 +20,7 @@ from stream.windows import WindowSpec
 Direction = Literal["above", "below"]
 Bound = float | Literal["off", "auto"] | None  # None: inherited; "off": no such threshold
 T = TypeVar("T")
+Drift = TypeVar("Drift", bound="DriftSection")
 
 # Of methods with a p-value, the effect below which `auto` keeps still: the small effect of J. Cohen (Statistical Power Analysis for the
 # Behavioral Sciences, 1988), a mean of a normal feature that moves by two tenths of a standard deviation. chi2: V at equal sample sizes.
@@ -167,6 +168,12 @@ BUILT_IN_PERFORMANCE = PerformanceSection(
     recall=PerformanceLimits(),
     f1=PerformanceLimits(),
 )
+
+
+def only_auto(level: Drift, method: str) -> Drift:
+    """A level of which `auto` is the only threshold of a method; its floor, if it gives one, stays."""
+    limits = getattr(level, method).model_copy(update={"warning": "auto", "critical": "off"})
+    return level.model_copy(update={method: limits})
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ from detectors.judge import Thresholds
 from stream.backtest import Change, History, Outcome, Point, Series, backtest, parse_thresholds, scored
 from stream.cli import main
 from stream.model import Model
-from tests.builders import MODEL, label, prediction, settings, small_reference
+from stream.reference import Reference
+from tests.builders import MODEL, categorical, label, numeric, prediction, reference, settings, small_reference
 from tests.oracle import milliseconds
 
 ABOVE, BELOW = Thresholds(None, None, "above"), Thresholds(None, None, "below")
@@ -127,6 +128,12 @@ def test_thresholds_that_cannot_be_read_are_refused_with_the_rule(text: str, rul
     assert rule in str(raised.value)
 
 
+def test_auto_is_for_methods_with_a_p_value_and_comes_last() -> None:
+    assert parse_thresholds(["psi=auto,0.3", "psi=auto", "ks=auto"], {"psi", "ks"}) == {"psi": (0.3, "auto"), "ks": ("auto",)}
+    with pytest.raises(ValueError, match="'accuracy=auto': expected a finite number; auto is for methods with a p-value, psi, ks, chi2"):
+        parse_thresholds(["accuracy=auto"], {"accuracy"})
+
+
 def test_only_what_the_configuration_scores_can_be_tried() -> None:
     features = {"amount": {"wasserstein": {"warning": "off"}}, "country": {"ks": {"warning": 0.1}}}  # ks has no meaning for a category
     configured = settings({MODEL: {"classes": ["0", "1"], "drift": {"features": features}}})
@@ -159,9 +166,9 @@ def history() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return predictions, labels
 
 
-def replayed(folder: Path, config: dict[str, Any], *options: str) -> Path:
-    """The folder with what a replay of the history wrote."""
-    small_reference().save(folder / "fraud.json")
+def replayed(folder: Path, config: dict[str, Any], *options: str, known: Reference | None = None) -> Path:
+    """The folder with what a replay of the history wrote; the reference is `known` or the small one."""
+    (known or small_reference()).save(folder / "fraud.json")
     (folder / "config.yaml").write_text(json.dumps(config), "utf-8")
     for name, events in zip(("p", "l"), history(), strict=True):
         (folder / f"{name}.jsonl").write_bytes(b"\n".join(map(orjson.dumps, events)))
@@ -211,6 +218,80 @@ def test_each_threshold_alerts_as_a_live_configuration_of_it_alone(tmp_path: Pat
         assert said == {}
     assert compared > 100
     assert kinds == {"data_drift", "prediction_drift", "label_drift", "performance"}
+
+
+AUTO: dict[str, Any] = {
+    "windows": [{"size": "10m", "slide": "1m"}, {"size": "15m"}],
+    "drift": {"minimum_sample": 6, "false_alarms_per_day": 1000},
+    "models": {
+        MODEL: {
+            **CONFIG["models"][MODEL],
+            "drift": {
+                "chi2": {"warning": "off"},
+                "features": {
+                    "amount": {"psi": {"warning": 0.15, "floor": 0.1}, "ks": {"critical": 0.4}},
+                    "country": {"minimum_sample": 120},
+                },
+            },
+        }
+    },
+}
+
+
+def larger_reference() -> Reference:
+    """The small one with more rows, so that windows of 100 rows can be tested."""
+    return reference(
+        numeric("amount", [0.0, 10.0, 20.0, 50.0, 100.0], [0, 120, 120, 80, 60, 0], [0, 0, 1, 1, 2, 2], missing=20),
+        categorical("country", ["DE", "FR"], [240, 120, 40]),
+        outputs=(categorical("prediction", ["0", "1"], [296, 104, 0]), categorical("label", ["1", "0"], [80, 320, 0])),
+    )
+
+
+def auto_alone(metric: str) -> dict[str, Any]:
+    """AUTO as somebody would edit it to have `metric: auto` and no other threshold of it, by hand."""
+    only, live = {"warning": "auto", "critical": "off"}, json.loads(json.dumps(AUTO))
+    of_model = live["models"][MODEL]["drift"]
+    if metric == "psi":
+        live["drift"]["psi"] = only
+        of_model["features"]["amount"]["psi"] = {**only, "floor": 0.1}
+    elif metric == "ks":
+        of_model["features"]["amount"]["ks"] = only
+    else:
+        of_model["chi2"] = only
+    return live  # type: ignore[no-any-return]
+
+
+def results(out: Path) -> list[dict[str, Any]]:
+    """The results, without what depends on the clock on the wall."""
+    return [{**orjson.loads(line), "closed_at": None} for line in (out / "results.jsonl").read_bytes().splitlines()]
+
+
+@pytest.mark.parametrize(("metric", "kinds", "statuses"), [("psi", 3, 2), ("ks", 1, 1), ("chi2", 3, 2)])
+def test_auto_alerts_as_a_live_configuration_of_it(tmp_path: Path, metric: str, kinds: int, statuses: int) -> None:
+    out = replayed(tmp_path, AUTO, f"--thresholds={metric}=0.2,auto", known=larger_reference())
+    (tmp_path / "live").mkdir()
+    live = replayed(tmp_path / "live", auto_alone(metric), known=larger_reference())
+    said = {key: alerts for key, alerts in alerts_said(live).items() if key[5] == metric}
+    found = [one for one in orjson.loads((out / "backtest.json").read_bytes()) if one["threshold"] == "auto"]
+    tried = {
+        tuple(one[name] for name in ("model", "version", "segment", "kind", "feature", "metric", "window")): [
+            (change["status"], milliseconds(change["window_end"]), change["score"]) for change in one["changes"]
+        ]
+        for one in found
+    }
+    assert {key: changes for key, changes in tried.items() if changes} == said
+    assert len({key[3] for key in said}) == kinds
+    assert len({status for alerts in said.values() for status, _, _ in alerts}) == statuses
+    assert any(one["insufficient"] for one in found)
+    assert results(out / f"{metric}-auto") == results(live)
+
+
+def test_auto_changes_neither_the_results_of_the_replay_nor_what_numbers_come_to(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    without, out = replayed(tmp_path, AUTO, "--thresholds=psi=0.2"), replayed(tmp_path / "other", AUTO, "--thresholds=psi=0.2,auto")
+    assert results(without) == results(out)
+    numbers = [found for found in orjson.loads((out / "backtest.json").read_bytes()) if found["threshold"] != "auto"]
+    assert numbers == orjson.loads((without / "backtest.json").read_bytes())
 
 
 # the command line

@@ -189,6 +189,21 @@ def test_thresholds_cross_the_chart_and_alerts_are_marked_on_their_scores() -> N
     assert {text.text for text in root.iter(f"{SVG}text")} >= {"amount", "0.1: 1 alert", "0.2: 1 alert"}
 
 
+def test_auto_has_marks_and_a_name_but_no_line() -> None:
+    scores = [Point(HOUR_MS, 0.0, "ok"), Point(2 * HOUR_MS, 0.3, "warning"), Point(3 * HOUR_MS, 0.4, "ok")]
+    history = History({"psi"}, {Series("fraud", "1", None, "data_drift", "amount", "psi", "1h"): scores})
+    found = backtest(history, {"psi": [0.2, "auto"]}, ABOVE, {"psi": history})
+    assert [row[1:6] for row in rows(found)] == [("0.2", "amount", "", "1h", "1"), ("auto", "amount", "", "1h", "1")]
+    root = drawn(scores, *(Level(one.threshold, one.changes) for one in found))
+    assert [mark[0].text for mark in root.iter(f"{SVG}circle")] == [
+        "firing at 0.3, window to 1970-01-01 02:00",
+        "firing at 0.3, window to 1970-01-01 02:00",
+        "resolved at 0.4, window to 1970-01-01 03:00",
+    ]
+    assert len([line for line in root.iter(f"{SVG}line") if "stroke-dasharray" in line.attrib]) == 1
+    assert {text.text for text in root.iter(f"{SVG}text")} >= {"0.2: 1 alert", "auto: 1 alert"}
+
+
 def test_names_of_thresholds_that_are_close_do_not_cover_each_other() -> None:
     root = drawn([Point(HOUR_MS, 20.0), Point(2 * HOUR_MS, 0.0)], *(Level(threshold, ()) for threshold in (0.1, 0.2, 0.3, 15.0)))
     heights = sorted(float(text.attrib["y"]) for text in root.iter(f"{SVG}text") if (text.text or "").endswith("alerts"))
