@@ -114,6 +114,9 @@ class Gauges:
         self._late = counter("late_total", "Events too old to be counted.", "model", "subject")
         self._duplicates = counter("duplicates_total", "Predictions whose id had been seen before.", "model")
         self._dead_letters = counter("dead_letter_total", "Messages that could not be counted, by reason.", "reason")
+        self._unknown_features = counter(
+            "unknown_features_total", "Names of features found in predictions that the reference does not have.", "model"
+        )
         self._lost = counter("lost_total", "Messages that Kafka deleted before they were counted.", "topic")
         self._rebuilds = counter("rebuilds_total", "Partitions counted anew from Kafka because Redis had lost their state.")
         self._expired = counter("expired_total", "Events that waited for their counterpart in vain.", "side")
@@ -162,6 +165,7 @@ class Gauges:
     def add_predictions(self, model: str, version: str, n: int) -> None:
         self._predictions.labels(model, version).inc(n)
         self._duplicates.labels(model)
+        self._unknown_features.labels(model)
         for subject in SUBJECTS:
             self._late.labels(model, subject)
 
@@ -176,6 +180,9 @@ class Gauges:
 
     def add_dead_letters(self, reason: str, n: int) -> None:
         self._dead_letters.labels(reason).inc(n)
+
+    def add_unknown_features(self, model: str, n: int) -> None:
+        self._unknown_features.labels(model).inc(n)
 
     def add_lost(self, topic: str, n: int) -> None:
         self._lost.labels(topic).inc(n)

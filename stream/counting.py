@@ -39,6 +39,7 @@ class Tally:
     duplicates: dict[str, int] = field(default_factory=dict)
     labels: dict[LabelOutcome, int] = field(default_factory=dict)
     dead_letters: dict[str, int] = field(default_factory=dict)
+    unknown_features: dict[str, int] = field(default_factory=dict)
 
 
 def add(counts: dict[K, int], key: K, n: int) -> None:

@@ -22,6 +22,7 @@ from stream.reference import CategoricalFeature, NumericFeature
 from stream.schema import DETAIL_MAX, Column, Leaf, Reason, Records, Rejected, Schema
 from stream.settings_events import EventSettings, LabelFields, PredictionFields, Source
 from stream.store import UnitId
+from stream.unknown_features import UnknownFeatures
 from stream.windows import Times
 
 _LATEST_MS: Final = 253_402_300_800_000  # year 10 000: what RFC 3339 can write
@@ -153,7 +154,10 @@ class _Fields:
 
 
 class EventDecoder:
-    """Decodes batches of both topics for the configured models. `groups` builds the groups over the segment columns it reads."""
+    """Decodes batches of both topics for the configured models. `groups` builds the groups over the segment columns it reads.
+
+    `unknown`: the features that it passes over, where all that stand in one object are features.
+    """
 
     def __init__(
         self,
@@ -176,6 +180,8 @@ class EventDecoder:
         for leaf in leaves.values():
             kinds.setdefault(leaf.path, set()).add(leaf.type)
         self._mixed |= {leaf.feature for leaf in leaves.values() if leaf.feature is not None and len(kinds[leaf.path]) > 1}
+        features, others = settings.predictions.features, [leaf.path for leaf in leaves.values() if leaf.feature is None]
+        self.unknown = UnknownFeatures(models, features.path, others) if isinstance(features, Source) else None
         self._prediction_schema = Schema(leaves, settings.max_bytes)
         self._label_schema = Schema(dict(_mapped(_LABEL, settings.labels)), settings.max_bytes)
 

@@ -45,6 +45,7 @@ from stream.settings import Settings
 from stream.store import SUBJECTS, Clock, Partitions, Store, Subject, UnitId
 from stream.store_memory import MemoryStore
 from stream.unit import Unit
+from stream.unknown_features import looked_at
 from stream.watermark import NO_TIME
 from stream.windows import Times
 
@@ -172,6 +173,7 @@ class Pipeline:
             self._reject(unit, messages, rejected, now_ms)
             if events.index.size == 0:
                 continue
+            self._look_for_unknown_features(messages, events)
             timing = self._counting.timing(unit, events.groups, events.times_ms, unit.watermark.advance(events.times_ms), "traffic")
             decoded.append((unit, messages, events, timing))
             batches.append(self._rows_of_predictions(unit, messages, events, timing))
@@ -190,6 +192,14 @@ class Pipeline:
             matched = np.flatnonzero(matches.status == MATCHED)
             if matched.size:
                 self._count_early_labels(unit, messages, events, timing, matches, matched, now_ms)
+
+    def _look_for_unknown_features(self, messages: Messages, events: Predictions) -> None:
+        if self._decoder.unknown is None:
+            return
+        for i in looked_at(messages.offsets_at(events.index)):
+            model, event = self._decoder.groups[int(events.groups[i])].model.settings.name, messages.values[int(events.index[i])]
+            assert event is not None  # it was decoded
+            add(self._counting.tally.unknown_features, model, self._decoder.unknown.look(model, event))
 
     def _rows_of_predictions(self, unit: Unit, messages: Messages, events: Predictions, timing: Timing) -> JoinBatch:
         rows = np.zeros(events.index.size, PREDICTION)

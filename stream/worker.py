@@ -320,6 +320,8 @@ class Worker:
             self._gauges.add_labels(outcome, n)
         for reason, n in tally.dead_letters.items():
             self._gauges.add_dead_letters(reason, n)
+        for model, n in tally.unknown_features.items():
+            self._gauges.add_unknown_features(model, n)
 
     # the delivering thread
 

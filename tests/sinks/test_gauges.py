@@ -278,6 +278,7 @@ def test_forgetting_a_model_leaves_the_others_and_the_counts_of_events() -> None
     assert {name for name, model in with_model if model == "fraud"} == {
         "driftstream_predictions_total",
         "driftstream_duplicates_total",
+        "driftstream_unknown_features_total",
         "driftstream_late_total",
     }
     assert {name for name, model in with_model if model == "churn"} > {"driftstream_drift_score", "driftstream_alerts_total"}
@@ -301,6 +302,7 @@ def test_counters_add_up() -> None:
     gauges.add_late("fraud", "performance", 2)
     gauges.add_duplicates("fraud", 1)
     gauges.add_dead_letters("not_json", 4)
+    gauges.add_unknown_features("fraud", 5)
     gauges.add_lost("driftstream.labels", 6)
     gauges.add_expired("predictions", 8)
     gauges.observe_alert(alert("fraud"))
@@ -312,6 +314,7 @@ def test_counters_add_up() -> None:
     assert value(gauges, "late_total", model="fraud", subject="performance") == 2
     assert value(gauges, "duplicates_total", model="fraud") == 1
     assert value(gauges, "dead_letter_total", reason="not_json") == 4
+    assert value(gauges, "unknown_features_total", model="fraud") == 5
     assert value(gauges, "lost_total", topic="driftstream.labels") == 6
     assert value(gauges, "expired_total", side="predictions") == 8
     assert value(gauges, "alerts_total", model="fraud", kind="data_drift", severity="critical", status="firing") == 2
@@ -326,6 +329,7 @@ def test_counters_of_known_labels_start_at_zero() -> None:
     gauges.add_predictions("fraud", "3", 1)
     assert value(gauges, "late_total", model="fraud", subject="performance") == 0
     assert value(gauges, "duplicates_total", model="fraud") == 0
+    assert value(gauges, "unknown_features_total", model="fraud") == 0
 
 
 def test_alert_counters_of_a_model_start_at_zero_with_its_first_result() -> None:
