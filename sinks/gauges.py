@@ -23,6 +23,7 @@ Side = Literal["predictions", "labels"]
 LabelOutcome = Literal["matched", "waiting", "expired", "duplicate", "malformed"]
 
 SEVERITY_NUMBER = {"ok": 0, "warning": 1, "critical": 2, "insufficient_data": -1}
+STATUS_NUMBER = {"healthy": 0, "warning": 1, "degraded": 2, "insufficient_data": -1}
 SUBJECTS: tuple[Subject, ...] = get_args(Subject)
 SIDES: tuple[Side, ...] = get_args(Side)
 LABEL_OUTCOMES: tuple[LabelOutcome, ...] = get_args(LabelOutcome)
@@ -66,6 +67,7 @@ _WINDOW_GAUGES = {  # name: (what it says, its labels)
         "Verdict on the metric: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
         (*_WINDOW_LABELS, "by", "metric"),
     ),
+    "driftstream_status": ("Status of the model: 0 healthy, 1 warning, 2 degraded, -1 insufficient data.", (*_WINDOW_LABELS, "by")),
     "driftstream_label_coverage_ratio": ("Labels counted over predictions made, by label time it may exceed 1.", (*_WINDOW_LABELS, "by")),
     "driftstream_window_end_seconds": (
         "End of the newest closed window, event time in seconds since the epoch.",
@@ -348,6 +350,8 @@ def _score_samples(labels: tuple[str, ...], score: Score) -> Iterator[_Sample]:
 def _performance_samples(labels: tuple[str, ...], performance: Performance) -> Iterator[_Sample]:
     if _defined(performance.coverage):
         yield "driftstream_label_coverage_ratio", labels, performance.coverage
+    if performance.status is not UNSET:
+        yield "driftstream_status", labels, STATUS_NUMBER[performance.status]
     metrics = asdict(performance)
     for part in (performance.averages, performance.scores):
         metrics |= {} if part is UNSET else asdict(part)

@@ -445,6 +445,8 @@ def summary(who: str, judged: Judged, window: Window | None, status: str) -> str
         text += f"; comes from {judged.evidence.comes_from}"
     if judged.evidence.drifted is not UNSET:
         text += f"; {', '.join(map(repr, judged.evidence.drifted[:_FEATURES_NAMED]))}"
+    if judged.evidence.worst_class is not UNSET and not resolved:
+        text += f"; class {judged.evidence.worst_class!r} got worse most"
     if judged.baseline is not UNSET:
         text += f"; baseline {judged.baseline:.3g}"
     return text

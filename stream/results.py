@@ -12,6 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 Severity = Literal["ok", "warning", "critical", "insufficient_data"]
 AlertKind = Literal["data_drift", "prediction_drift", "label_drift", "data_quality", "freshness", "performance", "sequential_drift"]
+Status = Literal["healthy", "warning", "degraded", "insufficient_data"]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Timestamp = Annotated[str, Meta(description="RFC 3339, UTC, millisecond precision")]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -182,6 +183,20 @@ class ClassPerformance(Struct, frozen=True, kw_only=True):
     f1: Ratio | None
 
 
+class BrokenRule(Struct, frozen=True, kw_only=True):
+    """A rule that a metric breaks: its value, the threshold crossed, and whether chance is ruled out; only then does it decide the status.
+
+    `floor`: the metric itself is too low. `drop`: it is too far below the baseline. `relative`: likewise as a share of the baseline.
+    """
+
+    metric: str
+    rule: Literal["floor", "drop", "relative"]
+    level: Literal["warning", "degraded"]
+    value: float
+    threshold: float
+    significant: bool
+
+
 class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Online performance of a classifier. A metric that is undefined (no positives, say) is null, never 0.
 
@@ -189,6 +204,7 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `confusion[i][j]` counts label `classes[i]` predicted as `classes[j]`; the last class, "(other)", holds classes that are not configured.
     `intervals` are those of Wilson, of 95 %, of the metrics that are shares of rows. `scores` is absent where predictions have none.
     `by_class` has the configured classes, in the order of `classes`.
+    `status` is the worst level of a rule that is broken, not by chance (`broken`); absent where there is no rule that has an interval.
     """
 
     by: Literal["label_time", "prediction_time"]
@@ -206,6 +222,8 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     averages: Averages | UnsetType = UNSET
     by_class: tuple[ClassPerformance, ...] = ()
     scores: ScorePerformance | UnsetType = UNSET
+    status: Status | UnsetType = UNSET
+    broken: tuple[BrokenRule, ...] = ()
 
 
 class Counts(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -251,6 +269,8 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why: the sample sizes, the bins that moved, also in words, with what was tested of the score, as in `Score`, or the confusion matrix.
 
     `comes_from`: the segment that drift of all traffic comes from. `drifted`: the features, if it is about how many have.
+    `baseline_confusion`: the matrix of the reference, of the same classes. `worst_class`: the label that is recognised less often than
+    there, beyond chance, and among such the one for which most is certain.
     The last ones are of sequential detectors: the `stream` in the partition `unit`, the event at which it changed, by estimate, the one at
     which that was noticed, and the means before and after; `n` is how many values there were since the change before.
     """
@@ -266,6 +286,8 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     drifted: tuple[str, ...] | UnsetType = UNSET
     classes: tuple[str, ...] | UnsetType = UNSET
     confusion: tuple[tuple[int, ...], ...] | UnsetType = UNSET
+    baseline_confusion: tuple[tuple[int, ...], ...] | UnsetType = UNSET
+    worst_class: str | UnsetType = UNSET
     stream: Literal["errors", "scores"] | UnsetType = UNSET
     unit: str | UnsetType = UNSET
     change_at: Timestamp | UnsetType = UNSET

@@ -16,7 +16,6 @@ from msgspec import UNSET, UnsetType
 
 from detectors.counts import shares
 from detectors.explain import BinShift, categorical_direction, comes_from, most_moved, numeric_direction, top_bins
-from detectors.intervals import wilson
 from detectors.judge import Thresholds, Verdict, judge
 from detectors.performance import METRICS, averages
 from detectors.psi_law import psi_p_values
@@ -41,6 +40,7 @@ from stream.results import AlertKind, Averages, BinShare, Evidence, FeatureDrift
 from stream.results import Counts as EventCounts
 from stream.score_performance import SCORE_METRICS, ScoreMeter, scalars
 from stream.settings_thresholds import Rules
+from stream.status import Health
 from stream.verdicts import Judged, reported
 
 _DISCARD: Final = -1
@@ -110,6 +110,7 @@ class Scorer:
         self._kept = self._coarse != _DISCARD
         self._classes = (*model.settings.classes, OTHER)
         self._positive = None if model.settings.positive is None else model.settings.classes.index(model.settings.positive)
+        self._health = Health(model, self._positive)
         self._baseline = self._baseline_metrics()
         self._meter = ScoreMeter(model)
         self._label_direction = partial(_label_direction, categories=model.settings.classes)
@@ -204,12 +205,16 @@ class Scorer:
         metrics, scores = self._metrics(confusion), self._meter.performance(window)
         judgeable = metrics | dict.fromkeys(SCORE_METRICS) | ({} if scores is None else scalars(scores))
         verdicts = {name: judge(judgeable[name], n, limits, rules.minimum_sample) for name, limits in rules.thresholds.items()}
-        evidence = Evidence(n=n, classes=self._classes, confusion=cells)
+        health = self._health.of(confusion, bad=any(verdict.severity in ("warning", "critical") for verdict in verdicts.values()))
+        evidence = Evidence(
+            n=n, classes=self._classes, confusion=cells, baseline_confusion=self._health.before, worst_class=health.worst_class
+        )
         judged = [
             Judged("performance", name, UNSET, judgeable[name], verdict, evidence, self._baseline.get(name, UNSET), below=below)
             for name, verdict in verdicts.items()
             for below in (rules.thresholds[name].direction == "below",)
         ]
+        judged += [Judged("performance", name, UNSET, drop, verdict, evidence, of) for name, drop, verdict, of in health.drops]
         performance = Performance(
             by="label_time",
             coverage=n / predictions if predictions else None,
@@ -221,11 +226,13 @@ class Scorer:
             f1=metrics["f1"],
             specificity=metrics["specificity"],
             mcc=metrics["mcc"],
-            intervals=self._intervals(confusion),
+            intervals={name: (found.lower, found.upper) for name, found in health.ratios.items()},
             verdicts={name: reported(judgeable[name], verdict) for name, verdict in verdicts.items()},
             averages=Averages(**{name: metrics[name] for name in AVERAGES}),
             by_class=class_table(confusion, self._classes),
             scores=UNSET if scores is None else scores,
+            status=health.status,
+            broken=health.broken,
         )
         events = EventCounts(predictions=predictions, labels=n, late=int(counts[LATE]))
         found = [_reported(drift, lambda *_: UNSET) for drift in drifts]
@@ -261,27 +268,9 @@ class Scorer:
             apart = confusion[:-1, :-1]
         return {name: metric(apart, self._positive) for name, metric in METRICS.items()} | averages(apart)
 
-    def _intervals(self, confusion: Counts) -> dict[str, tuple[float, float]]:
-        """Of the metrics that are shares of rows: of a mean over classes there is none."""
-        labelled, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-        hits, n = int(confusion[:-1, :-1].trace()), int(labelled.sum())
-        of = {"accuracy": (hits, n)}
-        if (c := self._positive) is not None:
-            right, others = int(confusion[c, c]), n - int(labelled[c])
-            of |= {"precision": (right, int(predicted[c])), "recall": (right, int(labelled[c]))}
-            of["specificity"] = (others - int(predicted[c]) + right, others)
-        counts = np.array(list(of.values()), np.int64)
-        ends = wilson(counts[:, 0], counts[:, 1]).T.tolist()
-        return {name: (low, high) for (name, (_, rows)), (low, high) in zip(of.items(), ends, strict=True) if rows}
-
     def _baseline_metrics(self) -> dict[str, float]:
         """Metrics of the reference's own confusion matrix, where it has the model's classes."""
-        reference, classes = self.model.reference, self.model.settings.classes
-        if reference is None or reference.confusion is None or not set(classes) <= set(reference.classes):
-            return {}
-        where = [reference.classes.index(name) for name in classes]
-        confusion = reference.confusion[np.ix_(where, where)]
-        found = {name: metric(confusion, self._positive) for name, metric in METRICS.items()} | averages(confusion)
+        found = {} if self._health.confusion is None else self._metrics(self._health.confusion)
         return {name: value for name, value in found.items() if value is not None}
 
 

@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
+from detectors.judge import Thresholds
+from stream.settings_degradation import DegradationSection, degradation_contradictions, resolve_degradation
 from stream.settings_errors import explain
 from stream.settings_events import EventSettings
 from stream.settings_file import ConfigError, quoted, read_document
@@ -187,6 +189,7 @@ class ModelSection(Section):
     summary: SummarySection = SummarySection()
     performance: PerformanceSection = PerformanceSection()
     sequential: SequentialSection = SequentialSection()
+    degradation: DegradationSection = DegradationSection()
 
     @field_validator("reference")
     @classmethod
@@ -245,6 +248,8 @@ class ModelSection(Section):
             yield ("summary", *path), rule
         for path, rule in contradictions([*inherited.performance, self.performance]):
             yield ("performance", *path), rule
+        for path, rule in degradation_contradictions([*inherited.degradation, self.degradation]):
+            yield ("degradation", *path), rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +260,7 @@ class Inherited:
     quality: Sequence[ScoredSection] = ()
     summary: Sequence[SummarySection] = ()
     performance: Sequence[PerformanceSection] = ()
+    degradation: Sequence[DegradationSection] = ()
 
 
 class WorkerSettings(Section):
@@ -293,6 +299,7 @@ class ModelSettings:
     summary: Rules
     performance: Rules
     sequential: Sequential
+    degradation: Mapping[str, Mapping[str, Thresholds]]
 
     def drift_for(self, feature: str) -> Rules:
         """The rules for the drift of `feature`."""
@@ -317,6 +324,7 @@ class Settings(Section):
     summary: SummarySection = SummarySection()
     performance: PerformanceSection = PerformanceSection()
     sequential: SequentialSection = SequentialSection()
+    degradation: DegradationSection = DegradationSection()
     models: Mapping[Name, ModelSection]
     worker: WorkerSettings = WorkerSettings()
 
@@ -343,6 +351,7 @@ class Settings(Section):
             quality=[BUILT_IN_OVERALL_QUALITY, BUILT_IN_FEATURE_QUALITY, given["quality"]] if "quality" in given else [],
             summary=[given["summary"]] if "summary" in given else [],
             performance=[given["performance"]] if "performance" in given else [],
+            degradation=[given["degradation"]] if "degradation" in given else [],
         )
         refuse(((name, *path), rule) for name, model in models.items() for path, rule in model.contradictions(inherited))
         return models
@@ -377,6 +386,7 @@ class Settings(Section):
             summary=resolve([BUILT_IN_SUMMARY, self.summary, section.summary]),
             performance=resolve([BUILT_IN_PERFORMANCE, self.performance, section.performance]),
             sequential=section.sequential.under(self.sequential),
+            degradation=resolve_degradation([self.degradation, section.degradation]),
         )
 
 

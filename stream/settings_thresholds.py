@@ -210,7 +210,7 @@ class _Effective:
     tested: bool
 
     @classmethod
-    def of(cls, levels: Levels, score: str) -> "_Effective":
+    def of(cls, levels: Sequence[Section], score: str) -> "_Effective":
         limits = [limits[score] for limits in map(_limits, levels) if score in limits]  # a feature has not all that its model has
         warning: Bound = _last(each.warning for each in limits)
         critical: Bound = _last(each.critical for each in limits)
@@ -236,6 +236,11 @@ def resolve(levels: Levels, alpha: float | None = None) -> Rules:
     """What `levels`, the most general first, come to; `alpha` is the level of the test where a threshold is auto."""
     minimum_sample = _last(level.minimum_sample for level in levels)
     assert minimum_sample is not None  # the built-in level has one
+    return Rules(minimum_sample, thresholds_of(levels, alpha))
+
+
+def thresholds_of(levels: Sequence[Section], alpha: float | None = None) -> dict[str, Thresholds]:
+    """Those of each score that a level names; for `alpha` see `resolve`."""
     thresholds = {}
     for score, limits in _limits(levels[0]).items():
         if not any(score in level.model_fields_set for level in levels):
@@ -243,10 +248,10 @@ def resolve(levels: Levels, alpha: float | None = None) -> Rules:
         found = _Effective.of(levels, score)
         warning, critical = (bound if isinstance(bound, float) else None for bound in (found.warning, found.critical))
         thresholds[score] = Thresholds(warning, critical, limits.direction, alpha if found.tested else None)
-    return Rules(minimum_sample, thresholds)
+    return thresholds
 
 
-def contradictions(levels: Levels) -> Iterator[tuple[KeyPath, str]]:
+def contradictions(levels: Sequence[Section]) -> Iterator[tuple[KeyPath, str]]:
     """Key path below the last level, and rule, of each threshold there that the others make less extreme than a warning."""
     for score, limits in _limits(levels[-1]).items():
         found = _Effective.of(levels, score)

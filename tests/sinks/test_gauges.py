@@ -112,6 +112,7 @@ def performance(end_minute: int = 1, *, by: Clock = "label_time", recall: float 
             mcc=0.31,
             intervals={"accuracy": (0.7, 0.9)},
             verdicts={"recall": Score(score=recall, threshold=0.6, severity="warning" if recall is not None else "insufficient_data")},
+            status="degraded" if recall is not None else "insufficient_data",
         ),
     )
 
@@ -181,6 +182,7 @@ def test_performance_result_shows_defined_metrics_verdicts_and_coverage() -> Non
     assert value(gauges, "performance", **ALL, by="label_time", metric="coverage") is None  # has its own gauge
     assert value(gauges, "label_coverage_ratio", **ALL, by="label_time") == 0.8
     assert value(gauges, "performance_severity", **ALL, by="label_time", metric="recall") == 1
+    assert value(gauges, "status", **ALL, by="label_time") == 2
     assert value(gauges, "window_end_seconds", **ALL, subject="performance", by="label_time") == 60
 
 
@@ -205,6 +207,7 @@ def test_a_score_that_becomes_undefined_disappears_and_its_severity_says_why() -
     assert value(gauges, "drift_severity", **AMOUNT, method="psi") == -1
     assert value(gauges, "performance", **ALL, by="label_time", metric="recall") is None
     assert value(gauges, "performance_severity", **ALL, by="label_time", metric="recall") == -1
+    assert value(gauges, "status", **ALL, by="label_time") == -1
 
 
 def test_not_a_number_is_never_exported() -> None:

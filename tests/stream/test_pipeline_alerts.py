@@ -197,7 +197,13 @@ def test_performance_below_its_threshold_alerts_with_baseline_and_confusion(watc
     ]
     assert said[0]["baseline"] == 0.9
     assert "feature" not in said[0]
-    assert said[1]["evidence"] == {"n": 4, "classes": ["0", "1", "(other)"], "confusion": [[0, 3, 0], [0, 1, 0], [0, 0, 0]]}
+    assert said[1]["evidence"] == {
+        "n": 4,
+        "classes": ["0", "1", "(other)"],
+        "confusion": [[0, 3, 0], [0, 1, 0], [0, 0, 0]],
+        "baseline_confusion": [[45, 5, 0], [5, 45, 0], [0, 0, 0]],
+        "worst_class": "0",
+    }
     assert "accuracy dropped, accuracy 0.25 < 0.5" in said[1]["summary"]
     assert "accuracy is back" in said[2]["summary"]
 

@@ -421,9 +421,16 @@ BAD = [
     (
         "wroker: {}",
         "wroker: unknown key, expected one of kafka, redis, time, events, labels, windows, drift, quality, summary, performance, "
-        "sequential, models, worker; "
+        "sequential, degradation, models, worker; "
         "did you mean worker?",
     ),
+    ("degradation: {accuracy: {drop: {warning: 5}}}", f"degradation.accuracy.drop.warning: '5', expected {SHARE}"),
+    ("degradation: {accuracy: {drop: {warning: auto}}}", f"degradation.accuracy.drop.warning: 'auto', expected {SHARE}"),
+    (
+        "degradation: {recall: {relative: {warning: 0.2, critical: 0.1}}}",
+        "degradation.recall.relative.critical: '0.1', expected at least the warning threshold 0.2",
+    ),
+    ("degradation: {f1: {}}", "degradation.f1: unknown key, expected one of accuracy, precision, recall, specificity"),
     ("quality: {missing_ratio: {warning: 2}}", f"quality.missing_ratio.warning: '2', expected {SHARE}"),
     (
         "quality: {missing_ratio: {warning: 0.3}}",
@@ -532,6 +539,11 @@ BAD_MODELS = [
     (
         f"performance: {{f1: {{warning: 0.5}}}}\nmodels: {{fraud: {{{CLASSES}, performance: {{f1: {{critical: 0.6}}}}}}}}",
         "models.fraud.performance.f1.critical: '0.6', expected at most the warning threshold 0.5, which it inherits",
+    ),
+    (
+        "degradation: {accuracy: {drop: {warning: 0.2}}}\n"
+        f"models: {{fraud: {{{CLASSES}, degradation: {{accuracy: {{drop: {{critical: 0.1}}}}}}}}}}",
+        "models.fraud.degradation.accuracy.drop.critical: '0.1', expected at least the warning threshold 0.2, which it inherits",
     ),
     (
         f"models: {{fraud: {{{CLASSES}, drift: {{features: {{amount: {{features: {{}}}}}}}}}}}}",

@@ -1,0 +1,46 @@
+"""How much worse than the baseline a metric may become: what each level of the tree says about it.
+
+Only of metrics that are shares of rows, as these have an interval for chance: precision, recall and specificity with a positive class.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, ClassVar
+
+from detectors.judge import Thresholds
+from stream.settings_thresholds import Bound, Direction, Limits, contradictions, thresholds_of
+from stream.settings_values import KeyPath, Section, limit
+
+
+class DropLimits(Limits):
+    direction: ClassVar[Direction] = "above"
+    warning: Annotated[Bound, limit(1)] = None
+    critical: Annotated[Bound, limit(1)] = None
+
+
+class MetricDegradation(Section):
+    """`drop`: baseline less current. `relative`: that as a share of the baseline."""
+
+    drop: DropLimits = DropLimits()
+    relative: DropLimits = DropLimits()
+
+
+class DegradationSection(Section):
+    accuracy: MetricDegradation = MetricDegradation()
+    precision: MetricDegradation = MetricDegradation()
+    recall: MetricDegradation = MetricDegradation()
+    specificity: MetricDegradation = MetricDegradation()
+
+    def of_metrics(self) -> dict[str, MetricDegradation]:
+        return {metric: getattr(self, metric) for metric in type(self).model_fields}
+
+
+def resolve_degradation(levels: Sequence[DegradationSection]) -> Mapping[str, Mapping[str, Thresholds]]:
+    """The thresholds of `drop` and `relative` of each metric, where a level names them; the most general level comes first."""
+    return {metric: thresholds_of([level.of_metrics()[metric] for level in levels]) for metric in DegradationSection.model_fields}
+
+
+def degradation_contradictions(levels: Sequence[DegradationSection]) -> Iterator[tuple[KeyPath, str]]:
+    """Key path below the last level, and rule, of what the others contradict there."""
+    for metric in DegradationSection.model_fields:
+        for path, rule in contradictions([level.of_metrics()[metric] for level in levels]):
+            yield (metric, *path), rule

@@ -1,0 +1,148 @@
+"""The status of a model: its ratios against their floors and against the reference's own, and the class that got worse. Pure.
+
+The thresholds of single metrics are judged in `scoring`, as they are; here chance must be ruled out as well (`detectors.degradation`).
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple
+
+import numpy as np
+from msgspec import UNSET, UnsetType
+
+from detectors.degradation import Degradation, Part, Rule, Rules, degradation, worst
+from detectors.intervals import Measured, combined, wilson
+from detectors.judge import Severity, Thresholds, Verdict
+from stream.aggregates import Counts
+from stream.model import OTHER, Model
+from stream.results import BrokenRule, Status
+
+_SEVERITY: Final[Mapping[str, Severity]] = {"warning": "warning", "degraded": "critical"}
+_NAMED: Final[Mapping[Rule, Literal["floor", "drop", "relative"]]] = {
+    "floor": "floor",
+    "absolute_drop": "drop",
+    "relative_drop": "relative",
+}
+_SURE: Final = 0.999  # of the intervals that decide: with 0.95, as reported, a window a minute would be wrong some 36 times a day
+Cells = tuple[tuple[int, ...], ...]
+
+
+class Drop(NamedTuple):
+    """How far a metric is below its baseline, and the verdict on that."""
+
+    metric: str
+    value: float | None
+    verdict: Verdict
+    baseline: float
+
+
+class Found(NamedTuple):
+    """How a window does. `status` is unset without a rule."""
+
+    ratios: dict[str, Measured]
+    status: Status | UnsetType
+    broken: tuple[BrokenRule, ...]
+    drops: list[Drop]
+    worst_class: str | UnsetType
+
+
+def ratios(confusion: Counts, positive: int | None, confidence: float = 0.95) -> dict[str, Measured]:
+    """The metrics that are shares of rows, those without rows left out: of a mean over classes there is no interval.
+
+    `confusion`: label by prediction, the last class being OTHER, which is never right. `n` is the labels of the whole matrix.
+    """
+    labelled, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    hits, n = int(confusion[:-1, :-1].trace()), int(labelled.sum())
+    of = {"accuracy": (hits, n)}
+    if (c := positive) is not None:
+        right, others = int(confusion[c, c]), n - int(labelled[c])
+        of |= {"precision": (right, int(predicted[c])), "recall": (right, int(labelled[c]))}
+        of["specificity"] = (others - int(predicted[c]) + right, others)
+    counts = np.array(list(of.values()), np.int64)
+    ends = wilson(counts[:, 0], counts[:, 1], confidence).T.tolist()
+    return {name: Measured(k / rows, low, high, n) for (name, (k, rows)), (low, high) in zip(of.items(), ends, strict=True) if rows}
+
+
+class Health:
+    """Judges the confusion matrices of one model. `confusion`: the reference's, with OTHER; `before` is the same for evidence."""
+
+    def __init__(self, model: Model, positive: int | None) -> None:
+        self._positive, self._classes = positive, (*model.settings.classes, OTHER)
+        self.confusion = _baseline(model)
+        self.before: Cells | UnsetType = UNSET if self.confusion is None else tuple(tuple(row) for row in self.confusion.tolist())
+        self._baseline = {} if self.confusion is None else ratios(self.confusion, positive, _SURE)
+        rules = {metric: _rules(model, metric) for metric in model.settings.degradation}
+        self._rules = {metric: of for metric, of in rules.items() if of.floor or of.absolute_drop or of.relative_drop}
+
+    def of(self, confusion: Counts, *, bad: bool) -> Found:
+        """How a window does. `bad`: something else about it is, so that the worst class is asked for."""
+        current = ratios(confusion, self._positive)
+        sure = ratios(confusion, self._positive, _SURE) if self._rules else {}
+        found = {metric: degradation(sure.get(metric), self._baseline.get(metric), rules) for metric, rules in self._rules.items()}
+        status: Status | UnsetType = worst(*(each.status for each in found.values())) if found else UNSET
+        broken = tuple(_broken(metric, part) for metric, each in found.items() for part in each.parts)
+        drops = [drop for metric, each in found.items() for drop in self._drops(metric, current.get(metric), each)]
+        bad = bad or status in ("warning", "degraded")
+        return Found(current, status, broken, drops, self._worst_class(confusion) if bad else UNSET)
+
+    def _drops(self, metric: str, current: Measured | None, found: Degradation) -> list[Drop]:
+        """Of a metric that has a baseline, by each rule there is for it."""
+        baseline, rules = self._baseline.get(metric), self._rules[metric]
+        if baseline is None:
+            return []
+        drop = None if current is None else baseline.value - current.value
+        drops = []
+        if rules.absolute_drop:
+            verdict = _verdict("absolute_drop", rules.absolute_drop, found)
+            drops.append(Drop(f"{metric}_drop", drop, verdict, baseline.value))
+        if rules.relative_drop and baseline.value:
+            share = None if drop is None else drop / baseline.value
+            drops.append(Drop(f"{metric}_relative_drop", share, _verdict("relative_drop", rules.relative_drop, found), baseline.value))
+        return drops
+
+    def _worst_class(self, confusion: Counts) -> str | UnsetType:
+        """The class whose recall has fallen from the baseline's by most even at best, if that is more than nothing."""
+        if self.confusion is None:
+            return UNSET
+        rows = np.stack((self.confusion.sum(axis=1), confusion.sum(axis=1)))
+        hits = np.stack((self.confusion.diagonal(), confusion.diagonal()))
+        recalls, ends = hits / np.maximum(rows, 1), wilson(hits, rows, _SURE)
+        difference = np.array([1.0, -1.0])
+        least = {
+            combined(recalls[:, c], ends[:, :, c], difference)[0]: name for c, name in enumerate(self._classes[:-1]) if rows[:, c].all()
+        }
+        most = max(least, default=0.0)
+        return least[most] if most > 0 else UNSET
+
+
+def _baseline(model: Model) -> Counts | None:
+    """The reference's confusion matrix, of the model's classes and OTHER, if it has them."""
+    reference, classes = model.reference, model.settings.classes
+    if reference is None or reference.confusion is None or not set(classes) <= set(reference.classes):
+        return None
+    where = [reference.classes.index(name) for name in classes]
+    return np.pad(reference.confusion[np.ix_(where, where)], (0, 1))
+
+
+def _rules(model: Model, metric: str) -> Rules:
+    performance, drops = model.settings.performance, model.settings.degradation[metric]
+    floor, drop, relative = map(_given, (performance.thresholds.get(metric), drops.get("drop"), drops.get("relative")))
+    return Rules("below", performance.minimum_sample, floor, drop, relative)
+
+
+def _given(thresholds: Thresholds | None) -> Thresholds | None:
+    """These, unless both are off."""
+    return None if thresholds is None or thresholds.warning is thresholds.critical is None else thresholds
+
+
+def _broken(metric: str, part: Part) -> BrokenRule:
+    rule = _NAMED[part.rule]
+    return BrokenRule(metric=metric, rule=rule, level=part.level, value=part.value, threshold=part.threshold, significant=part.significant)
+
+
+def _verdict(rule: Rule, thresholds: Thresholds, found: Degradation) -> Verdict:
+    """The level at which the rule is broken beyond chance."""
+    uncrossed = thresholds.critical if thresholds.warning is None else thresholds.warning
+    if found.status == "insufficient_data":
+        return Verdict("insufficient_data", uncrossed)
+    decided = next((part for part in found.parts if part.rule == rule and part.significant), None)
+    return Verdict("ok", uncrossed) if decided is None else Verdict(_SEVERITY[decided.level], decided.threshold)
