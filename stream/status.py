@@ -23,6 +23,8 @@ _NAMED: Final[Mapping[Rule, Literal["floor", "drop", "relative"]]] = {
     "relative_drop": "relative",
 }
 _SURE: Final = 0.999  # of the intervals that decide: with 0.95, as reported, a window a minute would be wrong some 36 times a day
+_DROPS: Final[Mapping[str, tuple[Rule, bool]]] = {"drop": ("absolute_drop", False), "relative": ("relative_drop", True)}  # a share?
+_NO_RULE: Final = Degradation("healthy")
 Cells = tuple[tuple[int, ...], ...]
 
 
@@ -70,7 +72,8 @@ class Health:
         self.confusion = _baseline(model)
         self.before: Cells | UnsetType = UNSET if self.confusion is None else tuple(tuple(row) for row in self.confusion.tolist())
         self._baseline = {} if self.confusion is None else ratios(self.confusion, positive, _SURE)
-        rules = {metric: _rules(model, metric) for metric in model.settings.degradation}
+        self._named = model.settings.degradation
+        rules = {metric: _rules(model, metric) for metric in self._named}
         self._rules = {metric: of for metric, of in rules.items() if of.floor or of.absolute_drop or of.relative_drop}
 
     def of(self, confusion: Counts, *, bad: bool) -> Found:
@@ -80,23 +83,22 @@ class Health:
         found = {metric: degradation(sure.get(metric), self._baseline.get(metric), rules) for metric, rules in self._rules.items()}
         status: Status | UnsetType = worst(*(each.status for each in found.values())) if found else UNSET
         broken = tuple(_broken(metric, part) for metric, each in found.items() for part in each.parts)
-        drops = [drop for metric, each in found.items() for drop in self._drops(metric, current.get(metric), each)]
+        drops = [drop for metric in self._named for drop in self._drops(metric, current.get(metric), found.get(metric, _NO_RULE))]
         bad = bad or status in ("warning", "degraded")
         return Found(current, status, broken, drops, self._worst_class(confusion) if bad else UNSET)
 
     def _drops(self, metric: str, current: Measured | None, found: Degradation) -> list[Drop]:
-        """Of a metric that has a baseline, by each rule there is for it."""
-        baseline, rules = self._baseline.get(metric), self._rules[metric]
+        """Of a metric that has a baseline, by each rule that is named, also one that is off now, so that its alert is resolved."""
+        baseline = self._baseline.get(metric)
         if baseline is None:
             return []
-        drop = None if current is None else baseline.value - current.value
         drops = []
-        if rules.absolute_drop:
-            verdict = _verdict("absolute_drop", rules.absolute_drop, found)
-            drops.append(Drop(f"{metric}_drop", drop, verdict, baseline.value))
-        if rules.relative_drop and baseline.value:
-            share = None if drop is None else drop / baseline.value
-            drops.append(Drop(f"{metric}_relative_drop", share, _verdict("relative_drop", rules.relative_drop, found), baseline.value))
+        for name, thresholds in self._named[metric].items():
+            rule, scale = _DROPS[name]
+            of = baseline.value if scale else 1.0
+            if of:
+                value = None if current is None else (baseline.value - current.value) / of
+                drops.append(Drop(f"{metric}_{rule.replace('absolute_', '')}", value, _verdict(rule, thresholds, found), baseline.value))
         return drops
 
     def _worst_class(self, confusion: Counts) -> str | UnsetType:

@@ -208,6 +208,38 @@ def test_performance_below_its_threshold_alerts_with_baseline_and_confusion(watc
     assert "accuracy is back" in said[2]["summary"]
 
 
+def test_a_drop_below_the_baseline_fires_and_resolves_also_when_it_is_switched_off(watch: Watch) -> None:
+    """
+    of 40 right   36   24   36       24   24   24
+    alert              crit resolved crit      switched off before this one closes: resolved
+    """
+    known = reference(categorical("x", ["a"], [2000, 0]), classes=("0", "1"), confusion=[[900, 100], [100, 900]])
+
+    def configured(critical: float | str) -> Any:
+        drop = {"accuracy": {"drop": {"warning": "off", "critical": critical}}}
+        return settings({MODEL: {"classes": ["0", "1"], "performance": {"minimum_sample": 40}, "degradation": drop}})
+
+    monitor = watch(configured(0.1), {MODEL: known})
+    for minute, right in enumerate((36, 24, 36, 24, 24, 24)):
+        if minute == 5:  # the window of minute 3 has closed, that of minute 4 has not
+            monitor.settings = configured("off")
+            monitor.models = {MODEL: Model.build(monitor.settings.model(MODEL), known)}
+            monitor.start()
+        monitor.run(*(prediction(f"{minute}-{i}", 60 * minute + i, "1") for i in range(40)))
+        monitor.run(*(label(f"{minute}-{i}", 60 * minute + 45, "1" if i < right else "0") for i in range(40)), side="labels")
+    monitor.quiet()
+    said = [alert for alert in monitor.said("alerts") if alert["kind"] == "performance"]
+    assert [(alert["metric"], alert["status"], alert["severity"], alert["threshold"]) for alert in said] == [
+        ("accuracy_drop", "firing", "critical", 0.1),
+        ("accuracy_drop", "resolved", "critical", 0.1),
+        ("accuracy_drop", "firing", "critical", 0.1),
+        ("accuracy_drop", "resolved", "critical", None),
+    ]
+    assert said[0]["value"] == pytest.approx(0.9 - 24 / 40)
+    assert said[0]["baseline"] == 0.9
+    assert "accuracy_drop rose, accuracy_drop 0.3 >= 0.1" in said[0]["summary"]
+
+
 def test_a_model_without_thresholds_never_alerts(watch: Watch) -> None:
     off = {"psi": {"warning": "off", "critical": "off"}, "minimum_sample": 1}
     known = reference(categorical("x", ["a"], [500, 0]))
