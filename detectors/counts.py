@@ -4,6 +4,8 @@ Histograms lie end to end: the bins of all features of a model in one array, `st
 then cost the dozen numpy calls that one would; a single histogram is the case `starts=[0]`.
 """
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,6 +13,7 @@ Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Starts = NDArray[np.intp]
 
+PSEUDOCOUNT: Final = 0.5  # of all scores that need one
 ONE: Starts = np.zeros(1, np.intp)  # `starts` of a single histogram
 ONE.flags.writeable = False
 

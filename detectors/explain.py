@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detectors.counts import ONE, Counts, Floats, Starts, shares
+from detectors.counts import ONE, PSEUDOCOUNT, Counts, Floats, Starts, shares
 from detectors.psi import contributions
 
 Part = Counts  # (width,) int64, the first one the number of rows
@@ -21,7 +21,9 @@ class BinShift(NamedTuple):
     contribution: float
 
 
-def top_bins(reference: Counts, current: Counts, labels: Sequence[str], *, most: int = 3, pseudocount: float = 0.5) -> tuple[BinShift, ...]:
+def top_bins(
+    reference: Counts, current: Counts, labels: Sequence[str], *, most: int = 3, pseudocount: float = PSEUDOCOUNT
+) -> tuple[BinShift, ...]:
     """The bins that contribute most to `psi`, largest first, ties in bin order; bins that contribute nothing are left out.
 
     Args:
@@ -39,7 +41,7 @@ def top_bins(reference: Counts, current: Counts, labels: Sequence[str], *, most:
 
 
 def top_bins_by_feature(
-    reference: Counts, current: Counts, starts: Starts, labels: Sequence[Sequence[str]], *, most: int = 3, pseudocount: float = 0.5
+    reference: Counts, current: Counts, starts: Starts, labels: Sequence[Sequence[str]], *, most: int = 3, pseudocount: float = PSEUDOCOUNT
 ) -> list[tuple[BinShift, ...]]:
     """`top_bins` of each feature, from histograms that lie end to end.
 
@@ -135,7 +137,7 @@ def numeric_direction(pair: Floats, name: Callable[[int, int], str], *, most: in
         for first, last in runs
         if last - first + 1 < p.size - 1  # all of them: only missing values became fewer
     ]
-    return _said([*movements, _missing(p, q)], most)
+    return _said([*movements, _missing(float(p[-1]), float(q[-1]))], most)
 
 
 def categorical_direction(pair: Floats, categories: Sequence[str], *, most: int = 3) -> str:
@@ -178,7 +180,7 @@ def _size(before: float, now: float) -> float:
 def _movement(i: int, before: float, now: float, categories: Sequence[str]) -> _Movement:
     """Of the count at `i`: of a category, of all others, or of missing values."""
     if i > len(categories):
-        return _Movement("missing", before, now, bare=True)
+        return _missing(before, now)
     if i == len(categories):
         return _Movement("categories unseen in the reference" if before == 0 else "rare and unseen categories", before, now, bare=True)
     text = _quoted(categories[i])
@@ -187,8 +189,8 @@ def _movement(i: int, before: float, now: float, categories: Sequence[str]) -> _
     return _Movement(f"no {text}" if now == 0 else f"{'more' if now > before else 'less'} {text}", before, now)
 
 
-def _missing(p: Floats, q: Floats) -> _Movement:
-    return _Movement("missing", float(p[-1]), float(q[-1]), bare=True)
+def _missing(before: float, now: float) -> _Movement:
+    return _Movement("missing", before, now, bare=True)
 
 
 def _said(movements: Iterable[_Movement], most: int) -> str:

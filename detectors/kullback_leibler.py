@@ -3,10 +3,10 @@
 import numpy as np
 from scipy.special import rel_entr
 
-from detectors.counts import ONE, Counts, Floats, Starts, shares
+from detectors.counts import ONE, PSEUDOCOUNT, Counts, Floats, Starts, shares
 
 
-def kl(reference: Counts, current: Counts, *, pseudocount: float = 0.5) -> float:
+def kl(reference: Counts, current: Counts, *, pseudocount: float = PSEUDOCOUNT) -> float:
     """Kullback-Leibler divergence of the current shares q from the reference's p, sum_i q_i ln(q_i / p_i), in nats.
 
     Args:
@@ -25,7 +25,7 @@ def kl(reference: Counts, current: Counts, *, pseudocount: float = 0.5) -> float
     return float(kl_by_feature(reference, current, ONE, pseudocount=pseudocount)[0])
 
 
-def kl_by_feature(reference: Counts, current: Counts, starts: Starts, *, pseudocount: float = 0.5) -> Floats:
+def kl_by_feature(reference: Counts, current: Counts, starts: Starts, *, pseudocount: float = PSEUDOCOUNT) -> Floats:
     """`kl` of each feature, (n_features,) float64, from histograms that lie end to end.
 
     Args:

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from detectors.counts import ONE, Counts, Floats, Starts, shares
+from detectors.counts import ONE, PSEUDOCOUNT, Counts, Floats, Starts, shares
 
 
-def psi(reference: Counts, current: Counts, *, pseudocount: float = 0.5) -> float:
+def psi(reference: Counts, current: Counts, *, pseudocount: float = PSEUDOCOUNT) -> float:
     """Population Stability Index, sum_i (q_i - p_i) ln(q_i / p_i), in nats: the divergence J of Kullback & Leibler.
 
     Args:
@@ -29,7 +29,7 @@ def psi(reference: Counts, current: Counts, *, pseudocount: float = 0.5) -> floa
     return float(psi_by_feature(reference, current, ONE, pseudocount=pseudocount)[0])
 
 
-def psi_by_feature(reference: Counts, current: Counts, starts: Starts, *, pseudocount: float = 0.5) -> Floats:
+def psi_by_feature(reference: Counts, current: Counts, starts: Starts, *, pseudocount: float = PSEUDOCOUNT) -> Floats:
     """`psi` of each feature, (n_features,) float64, from histograms that lie end to end.
 
     Args:
@@ -45,7 +45,7 @@ def psi_by_feature(reference: Counts, current: Counts, starts: Starts, *, pseudo
     return np.add.reduceat(contributions(shares(reference, current, starts, pseudocount=pseudocount)), starts)
 
 
-def psi_contributions(reference: Counts, current: Counts, *, pseudocount: float = 0.5) -> Floats:
+def psi_contributions(reference: Counts, current: Counts, *, pseudocount: float = PSEUDOCOUNT) -> Floats:
     """What each bin adds to `psi`, (n_bins,) float64 in nats, each >= 0; arguments and errors as there.
 
     >>> psi_contributions(np.array([50, 50]), np.array([90, 10])).round(4)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import betainc, chdtrc
 
 from detectors.chi_square import EXPECTED_MIN
-from detectors.counts import Counts, Floats, Starts
+from detectors.counts import PSEUDOCOUNT, Counts, Floats, Starts
 from detectors.psi import contributions
 
 _POOL: Final = (
@@ -21,7 +21,9 @@ _POOL: Final = (
 _OF_RARE: Final = 0.1  # of the level is spent on rare bins: enough for a value that was never seen, and the rest keeps its rate
 
 
-def psi_p_values(reference: Counts, current: Counts, starts: Starts, quantiles: NDArray[np.bool_], *, pseudocount: float = 0.5) -> Floats:
+def psi_p_values(
+    reference: Counts, current: Counts, starts: Starts, quantiles: NDArray[np.bool_], *, pseudocount: float = PSEUDOCOUNT
+) -> Floats:
     """p-value of `psi` of each feature, (n_features,) float64 in [0, 1], from histograms that lie end to end.
 
     Bins that expect fewer than 5 rows on the smaller side are pooled, in their order, to pools that expect 5 to 20. If all of them together

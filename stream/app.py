@@ -12,7 +12,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,11 +61,9 @@ def build_models(settings: Settings) -> dict[str, Model]:
     return models
 
 
-def build_and_try(settings: Settings) -> dict[str, Model]:
-    """All configured models, tried in a pipeline. Raises InvalidReferenceError or FieldMappingError."""
-    models = build_models(settings)
+def try_models(settings: Settings, models: Mapping[str, Model]) -> None:
+    """Make a pipeline of these models, for nothing else than to see that it can be made. Raises FieldMappingError."""
     Pipeline(settings, models, MemoryStore(settings.labels.max_delay_ms), Partitions(1, 1))
-    return models
 
 
 def build_store(settings: Settings) -> RedisStore:

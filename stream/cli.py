@@ -135,10 +135,10 @@ def worker(config: Path, workers: int, port: int | None) -> None:
             from stream.supervisor import supervise
 
             sys.exit(supervise([[*_this_command(), "worker", "--config", str(config), "--port", str(first + i)] for i in range(workers)]))
-        from stream.app import build_and_try, run_worker
+        from stream.app import build_models, run_worker, try_models
         from stream.reference_watch import ReferenceWatch
 
-        sys.exit(run_worker(ReferenceWatch(config, _settings, build_and_try), port=first))
+        sys.exit(run_worker(ReferenceWatch(config, _settings, build_models, try_models), port=first))
 
 
 def _this_command() -> list[str]:
@@ -150,14 +150,16 @@ def _this_command() -> list[str]:
 def validate(config: Path) -> None:
     """Check the configuration and the references it names, without connecting to anything."""
     with _explained():
-        from stream.app import build_and_try
+        from stream.app import build_models, try_models
         from stream.kafka import check_options
         from stream.settings import settings_summary
 
         settings = _settings(config)
         check_options(settings.kafka)
-        for model in build_and_try(settings).values():
+        models = build_models(settings)
+        for model in models.values():
             _check_fit(config, model)
+        try_models(settings, models)
         click.echo(settings_summary(settings))
         click.echo(f"{config} is valid")
 

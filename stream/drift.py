@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from detectors.chi_square import chi2
-from detectors.counts import shares
+from detectors.counts import PSEUDOCOUNT, shares
 from detectors.hellinger import hellinger_by_feature
 from detectors.jensen_shannon import divergences, js_distance_by_feature, js_divergence_by_feature
 from detectors.kolmogorov_smirnov import ks
@@ -35,7 +35,6 @@ BY_BINS: Final[Mapping[str, Callable[[Counts, Counts, Codes], Floats]]] = {
     "total_variation": total_variation_by_feature,
     "kl": kl_by_feature,
 }
-PSEUDOCOUNT: Final = 0.5
 OF_NUMBERS: Final = ("ks", "wasserstein", "mean_std_drift")
 OF_CATEGORIES: Final = ("chi2",)
 METHODS: Final = (*BY_BINS, *OF_NUMBERS, *OF_CATEGORIES)

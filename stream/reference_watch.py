@@ -21,9 +21,18 @@ log = logging.getLogger(__name__)
 class ReferenceWatch:
     """The models as their references stand now."""
 
-    def __init__(self, config: Path, load: Callable[[Path], Settings], build: Callable[[Settings], dict[str, Model]]) -> None:
-        """`load` reads the configuration, `build` makes and tries its models; what they raise at first goes to the caller."""
-        self._config, self._load, self._build = config, load, build
+    def __init__(
+        self,
+        config: Path,
+        load: Callable[[Path], Settings],
+        build: Callable[[Settings], dict[str, Model]],
+        attempt: Callable[[Settings, Mapping[str, Model]], object],
+    ) -> None:
+        """`load` reads the configuration, `build` makes its models; what they raise at first goes to the caller.
+
+        `attempt` tries models that have changed before they are taken; those at first are tried by being used.
+        """
+        self._config, self._load, self._build, self._attempt = config, load, build, attempt
         self.settings = load(config)
         self._named = _named(self.settings)
         self._seen = self._marks()  # before they are read: what changes meanwhile is looked at again
@@ -44,6 +53,7 @@ class ReferenceWatch:
             self._named = _named(settings)  # also if they cannot be used yet
             self._seen = self._marks() | {self._config: seen[self._config]}
             models = self._build(settings)
+            self._attempt(settings, models)
         except (ConfigError, InvalidReferenceError, FieldMappingError, OSError) as error:
             log.error("cannot take the changed references, those before them stay: %s", error)
             return False

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, UnsetType
 
-from detectors.counts import shares
-from detectors.explain import BinShift, categorical_direction, comes_from, most_moved, numeric_direction, top_bins
+from detectors.counts import ONE
+from detectors.explain import BinShift, categorical_direction, comes_from, most_moved, numeric_direction
 from detectors.judge import Thresholds, Verdict, judge
 from detectors.performance import METRICS, averages
 from detectors.psi_law import psi_p_values
@@ -246,17 +246,15 @@ class Scorer:
         n, m = int(current.sum()), int(reference.sum())
         if not n or not m:
             return []
-        start = np.zeros(1, np.int64)
-        psi_p = float(psi_p_values(reference, current, start, np.zeros(1, np.bool_))[0])
+        psi_p = float(psi_p_values(reference, current, ONE, np.zeros(1, np.bool_))[0])
+        methods = [name for name in rules.thresholds if applies(name, feature)]
+        binned = score_bins([name for name in methods if name in BY_BINS], reference, current, ONE)
         measured = {
-            name: of_bins(name, float(BY_BINS[name](reference, current, start)[0]), psi_p, n, m)
-            if name in BY_BINS
-            else measure_categories(reference, current)
-            for name in rules.thresholds
-            if applies(name, feature)
+            name: of_bins(name, float(binned.scores[name][0]), psi_p, n, m) if name in BY_BINS else measure_categories(reference, current)
+            for name in methods
         }
-        top, pair = top_bins(reference, current, self._classes), shares(reference, current)
-        return [_Drift("label_drift", feature, rules, measured, n, m, top, pair, self._label_direction)]
+        (top,) = most_moved(binned.parts, binned.pair, ONE, [self._classes])
+        return [_Drift("label_drift", feature, rules, measured, n, m, top, binned.pair, self._label_direction)]
 
     def _metrics(self, confusion: Counts) -> dict[str, float | None]:
         """Every metric of a matrix with OTHER as its last class, which is never right: two classes that are not configured may differ."""

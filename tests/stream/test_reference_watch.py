@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stream.app import build_and_try
+from stream.app import build_models, try_models
 from stream.reference_watch import ReferenceWatch
 from stream.settings import load_settings
 from tests.builders import MODEL, categorical, reference
@@ -29,7 +29,7 @@ def write(folder: Path, model: str, rest: str = "") -> Path:
 
 def watching(config: Path, monkeypatch: pytest.MonkeyPatch) -> ReferenceWatch:
     """A watch for which time has always passed."""
-    watch = ReferenceWatch(config, lambda path: load_settings(path, {}), build_and_try)
+    watch = ReferenceWatch(config, lambda path: load_settings(path, {}), build_models, try_models)
     monkeypatch.setattr(watch, "_every_s", -1.0)
     return watch
 
