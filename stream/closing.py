@@ -18,6 +18,7 @@ from msgspec import UNSET, UnsetType
 from detectors.judge import AlertState, Thresholds, judge, transition
 from sinks import OutboundMessage
 from stream.aggregates import Aggregate, LayoutMismatch
+from stream.baselines import Panes, Period, against, merged_groups
 from stream.freshness import Freshness
 from stream.model import PREDICTIONS, Model
 from stream.rebuild import Reach
@@ -43,7 +44,6 @@ from stream.verdicts import Judged
 from stream.watermark import NO_TIME
 from stream.windows import WindowSpec, expired_panes, windows_ending
 
-Panes = dict[PaneGroup, Aggregate]
 _HAPPENED = {"data_drift": "drifted", "prediction_drift": "drifted", "label_drift": "drifted", "data_quality": "is off"}
 _WHOSE = {"prediction_drift": "output ", "label_drift": "true "}  # what goes before the name of what drifted
 ALL_VERSIONS = "(all)"  # the version of an alert that is about all of them
@@ -244,7 +244,9 @@ class Closer:
         final = windows_ending(settings.windows, starts, home.closed_ms[subject], closed)
         early = windows_ending(settings.windows, starts, max(home.fired_ms[subject], closed), fired)
         merged = {group: panes[group] for unit in complete.values() for group in unit if group in panes}
-        expired = set(expired_panes(settings.windows, {g.start_ms for g in [*home.merged[subject], *merged]}, closed))
+        compared = subject == "traffic" and settings.against == "previous_window"
+        held = {group.start_ms for group in [*home.merged[subject], *merged]}
+        expired = set(expired_panes(settings.windows, held, closed, compared=compared))
         if not (final or early or any(complete.values()) or expired):
             home.closed_ms[subject], home.fired_ms[subject] = closed, fired  # nothing was there: nothing to write
             return None
@@ -290,20 +292,17 @@ class Closer:
         said = end <= quiet - (self._lateness_ms if final else 0)
         if said and start < self._reach.whole_from(home.model.settings.name, quiet):
             return
-        covered: dict[tuple[str, str], list[Aggregate]] = {}
-        for group, pane in panes.items():
-            if start <= group.start_ms < end:
-                covered.setdefault((group.version, group.segment), []).append(pane)
-        groups = {key: Aggregate.merge_all(held) for key, held in covered.items()}
+        groups = merged_groups(panes, start, end)
         settings, subject = home.model.settings, step.closing.subject
         keys = sorted(groups)
         scorers = [home.scorer_of(version) for version, _ in keys]
+        if subject == "traffic" and settings.against != "reference":
+            scorers = against(scorers, keys, panes, Period.before(start, spec))
         closing = [groups[key] for key in keys]
         parts = [{} if segment else {name: groups[of, name] for of, name in keys if of == version and name} for version, segment in keys]
         traffic = close_traffic(scorers, closing, parts) if subject == "traffic" else []
         outcomes = close_performance(scorers, closing) if subject == "performance" else []
         for i, (version, segment) in enumerate(keys):
-            reference = scorers[i].model.reference
             window = Window(name=spec.name, kind=spec.kind, start=timestamp(start), end=timestamp(end))
             outputs: dict[str, FeatureDrift] | UnsetType = UNSET
             drift: dict[str, FeatureDrift] | UnsetType = UNSET
@@ -328,7 +327,7 @@ class Closer:
                 revision=revision,
                 final=final,
                 counts=counts,
-                reference_id=reference.reference_id if reference else None,
+                reference_id=scorers[i].compared_with,
                 closed_at=timestamp(now_ms),
                 watermark=timestamp(clock_ms),
                 outputs=outputs,

@@ -29,12 +29,14 @@ from stream.settings_sequential import Sequential, SequentialSection
 from stream.settings_thresholds import (
     BUILT_IN_DRIFT,
     BUILT_IN_PERFORMANCE,
+    Against,
     DriftSection,
     ModelDriftSection,
     PerformanceSection,
     RatedDriftSection,
     Rules,
     ScoredSection,
+    compared_with,
     contradictions,
     level_of_test,
     resolve,
@@ -290,6 +292,7 @@ class ModelSettings:
     segments: tuple[tuple[str, ...], ...]
     segment_values_max: int
     versions_max: int
+    against: Against
     drift: Rules
     feature_drift: Mapping[str, Rules]
     quality: Rules
@@ -377,6 +380,7 @@ class Settings(Section):
             segments=section.segments,
             segment_values_max=section.segment_values_max,
             versions_max=section.versions_max,
+            against=compared_with(drift),
             drift=resolve(drift, alpha),
             feature_drift={feature: resolve([*drift, own], alpha) for feature, own in section.drift.features.items()},
             quality=resolve([BUILT_IN_OVERALL_QUALITY, self.quality, section.quality]),

@@ -387,7 +387,7 @@ BAD = [
     (
         "drift: {waserstein: {warning: 0.1}}",
         "drift.waserstein: unknown key, expected one of minimum_sample, psi, js_distance, js_divergence, "
-        "ks, chi2, wasserstein, hellinger, total_variation, kl, mean_std_drift, false_alarms_per_day; did you mean wasserstein?",
+        "ks, chi2, wasserstein, hellinger, total_variation, kl, mean_std_drift, false_alarms_per_day, against; did you mean wasserstein?",
     ),
     ("drift: {wasserstein: {warning: auto}}", f"drift.wasserstein.warning: 'auto', expected {NOT_AUTO}"),
     ("drift: {js_distance: {warning: auto}}", f"drift.js_distance.warning: 'auto', expected {NOT_AUTO}"),
@@ -404,6 +404,7 @@ BAD = [
     ),
     ("drift: {false_alarms_per_day: 0}", "drift.false_alarms_per_day: '0', expected a number over 0 and up to 1000"),
     ("drift: {false_alarms_per_day: often}", "drift.false_alarms_per_day: 'often', expected a number over 0 and up to 1000"),
+    ("drift: {against: last_window}", "drift.against: 'last_window', expected 'reference' or 'previous_window'"),
     ("drift: {psi: 0.1}", "drift.psi: '0.1', expected a mapping"),
     ("drift: {psi: {warning: 0.3, critical: 0.2}}", "drift.psi.critical: '0.2', expected at least the warning threshold 0.3"),
     ("drift: {psi: {warning: 0.3}}", "drift.psi.warning: '0.3', expected at most the critical threshold 0.2, which it inherits"),
@@ -654,6 +655,19 @@ def test_summary_names_models_windows_panes_and_topics(load: Load) -> None:
     summary = settings_summary(load(MINIMAL, REDIS_PASSWORD="hunter2"))
     for part in ("kafka-1:9092", "redis://redis:6379/0", "driftstream.alerts", "fraud", "positive 1", "1h/5m (sliding)", "panes of 5m"):
         assert part in summary
+
+
+def test_a_model_says_what_its_windows_are_compared_with_or_inherits_it(load: Load) -> None:
+    settings = load(
+        """
+        drift: {against: previous_window}
+        models:
+          a: {classes: [x, y]}
+          b: {classes: [x, y], drift: {against: reference}}
+        """
+    )
+    assert (settings.model("a").against, settings.model("b").against) == ("previous_window", "reference")
+    assert load(MINIMAL, REDIS_PASSWORD="hunter2").model("fraud").against == "reference"
 
 
 def test_versions_may_have_references_of_their_own_relative_to_the_file(load: Load, tmp_path: Path) -> None:
