@@ -18,7 +18,7 @@ from msgspec import UNSET, UnsetType
 from detectors.judge import AlertState, Thresholds, judge, transition
 from sinks import OutboundMessage
 from stream.aggregates import Aggregate, LayoutMismatch
-from stream.baselines import Panes, Period, against, merged_groups
+from stream.baselines import Panes, Period, Rolled, Slices, against, merged_groups, roll
 from stream.freshness import Freshness
 from stream.model import PREDICTIONS, Model
 from stream.rebuild import Reach
@@ -82,6 +82,7 @@ class _Home:
     fired_ms: dict[Subject, int]
     merged: dict[Subject, Panes]
     alerts: dict[str, AlertState]
+    slices: Slices
 
     def scorer_of(self, version: str) -> Scorer:
         return self.versions.get(version, self.scorer)
@@ -114,12 +115,13 @@ class _About:
 
 @dataclass(slots=True)
 class _Step:
-    """What one pass over a model's windows came to, before it is written."""
+    """What one pass over a model's windows came to, before it is written. `rolled`: what they are compared with, if not the reference."""
 
     closing: Closing
     merged: Panes
     parts: Held
     alerts: dict[str, AlertState]
+    rolled: Rolled
     fired: list[tuple[Result | None, tuple[Alert, ...]]] = field(default_factory=list)
 
 
@@ -167,6 +169,7 @@ class Closer:
             fired_ms=dict.fromkeys(SUBJECTS, NO_TIME) | state.fired_ms,
             merged=merged,
             alerts={key: msgspec.json.decode(value, type=AlertState) for key, value in state.alerts.items()},
+            slices=Slices.load(model, state.slices),
         )
 
     def close(self, clock: Clock, now_ms: int) -> tuple[list[Firing], list[UnitId]]:
@@ -247,14 +250,16 @@ class Closer:
         compared = subject == "traffic" and settings.against == "previous_window"
         held = {group.start_ms for group in [*home.merged[subject], *merged]}
         expired = set(expired_panes(settings.windows, held, closed, compared=compared))
-        if not (final or early or any(complete.values()) or expired):
+        rolled = roll(home.model, home.slices, panes, home.closed_ms[subject], closed) if subject == "traffic" else Rolled(home.slices)
+        if not (final or early or any(complete.values()) or expired or rolled.passed):
             home.closed_ms[subject], home.fired_ms[subject] = closed, fired  # nothing was there: nothing to write
             return None
         kept = {group: pane for group, pane in merged.items() if group.start_ms not in expired}
         step = self._step(home, subject, closed, fired)
         step.closing.merged = {group: pane.encode() for group, pane in kept.items()}
         step.closing.expired = [group for group in home.merged[subject] if group.start_ms in expired]
-        step.merged, step.parts = kept, complete
+        step.merged, step.parts, step.rolled = kept, complete, rolled
+        step.closing.slices, step.closing.passed = rolled.written, rolled.passed
         for end, spec in final:
             revision = 1 if end <= home.fired_ms[subject] else 0
             self._fire(home, step, panes, end, spec, revision, final=True, clock_ms=clock_ms, now_ms=now_ms)
@@ -279,7 +284,7 @@ class Closer:
             alerts={},
             outbox=[],
         )
-        return _Step(closing, merged={}, parts={}, alerts={})
+        return _Step(closing, merged={}, parts={}, alerts={}, rolled=Rolled(home.slices))
 
     def _fire(
         self, home: _Home, step: _Step, panes: Panes, end: int, spec: WindowSpec, revision: int, *, final: bool, clock_ms: int, now_ms: int
@@ -297,7 +302,7 @@ class Closer:
         keys = sorted(groups)
         scorers = [home.scorer_of(version) for version, _ in keys]
         if subject == "traffic" and settings.against != "reference":
-            scorers = against(scorers, keys, panes, Period.before(start, spec))
+            scorers = against(scorers, keys, step.rolled.before, Period.before(settings, start, spec))
         closing = [groups[key] for key in keys]
         parts = [{} if segment else {name: groups[of, name] for of, name in keys if of == version and name} for version, segment in keys]
         traffic = close_traffic(scorers, closing, parts) if subject == "traffic" else []
@@ -409,6 +414,7 @@ class Closer:
         kept = {group: pane for group, pane in home.merged[subject].items() if group not in gone}
         home.merged[subject] = kept | step.merged
         home.alerts |= step.alerts
+        home.slices = step.rolled.slices
         home.unit.undelivered += closing.outbox
 
 

@@ -14,11 +14,11 @@ from typing import Annotated, ClassVar, Final, Literal, TypeVar
 from pydantic import ValidationInfo, field_validator
 
 from detectors.judge import Thresholds
-from stream.settings_values import KeyPath, Section, Text, broken, limit, limit_or_auto, number, whole
+from stream.settings_values import KeyPath, Section, Text, broken, duration_or, limit, limit_or_auto, number, whole
 from stream.windows import WindowSpec
 
 Direction = Literal["above", "below"]
-Against = Literal["reference", "previous_window"]
+Against = int | Literal["reference", "previous_window"]  # int: ms of a period that rolls along
 Bound = float | Literal["off", "auto"] | None  # None: inherited; "off": no such threshold
 T = TypeVar("T")
 Drift = TypeVar("Drift", bound="DriftSection")
@@ -122,7 +122,7 @@ class RatedDriftSection(DriftSection):
     """Drift of a whole model: its features share the false alarms that `auto` may raise."""
 
     false_alarms_per_day: Annotated[float, number(1_000)] | None = None
-    against: Against | None = None
+    against: Annotated[Against | None, duration_or("reference", "previous_window", low="1ms")] = None
 
 
 class ModelDriftSection(RatedDriftSection):

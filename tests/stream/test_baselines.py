@@ -11,7 +11,7 @@ from scipy.stats import chi2_contingency, ks_2samp, wasserstein_distance
 from stream.results import timestamp
 from stream.store import UnitId
 from stream.store_memory import MemoryStore
-from tests.builders import MODEL, Monitor, at, prediction, seconds_of, settings, small_reference
+from tests.builders import BASE_MS, MODEL, Monitor, at, prediction, seconds_of, settings, small_reference
 from tests.oracle import scores
 from tests.stream.stores import Backend
 
@@ -333,3 +333,135 @@ def test_a_store_that_comes_back_empty_finds_the_rows_before_again(watch: Watch,
         start = seconds_of(result["window"]["start"])
         if 60 <= start <= 660:
             check_scores(result, between(events, start - 180, start), between(events, start, start + 180))
+
+
+# a period that rolls along
+
+
+def rolling(start: float, length: float, slices: int) -> tuple[float, float]:
+    """The period before a window, of so many slices of this length, from whole multiples of it since the epoch."""
+    end = at(start) // round(length * 1000) * length - BASE_MS / 1000
+    return end - slices * length, end
+
+
+@pytest.mark.parametrize(
+    ("against", "length", "slices"),
+    [
+        ("5m", 60, 5),  # a pane is a minute
+        ("16m", 60, 16),
+        ("17m", 120, 8),  # seventeen slices would be too many: eight of two minutes
+        ("40m", 180, 13),
+    ],
+)
+@pytest.mark.parametrize("pieces", [1, 30])
+def test_scores_are_those_of_the_rows_of_the_slices_before(
+    watch: Watch, backend: Backend, against: str, length: float, slices: int, pieces: int
+) -> None:
+    """Fifty minutes, read at once, or in thirty pieces by as many workers one after the other."""
+    rng = np.random.default_rng(12)
+    events = [event for i in range(50) for event in rows(rng, 60 * i, 100, 0.01 * i)]
+    monitor = monitored(watch, against, backend.store, windows=[{"size": "1m"}, {"size": "3m", "slide": "1m"}])
+    for piece in np.array_split(np.arange(len(events)), pieces):
+        monitor.run(*(events[i] for i in piece))
+        if pieces > 1:
+            monitor.start()
+    monitor.run(prediction("end", 4000))
+    for start, size, name in [(60 * i, size, name) for i in (8, 21, 30, 46, 47) for size, name in ((60, "1m"), (180, "3m/1m"))]:
+        result, period = said(monitor, start, name=name), rolling(start, length, slices)
+        assert period[1] <= start
+        assert result["reference_id"] == name_of("rolling", *period)
+        check_scores(result, between(events, *period), between(events, start, start + size))
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_late_rows_of_the_slices_before_count_once_all_is_final(watch: Watch, backend: Backend, restart: bool) -> None:
+    """As of the window before: the first firing has what was known by then, the final one all that came in time."""
+    rng = np.random.default_rng(13)
+    minutes = [rows(rng, 60 * i, 150, 0.1 * i) for i in range(4)]
+    late = rows(rng, 120.25, 50, 0.6)
+    monitor = monitored(watch, "3m", backend.store, time={"allowed_lateness": "2m"})
+    for events in (*minutes, [prediction("next", 250)], late, [prediction("end", 500)]):
+        monitor.run(*events)
+        if restart:
+            monitor.start()
+    before = [event for minute in minutes[:3] for event in minute]
+    check_scores(said(monitor, 180), before, minutes[3])
+    check_scores(said(monitor, 180, revision=1), [*before, *late], minutes[3])
+
+
+def test_each_version_and_segment_rolls_by_itself(watch: Watch, backend: Backend) -> None:
+    rng = np.random.default_rng(14)
+    events = [
+        event
+        for minute in range(5)
+        for version in ("1", "2")
+        for plan in ("a", "b")
+        for event in rows(rng, 60 * minute, 60, rng.uniform(0, 0.5), version=version, segments={"plan": plan})
+    ]
+    monitor = monitored(watch, "4m", backend.store, segments=["plan"])
+    monitor.run(*sorted(events, key=lambda event: event["timestamp"]), prediction("end", 400))
+    results = [result for result in monitor.said("results") if seconds_of(result["window"]["start"]) == 240]
+    assert len(results) == 6
+    for result in results:
+        mine = [
+            event
+            for event in events
+            if event["version"] == result["version"] and result["segment"] in (None, f"plan={event['segments']['plan']}")
+        ]
+        check_scores(result, between(mine, 0, 240), between(mine, 240, 300))
+
+
+def test_slices_are_few_and_leave_with_time(watch: Watch, backend: Backend) -> None:
+    """A period of 32m in slices of 2m, after 99 minutes: of the windows to come the first, of 10m, begins at 90 and looks back to 58."""
+    monitor = monitored(watch, "32m", backend.store, windows=[{"size": "10m", "slide": "1m"}])
+    for minute in range(100):
+        monitor.run(prediction(f"{minute}", 60 * minute))
+    monitor.run(prediction("end", 100 * 60 + 5))
+    held = backend.client().home(P0, MODEL)
+    assert held.closed_ms["traffic"] == at(100 * 60)
+    starts = sorted(group.start_ms for group in held.slices)
+    first = (at(90 * 60) // 120_000 - 16) * 120_000
+    assert starts == list(range(first, at(100 * 60), 120_000))
+    assert len(starts) <= 16 + 5 + 1
+
+
+def test_slices_of_a_model_that_fell_silent_leave_too(watch: Watch, backend: Backend) -> None:
+    """Time goes on by what another model predicts."""
+    rolls = {"classes": ["0", "1"], "labels": False, "drift": {"against": "16m"}}
+    configured = settings({MODEL: rolls, "other": {"classes": ["0", "1"], "labels": False}})
+    monitor = watch(configured, {MODEL: small_reference()}, partitions=(1, 0), store=cast(MemoryStore, backend.store))
+    monitor.run(*rows(np.random.default_rng(15), 0, 100, 0.0))
+    for seconds, starts in ((70, {0}), (60 * 18 + 4, {0}), (60 * 18 + 5, set())):
+        monitor.run(prediction(seconds, seconds, model="other"))
+        assert {group.start_ms for group in backend.client().home(P0, MODEL).slices} == {at(start) for start in starts}
+
+
+@pytest.mark.parametrize("now", ["32m", "reference", "previous_window"])
+def test_slices_of_another_period_are_no_use(watch: Watch, backend: Backend, caplog: pytest.LogCaptureFixture, now: str) -> None:
+    """What was summed in slices of one minute is not taken for slices of two, and goes."""
+    rng = np.random.default_rng(16)
+    minutes = [rows(rng, 60 * i, 100, 0.0) for i in range(12)]
+    before = monitored(watch, "16m", backend.store)
+    before.run(*(event for minute in minutes[:6] for event in minute))
+    old = set(backend.client().home(P0, MODEL).slices)
+    assert len(old) == 5
+    after = monitored(watch, now, backend.store)
+    assert "left out 5 slices" in caplog.text
+    after.logs = before.logs
+    after.run(*(event for minute in minutes[6:] for event in minute), prediction("end", 900))
+    held = backend.client().home(P0, MODEL).slices
+    if now == "32m":
+        assert said(after, 660)["drift"]["amount"]["reference_n"] == len(between([e for m in minutes for e in m], 300, 600))
+        assert all(group.start_ms % 120_000 == 0 for group in held)
+    else:
+        assert held == {}
+
+
+def test_a_period_fills_from_nothing(watch: Watch) -> None:
+    """Minute by minute there is more to compare with; until there is the minimum sample, nothing is judged."""
+    rng = np.random.default_rng(17)
+    monitor = monitored(watch, "3m", drift=EVERYTHING | {"minimum_sample": 150})
+    monitor.run(*(event for i in range(6) for event in rows(rng, 60 * i, 150 if i > 3 else 100, 0.0)), prediction("end", 500))
+    found = [said(monitor, 60 * i)["drift"]["amount"] for i in range(6)]
+    assert [feature["reference_n"] for feature in found] == [0, 100, 200, 300, 300, 350]
+    assert [feature["psi"]["severity"] for feature in found] == ["insufficient_data"] * 4 + ["ok"] * 2
