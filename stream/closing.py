@@ -18,6 +18,7 @@ from msgspec import UNSET, UnsetType
 from detectors.judge import AlertState, Thresholds, judge, transition
 from sinks import OutboundMessage
 from stream.aggregates import Aggregate, LayoutMismatch
+from stream.baselines import Panes, Period, Rolled, Slices, against, merged_groups, roll
 from stream.freshness import Freshness
 from stream.model import PREDICTIONS, Model
 from stream.rebuild import Reach
@@ -43,7 +44,6 @@ from stream.verdicts import Judged
 from stream.watermark import NO_TIME
 from stream.windows import WindowSpec, expired_panes, windows_ending
 
-Panes = dict[PaneGroup, Aggregate]
 _HAPPENED = {"data_drift": "drifted", "prediction_drift": "drifted", "label_drift": "drifted", "data_quality": "is off"}
 _WHOSE = {"prediction_drift": "output ", "label_drift": "true "}  # what goes before the name of what drifted
 ALL_VERSIONS = "(all)"  # the version of an alert that is about all of them
@@ -82,6 +82,7 @@ class _Home:
     fired_ms: dict[Subject, int]
     merged: dict[Subject, Panes]
     alerts: dict[str, AlertState]
+    slices: Slices
 
     def scorer_of(self, version: str) -> Scorer:
         return self.versions.get(version, self.scorer)
@@ -114,12 +115,13 @@ class _About:
 
 @dataclass(slots=True)
 class _Step:
-    """What one pass over a model's windows came to, before it is written."""
+    """What one pass over a model's windows came to, before it is written. `rolled`: what they are compared with, if not the reference."""
 
     closing: Closing
     merged: Panes
     parts: Held
     alerts: dict[str, AlertState]
+    rolled: Rolled
     fired: list[tuple[Result | None, tuple[Alert, ...]]] = field(default_factory=list)
 
 
@@ -167,6 +169,7 @@ class Closer:
             fired_ms=dict.fromkeys(SUBJECTS, NO_TIME) | state.fired_ms,
             merged=merged,
             alerts={key: msgspec.json.decode(value, type=AlertState) for key, value in state.alerts.items()},
+            slices=Slices.load(model, state.slices),
         )
 
     def close(self, clock: Clock, now_ms: int) -> tuple[list[Firing], list[UnitId]]:
@@ -244,15 +247,19 @@ class Closer:
         final = windows_ending(settings.windows, starts, home.closed_ms[subject], closed)
         early = windows_ending(settings.windows, starts, max(home.fired_ms[subject], closed), fired)
         merged = {group: panes[group] for unit in complete.values() for group in unit if group in panes}
-        expired = set(expired_panes(settings.windows, {g.start_ms for g in [*home.merged[subject], *merged]}, closed))
-        if not (final or early or any(complete.values()) or expired):
+        compared = subject == "traffic" and settings.against == "previous_window"
+        held = {group.start_ms for group in [*home.merged[subject], *merged]}
+        expired = set(expired_panes(settings.windows, held, closed, compared=compared))
+        rolled = roll(home.model, home.slices, panes, home.closed_ms[subject], closed) if subject == "traffic" else Rolled(home.slices)
+        if not (final or early or any(complete.values()) or expired or rolled.passed):
             home.closed_ms[subject], home.fired_ms[subject] = closed, fired  # nothing was there: nothing to write
             return None
         kept = {group: pane for group, pane in merged.items() if group.start_ms not in expired}
         step = self._step(home, subject, closed, fired)
         step.closing.merged = {group: pane.encode() for group, pane in kept.items()}
         step.closing.expired = [group for group in home.merged[subject] if group.start_ms in expired]
-        step.merged, step.parts = kept, complete
+        step.merged, step.parts, step.rolled = kept, complete, rolled
+        step.closing.slices, step.closing.passed = rolled.written, rolled.passed
         for end, spec in final:
             revision = 1 if end <= home.fired_ms[subject] else 0
             self._fire(home, step, panes, end, spec, revision, final=True, clock_ms=clock_ms, now_ms=now_ms)
@@ -277,7 +284,7 @@ class Closer:
             alerts={},
             outbox=[],
         )
-        return _Step(closing, merged={}, parts={}, alerts={})
+        return _Step(closing, merged={}, parts={}, alerts={}, rolled=Rolled(home.slices))
 
     def _fire(
         self, home: _Home, step: _Step, panes: Panes, end: int, spec: WindowSpec, revision: int, *, final: bool, clock_ms: int, now_ms: int
@@ -290,20 +297,17 @@ class Closer:
         said = end <= quiet - (self._lateness_ms if final else 0)
         if said and start < self._reach.whole_from(home.model.settings.name, quiet):
             return
-        covered: dict[tuple[str, str], list[Aggregate]] = {}
-        for group, pane in panes.items():
-            if start <= group.start_ms < end:
-                covered.setdefault((group.version, group.segment), []).append(pane)
-        groups = {key: Aggregate.merge_all(held) for key, held in covered.items()}
+        groups = merged_groups(panes, start, end)
         settings, subject = home.model.settings, step.closing.subject
         keys = sorted(groups)
         scorers = [home.scorer_of(version) for version, _ in keys]
+        if subject == "traffic" and settings.against != "reference":
+            scorers = against(scorers, keys, step.rolled.before, Period.before(settings, start, spec))
         closing = [groups[key] for key in keys]
         parts = [{} if segment else {name: groups[of, name] for of, name in keys if of == version and name} for version, segment in keys]
         traffic = close_traffic(scorers, closing, parts) if subject == "traffic" else []
         outcomes = close_performance(scorers, closing) if subject == "performance" else []
         for i, (version, segment) in enumerate(keys):
-            reference = scorers[i].model.reference
             window = Window(name=spec.name, kind=spec.kind, start=timestamp(start), end=timestamp(end))
             outputs: dict[str, FeatureDrift] | UnsetType = UNSET
             drift: dict[str, FeatureDrift] | UnsetType = UNSET
@@ -328,7 +332,7 @@ class Closer:
                 revision=revision,
                 final=final,
                 counts=counts,
-                reference_id=reference.reference_id if reference else None,
+                reference_id=scorers[i].compared_with,
                 closed_at=timestamp(now_ms),
                 watermark=timestamp(clock_ms),
                 outputs=outputs,
@@ -410,6 +414,7 @@ class Closer:
         kept = {group: pane for group, pane in home.merged[subject].items() if group not in gone}
         home.merged[subject] = kept | step.merged
         home.alerts |= step.alerts
+        home.slices = step.rolled.slices
         home.unit.undelivered += closing.outbox
 
 

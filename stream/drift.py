@@ -6,10 +6,11 @@ at the fine bins and the moments of a number, so at what is not missing, or at t
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace as with_fields
 
 from detectors.chi_square import chi2
 from detectors.counts import PSEUDOCOUNT, shares
@@ -120,6 +121,18 @@ def measure_categories(reference: Counts, current: Counts) -> Measured:
     m, n = int(reference.sum()), int(current.sum())
     measured = _finite(found.cramers_v, n, statistic=found.statistic, p_value=found.p_value)
     return measured._replace(m=m, scale=2 * math.sqrt(n * m) / (n + m))
+
+
+def counted_in(slot: FeatureSlot, period: Aggregate) -> FeatureSlot:
+    """The slot of a number with the counts and moments of other rows than those of the reference, on the same edges."""
+    feature, row = slot.feature, period.moments[slot.moments]
+    assert isinstance(feature, NumericFeature)
+    counts, missing = period.counts[slot.start : slot.start + slot.bins], int(period.counts[[slot.missing, slot.invalid]].sum())
+    moments = dict.fromkeys(("mean", "std", "minimum", "maximum"), math.nan)
+    if found := _moments(row):
+        moments = {"std": found.std, "minimum": found.minimum, "maximum": found.maximum}
+        moments["mean"] = min(max(found.mean, found.minimum), found.maximum)  # merged means are right to rounding only
+    return replace(slot, feature=with_fields(feature, counts=counts, missing=missing, **moments))
 
 
 def of_bins(method: str, score: float, psi_p_value: float, n: int, m: int) -> Measured:

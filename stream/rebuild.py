@@ -13,6 +13,7 @@ import msgspec
 
 from stream.join import GENERATIONS, TRAIL
 from stream.model import Model
+from stream.settings import ModelSettings
 from stream.store import SUBJECTS, Clock, Mark
 from stream.watermark import NO_TIME
 
@@ -54,7 +55,7 @@ class Reach:
         self._window_ms = {
             model.settings.name: max(spec.size_ms + spec.slide_ms for spec in model.settings.windows) + lateness_ms for model in models
         }
-        longest_ms = max(self._window_ms.values())
+        longest_ms = max(self._window_ms[model.settings.name] + _before_ms(model.settings) for model in models)
         join_ms = -(-max_delay_ms // GENERATIONS) * (TRAIL + 1)
         labels = any(model.settings.labels for model in models)
         self._traffic_ms, self._performance_ms = longest_ms, longest_ms + join_ms if labels else longest_ms
@@ -69,6 +70,11 @@ class Reach:
     def whole_from(self, model: str, quiet_ms: int) -> int:
         """Windows of the model that start here or later are whole after a rebuild from the clock `quiet_ms`."""
         return quiet_ms - self._window_ms[model]
+
+
+def _before_ms(settings: ModelSettings) -> int:
+    """How long before a window the events begin that it is compared with."""
+    return max(spec.size_ms for spec in settings.windows) if settings.against == "previous_window" else 0
 
 
 def passed(marks: tuple[Mark, ...], mark: Mark, spacing_ms: int) -> tuple[Mark, ...]:

@@ -242,7 +242,8 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """All that one firing of one window says about one model, version and segment (null: all traffic).
 
     `drift` is of the features, `outputs` of the prediction and the score (traffic), or of the label (performance), where the reference
-    has them.
+    has them. `reference_id`: what the drift is from, a reference, or a period of the model's own traffic, `previous:<start>..<end>` or
+    `rolling:<start>..<end>`.
     """
 
     result_id: str

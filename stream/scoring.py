@@ -5,6 +5,7 @@ the counts and the reference alone.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from functools import partial
 from itertools import chain
 from types import MappingProxyType
@@ -28,6 +29,7 @@ from stream.drift import (
     OF_NUMBERS,
     Measured,
     applies,
+    counted_in,
     measure_categories,
     measure_numbers,
     of_bins,
@@ -95,6 +97,8 @@ class Scorer:
 
     def __init__(self, model: Model) -> None:
         self.model, self.quality = model, Quality(model)
+        self.compared_with = model.reference.reference_id if model.reference else None
+        self._of_traffic = False  # compared with rows of which there may be few
         outputs = [slot for slot in (model.predicted, model.score) if slot.feature.counts.any()]
         self._slots = [*outputs, *model.slots]
         self._outputs = len(outputs)
@@ -118,6 +122,25 @@ class Scorer:
         self._methods = [[m for m in rules.thresholds if applies(m, f)] for rules, f in zip(self._rules, features, strict=True)]
         self._numeric = np.array([isinstance(feature, NumericFeature) for feature in features], np.bool_)
         self._by_bins = [name for name in BY_BINS if any(name in methods for methods in self._methods)]
+
+    def against(self, period: Aggregate, name: str) -> "Scorer":
+        """The same, but drift is that from the rows of another period, `name`, on the bins of the reference; quality stays as it is.
+
+        A score is judged only where the period has the minimum sample, too. Its counts are chance, like those of the window.
+        """
+        other = copy(self)
+        other.compared_with, other._of_traffic = name, True
+        other._reference = self._coarse_counts(period)
+        other._rows = [int(other._reference[bins].sum()) for bins in self._bins]
+        other._numeric = np.zeros_like(self._numeric)
+        other._slots = [
+            counted_in(slot, period) if any(method in OF_NUMBERS for method in methods) else slot
+            for slot, methods in zip(self._slots, self._methods, strict=True)
+        ]
+        return other
+
+    def _coarse_counts(self, window: Aggregate) -> Counts:
+        return np.bincount(self._coarse[self._kept], window.counts[self._kept], self._reference.size).astype(np.int64)
 
     def _coarse_positions(self) -> Codes:
         """Which coarse bin, of all features end to end, each count of a traffic aggregate belongs to."""
@@ -169,7 +192,9 @@ class Scorer:
         n = int(window.counts[PREDICTIONS])
         if not (n and self._slots):
             return []
-        current = np.bincount(self._coarse[self._kept], window.counts[self._kept], self._reference.size).astype(np.int64)
+        if not all(self._rows):
+            return self._unscored(n)
+        current = self._coarse_counts(window)
         binned = score_bins(self._by_bins, self._reference, current, self._starts)
         scores = {name: binned.scores[name].tolist() for name in self._by_bins}
         p_values = (
@@ -184,8 +209,21 @@ class Scorer:
                     measured[name] = measure_numbers(name, slot, window)
                 elif name in OF_CATEGORIES:
                     measured[name] = measure_categories(self._reference[bins], current[bins])
+            if self._of_traffic:
+                values = int(slot.feature.counts.sum())
+                measured = {name: found._replace(n=min(found.n, values if name in OF_NUMBERS else m)) for name, found in measured.items()}
             about: AlertKind = "prediction_drift" if i < self._outputs else "data_drift"
             drifts.append(_Drift(about, slot.feature, self._rules[i], measured, n, m, tops[i], binned.pair[:, bins], self._directions[i]))
+        return drifts
+
+    def _unscored(self, n: int) -> list[_Drift]:
+        """Of a window of `n` rows, when there is nothing to compare it with."""
+        drifts = []
+        for i, (slot, bins) in enumerate(zip(self._slots, self._bins, strict=True)):
+            measured = {name: Measured(None, n, {}) for name in self._methods[i]}
+            about: AlertKind = "prediction_drift" if i < self._outputs else "data_drift"
+            nothing = np.zeros((2, bins.stop - bins.start))
+            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, n, 0, (), nothing, self._directions[i]))
         return drifts
 
     def performance(self, window: Aggregate) -> Outcomes:

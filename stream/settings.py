@@ -29,12 +29,14 @@ from stream.settings_sequential import Sequential, SequentialSection
 from stream.settings_thresholds import (
     BUILT_IN_DRIFT,
     BUILT_IN_PERFORMANCE,
+    Against,
     DriftSection,
     ModelDriftSection,
     PerformanceSection,
     RatedDriftSection,
     Rules,
     ScoredSection,
+    compared_with,
     contradictions,
     level_of_test,
     resolve,
@@ -251,6 +253,13 @@ class ModelSection(Section):
         for path, rule in degradation_contradictions([*inherited.degradation, self.degradation]):
             yield ("degradation", *path), rule
 
+    def short(self, inherited: "Inherited", windows: Sequence[WindowSection]) -> Iterator[str]:
+        """The rule that is broken where windows, its own or those of all models, are longer than the period that they are compared with."""
+        against, longest_ms = compared_with([*inherited.drift, self.drift]), max(window.size_ms for window in self.windows or windows)
+        if isinstance(against, int) and against < longest_ms:
+            inherits = f", not {duration_text(against)}, which it inherits" if self.drift.against is None else ""
+            yield f"at least the longest window, {duration_text(longest_ms)}{inherits}"
+
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
@@ -290,6 +299,7 @@ class ModelSettings:
     segments: tuple[tuple[str, ...], ...]
     segment_values_max: int
     versions_max: int
+    against: Against
     drift: Rules
     feature_drift: Mapping[str, Rules]
     quality: Rules
@@ -354,6 +364,10 @@ class Settings(Section):
             degradation=[given["degradation"]] if "degradation" in given else [],
         )
         refuse(((name, *path), rule) for name, model in models.items() for path, rule in model.contradictions(inherited))
+        if "windows" in given and inherited.drift:
+            refuse(
+                ((name, "drift", "against"), rule) for name, model in models.items() for rule in model.short(inherited, given["windows"])
+            )
         return models
 
     def model(self, name: str) -> ModelSettings:
@@ -377,6 +391,7 @@ class Settings(Section):
             segments=section.segments,
             segment_values_max=section.segment_values_max,
             versions_max=section.versions_max,
+            against=compared_with(drift),
             drift=resolve(drift, alpha),
             feature_drift={feature: resolve([*drift, own], alpha) for feature, own in section.drift.features.items()},
             quality=resolve([BUILT_IN_OVERALL_QUALITY, self.quality, section.quality]),

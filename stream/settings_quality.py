@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from stream.settings_thresholds import Bound, Direction, DistanceLimits, DriftLimits, Limits, PerformanceLimits, ScoredSection
-from stream.settings_values import Text, duration_or_off, limit
+from stream.settings_values import Text, duration_or, limit
 
 _PER_MINUTE_MAX = 1e12
 
@@ -47,7 +47,7 @@ class OverallQualitySection(ScoredSection):
 
 
 class QualitySection(FeatureQualitySection, OverallQualitySection):
-    freshness_ms: Annotated[int | Literal["off"] | None, duration_or_off("1s")] = Field(default=None, alias="freshness")
+    freshness_ms: Annotated[int | Literal["off"] | None, duration_or("off", low="1s")] = Field(default=None, alias="freshness")
 
 
 class ModelQualitySection(QualitySection):

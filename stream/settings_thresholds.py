@@ -14,10 +14,11 @@ from typing import Annotated, ClassVar, Final, Literal, TypeVar
 from pydantic import ValidationInfo, field_validator
 
 from detectors.judge import Thresholds
-from stream.settings_values import KeyPath, Section, Text, broken, limit, limit_or_auto, number, whole
+from stream.settings_values import KeyPath, Section, Text, broken, duration_or, limit, limit_or_auto, number, whole
 from stream.windows import WindowSpec
 
 Direction = Literal["above", "below"]
+Against = int | Literal["reference", "previous_window"]  # int: ms of a period that rolls along
 Bound = float | Literal["off", "auto"] | None  # None: inherited; "off": no such threshold
 T = TypeVar("T")
 Drift = TypeVar("Drift", bound="DriftSection")
@@ -121,6 +122,7 @@ class RatedDriftSection(DriftSection):
     """Drift of a whole model: its features share the false alarms that `auto` may raise."""
 
     false_alarms_per_day: Annotated[float, number(1_000)] | None = None
+    against: Annotated[Against | None, duration_or("reference", "previous_window", low="1ms")] = None
 
 
 class ModelDriftSection(RatedDriftSection):
@@ -157,6 +159,7 @@ class PerformanceSection(Section):
 BUILT_IN_DRIFT = RatedDriftSection(
     minimum_sample=200,
     false_alarms_per_day=1.0,
+    against="reference",
     psi=TestedLimits(warning=0.1, critical=0.2),
     js_distance=DriftLimits(),
     js_divergence=DriftLimits(),
@@ -230,6 +233,13 @@ def level_of_test(levels: Sequence[DriftSection], windows: Iterable[WindowSpec],
     assert per_day is not None  # the built-in level has one
     closes = sum(_DAY_MS / window.slide_ms for window in windows) * (2 if labels else 1)
     return min(per_day / closes, ALPHA_MAX)
+
+
+def compared_with(levels: Sequence[DriftSection]) -> Against:
+    """What a model's windows are compared with, by the most specific level that says so."""
+    against: Against | None = _last(level.against for level in levels if isinstance(level, RatedDriftSection))
+    assert against is not None  # the built-in level has it
+    return against
 
 
 def resolve(levels: Levels, alpha: float | None = None) -> Rules:

@@ -124,11 +124,11 @@ def duration(low: str, high: str = "3650d") -> BeforeValidator:
     return reads(rule, _within(duration_ms, duration_ms(low), min(duration_ms(high), _LONGEST_MS)))
 
 
-def duration_or_off(low: str) -> BeforeValidator:
-    """A duration of at least `low`, or "off"."""
+def duration_or(*words: str, low: str) -> BeforeValidator:
+    """A duration of at least `low`, or one of these words."""
     within = _within(duration_ms, duration_ms(low), _LONGEST_MS)
-    rule = f"a duration from {low} to 3650d with its unit, such as 500ms, 5s, 10m, 1h or 7d, or off"
-    return reads(rule, lambda text: text if text == "off" else within(text))
+    rule = ", or ".join((f"a duration from {low} to 3650d with its unit, such as 500ms, 5s, 10m, 1h or 7d", *words))
+    return reads(rule, lambda text: text if text in words else within(text))
 
 
 def size(low: str, high: str) -> BeforeValidator:

@@ -14,6 +14,7 @@ nothing when its writer no longer owns the unit. `<ns>` is `redis.namespace`, br
 | `<ns>:{<unit>}:outbox` | stream | `<number>-0` -> topic, key, value | checkpoint, close, trim_outbox |
 | `<ns>:{<home>}:closing:<model>` | hash | <subject>:sequence, :closed, :fired; alert:<dedup key> -> state | close |
 | `<ns>:{<home>}:merged:<model>` | hash | <pane group> -> aggregate of all partitions | close |
+| `<ns>:{<home>}:slices:<model>` | hash | <pane group>, whose time is that of a slice -> sum of its panes (`baselines.py`) | close |
 | `<ns>:clock` | hash | <unit> -> epoch, watermark, idle, when, delivered; <subject>, delivered:<subject> -> ms | report, wake |
 | `<ns>:{join/<shard>}:pending:<generation>:<bucket>` | hash | 8 bytes of a hashed id -> packed row (`join.py`) | match, drop |
 | `<ns>:{join/<shard>}:generations` | hash | <generation> -> its end ms; dropped -> ms up to which they are gone | match, drop |
@@ -128,18 +129,22 @@ class Checkpoint:
 
 @dataclass(slots=True)
 class HomeState:
-    """What is known of a model at its home unit: how far its windows have fired and closed, its merged panes, its alerts."""
+    """What is known of a model at its home unit: how far its windows have fired and closed, its merged panes, its alerts, its slices."""
 
     sequence: dict[Subject, int] = field(default_factory=dict)
     closed_ms: dict[Subject, int] = field(default_factory=dict)
     fired_ms: dict[Subject, int] = field(default_factory=dict)
     merged: dict[PaneGroup, bytes] = field(default_factory=dict)
     alerts: dict[str, bytes] = field(default_factory=dict)
+    slices: dict[PaneGroup, bytes] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Closing:
-    """One atomic step of a model at its home unit: panes merged, windows fired, alert states changed, messages in the outbox."""
+    """One atomic step of a model at its home unit: panes merged, windows fired, alert states changed, messages in the outbox.
+
+    `slices`: those that have changed. `passed`: those that no later window is compared with.
+    """
 
     unit: UnitId
     epoch: int
@@ -152,6 +157,8 @@ class Closing:
     expired: list[PaneGroup]
     alerts: dict[str, bytes | None]
     outbox: list[tuple[int, OutboundMessage]]
+    slices: dict[PaneGroup, bytes] = field(default_factory=dict)
+    passed: list[PaneGroup] = field(default_factory=list)
 
 
 class Clock(NamedTuple):

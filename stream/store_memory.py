@@ -226,7 +226,9 @@ class MemoryStore:
 
     def home(self, unit: UnitId, model: str) -> HomeState:
         held = self._homes.get((unit, model), HomeState())
-        return HomeState(dict(held.sequence), dict(held.closed_ms), dict(held.fired_ms), dict(held.merged), dict(held.alerts))
+        return HomeState(
+            dict(held.sequence), dict(held.closed_ms), dict(held.fired_ms), dict(held.merged), dict(held.alerts), dict(held.slices)
+        )
 
     def pane_groups(self, models: Sequence[str], partitions: Partitions) -> dict[str, Held]:
         return {model: {unit: list(self._panes(unit, model)) for unit in partitions.units()} for model in models}
@@ -262,6 +264,9 @@ class MemoryStore:
         home.merged.update(step.merged)
         for group in step.expired:
             home.merged.pop(group, None)
+        home.slices.update(step.slices)
+        for group in step.passed:
+            home.slices.pop(group, None)
         for key, state in step.alerts.items():
             if state is None:
                 home.alerts.pop(key, None)

@@ -331,14 +331,15 @@ class RedisStore:
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.hgetall(self._unit(unit, "closing", quote(model)))
         pipeline.hgetall(self._unit(unit, "merged", quote(model)))
-        fields, merged = pipeline.execute()
+        pipeline.hgetall(self._unit(unit, "slices", quote(model)))
+        fields, merged, slices = pipeline.execute()
         held = {name.decode(): value for name, value in fields.items()}
 
         def numbers(what: str) -> dict[Subject, int]:
             return {subject: int(held[f"{subject}:{what}"]) for subject in SUBJECTS if f"{subject}:{what}" in held}
 
         alerts = {name.removeprefix("alert:"): value for name, value in held.items() if name.startswith("alert:")}
-        return HomeState(numbers("sequence"), numbers("closed"), numbers("fired"), _groups(merged), alerts)
+        return HomeState(numbers("sequence"), numbers("closed"), numbers("fired"), _groups(merged), alerts, _groups(slices))
 
     def pane_groups(self, models: Sequence[str], partitions: Partitions) -> dict[str, Held]:
         units = partitions.units()
@@ -370,15 +371,17 @@ class RedisStore:
             fields: dict[str, str | bytes] = {f"{step.subject}:closed": str(step.closed_ms), f"{step.subject}:fired": str(step.fired_ms)}
             fields |= {f"alert:{key}": value for key, value in step.alerts.items() if value is not None}
             forgotten = [f"alert:{key}" for key, value in step.alerts.items() if value is None]
-            merged = [(_field(group), blob) for group, blob in step.merged.items()]
-            expired = [_field(group) for group in step.expired]
-            keys = (("unit",), ("closing", quote(step.model)), ("merged", quote(step.model)), ("outbox",))
+            merged, slices = ([(_field(group), blob) for group, blob in panes.items()] for panes in (step.merged, step.slices))
+            expired, passed = ([_field(group) for group in groups] for groups in (step.expired, step.passed))
+            keys = (("unit",), ("closing", quote(step.model)), ("merged", quote(step.model)), ("slices", quote(step.model)), ("outbox",))
             args = [
-                *(step.epoch, step.subject, step.sequence, len(fields), len(forgotten), len(merged), len(expired)),
+                *(step.epoch, step.subject, step.sequence, *map(len, (fields, forgotten, merged, expired, slices, passed))),
                 *(x for field in fields.items() for x in field),
                 *forgotten,
                 *(x for pane in merged for x in pane),
                 *expired,
+                *(x for pane in slices for x in pane),
+                *passed,
                 *_entries(step.outbox),
             ]
             calls.append(([self._unit(step.unit, *key) for key in keys], args))

@@ -65,6 +65,9 @@ def _between(ends: range, after: int, until: int) -> range:
     return ends[first : max(first, (until - ends.start) // ends.step + 1)]
 
 
-def expired_panes(specs: Sequence[WindowSpec], panes: Iterable[int], until: int) -> list[int]:
-    """The pane starts that no window ending after `until` contains."""
-    return [pane for pane in panes if all(spec.last_end_covering(pane) <= until for spec in specs)]
+def expired_panes(specs: Sequence[WindowSpec], panes: Iterable[int], until: int, *, compared: bool = False) -> list[int]:
+    """The pane starts that no window ending after `until` contains.
+
+    `compared`: windows are compared with as much time before them, so that a pane also serves those that begin up to their size later.
+    """
+    return [pane for pane in panes if all(spec.last_end_covering(pane + spec.size_ms * compared) <= until for spec in specs)]

@@ -122,6 +122,21 @@ def test_expired_panes_are_those_that_no_later_window_contains(specs: list[Windo
     assert expired_panes(specs, panes, until) == expected
 
 
+@given(families, st.lists(times, max_size=8), times)
+@law
+def test_panes_that_windows_are_compared_with_expire_once_no_later_window_has_them_before_it(
+    specs: list[WindowSpec], panes: list[int], until: int
+) -> None:
+    """In `[start - size, start)`, or in the window itself."""
+
+    def serves(spec: WindowSpec, pane: int) -> bool:
+        ends = {*ends_by_hand(spec, pane), *ends_by_hand(spec, pane + spec.size_ms)}
+        return any(end > until for end in ends)
+
+    expected = [pane for pane in panes if not any(serves(spec, pane) for spec in specs)]
+    assert expired_panes(specs, panes, until, compared=True) == expected
+
+
 @given(families, st.sets(times, max_size=8), times, st.integers(0, 300))
 @law
 def test_an_expired_pane_is_in_no_window_that_ends_later(specs: list[WindowSpec], panes: set[int], until: int, ahead: int) -> None:

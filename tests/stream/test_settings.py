@@ -45,6 +45,7 @@ PATH = "a dotted path in the JSON (a.b, without a colon)"
 REDIS = "redis://host:port/db, rediss://host:port/db or unix:///path"
 BROKERS = "host:port, or several with commas between"
 TOPIC = "a Kafka topic name: 1 to 249 of letters, digits, '.', '_' and '-', not '.' or '..'"
+AGAINST = "a duration from 1ms to 3650d with its unit, such as 500ms, 5s, 10m, 1h or 7d, or reference, or previous_window"
 LIMIT = "a number over 0 and up to 1000, or off"
 SHARE = "a number over 0 and up to 1, or off"
 TESTED_LIMIT, TESTED_SHARE = "a number over 0 and up to 1000, off or auto", "a number over 0 and up to 1, off or auto"
@@ -387,7 +388,7 @@ BAD = [
     (
         "drift: {waserstein: {warning: 0.1}}",
         "drift.waserstein: unknown key, expected one of minimum_sample, psi, js_distance, js_divergence, "
-        "ks, chi2, wasserstein, hellinger, total_variation, kl, mean_std_drift, false_alarms_per_day; did you mean wasserstein?",
+        "ks, chi2, wasserstein, hellinger, total_variation, kl, mean_std_drift, false_alarms_per_day, against; did you mean wasserstein?",
     ),
     ("drift: {wasserstein: {warning: auto}}", f"drift.wasserstein.warning: 'auto', expected {NOT_AUTO}"),
     ("drift: {js_distance: {warning: auto}}", f"drift.js_distance.warning: 'auto', expected {NOT_AUTO}"),
@@ -404,6 +405,13 @@ BAD = [
     ),
     ("drift: {false_alarms_per_day: 0}", "drift.false_alarms_per_day: '0', expected a number over 0 and up to 1000"),
     ("drift: {false_alarms_per_day: often}", "drift.false_alarms_per_day: 'often', expected a number over 0 and up to 1000"),
+    ("drift: {against: last_window}", f"drift.against: 'last_window', expected {AGAINST}"),
+    ("drift: {against: 0s}", f"drift.against: '0s', expected {AGAINST}"),
+    ("drift: {against: {rolling: 7d}}", f"drift.against: a mapping, expected {AGAINST}"),
+    (
+        "drift: {against: 9m}",
+        "models.fraud.drift.against: nothing, expected at least the longest window, 10m, not 9m, which it inherits",
+    ),
     ("drift: {psi: 0.1}", "drift.psi: '0.1', expected a mapping"),
     ("drift: {psi: {warning: 0.3, critical: 0.2}}", "drift.psi.critical: '0.2', expected at least the warning threshold 0.3"),
     ("drift: {psi: {warning: 0.3}}", "drift.psi.warning: '0.3', expected at most the critical threshold 0.2, which it inherits"),
@@ -551,6 +559,10 @@ BAD_MODELS = [
         "ks, chi2, wasserstein, hellinger, total_variation, kl, mean_std_drift",
     ),
     (
+        f"models: {{fraud: {{{CLASSES}, windows: [{{size: 1h, slide: 1m}}], drift: {{against: 59m}}}}}}",
+        "models.fraud.drift.against: '59m', expected at least the longest window, 1h",
+    ),
+    (
         f"models: {{fraud: {{{CLASSES}, windows: [{{sise: 5m}}]}}}}",
         "models.fraud.windows.0.sise: unknown key, expected one of name, size, slide; did you mean size?",
     ),
@@ -654,6 +666,20 @@ def test_summary_names_models_windows_panes_and_topics(load: Load) -> None:
     summary = settings_summary(load(MINIMAL, REDIS_PASSWORD="hunter2"))
     for part in ("kafka-1:9092", "redis://redis:6379/0", "driftstream.alerts", "fraud", "positive 1", "1h/5m (sliding)", "panes of 5m"):
         assert part in summary
+
+
+def test_a_model_says_what_its_windows_are_compared_with_or_inherits_it(load: Load) -> None:
+    settings = load(
+        """
+        drift: {against: previous_window}
+        models:
+          a: {classes: [x, y]}
+          b: {classes: [x, y], drift: {against: reference}}
+          c: {classes: [x, y], drift: {against: 10m}}
+        """
+    )
+    assert [settings.model(name).against for name in "abc"] == ["previous_window", "reference", 600_000]
+    assert load(MINIMAL, REDIS_PASSWORD="hunter2").model("fraud").against == "reference"
 
 
 def test_versions_may_have_references_of_their_own_relative_to_the_file(load: Load, tmp_path: Path) -> None:
