@@ -33,10 +33,11 @@ from stream.drift import (
     of_bins,
     score_bins,
 )
-from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model
+from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, FeatureSlot, Model
 from stream.quality import Quality
 from stream.reference import Feature, NumericFeature
-from stream.results import AlertKind, Averages, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, Score
+from stream.regression_performance import RegressionMeter
+from stream.results import AlertKind, Averages, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, RegressionPerformance, Score
 from stream.results import Counts as EventCounts
 from stream.score_performance import SCORE_METRICS, ScoreMeter, scalars
 from stream.settings_thresholds import Rules
@@ -63,7 +64,7 @@ class Outcomes(NamedTuple):
 
     counts: EventCounts
     outputs: dict[str, FeatureDrift]
-    performance: Performance
+    performance: Performance | RegressionPerformance
     judged: list[Judged]
 
 
@@ -113,6 +114,7 @@ class Scorer:
         self._health = Health(model, self._positive)
         self._baseline = self._baseline_metrics()
         self._meter = ScoreMeter(model)
+        self._regression = None if model.numbers is None else RegressionMeter(model)
         self._label_direction = partial(_label_direction, categories=model.settings.classes)
         self._rules = [*[model.settings.drift] * len(outputs), *(model.settings.drift_for(slot.feature.name) for slot in model.slots)]
         self._methods = [[m for m in rules.thresholds if applies(m, f)] for rules, f in zip(self._rules, features, strict=True)]
@@ -198,6 +200,15 @@ class Scorer:
 
     def performance_of(self, window: Aggregate, drifts: Sequence[_Drift]) -> Outcomes:
         counts = window.counts
+        events = EventCounts(predictions=int(counts[PREDICTIONS]), labels=int(counts[LABELS]), late=int(counts[LATE]))
+        performance, judged = self._of_classes(window) if self._regression is None else self._regression.performance(window)
+        found = [_reported(drift, lambda *_: UNSET) for drift in drifts]
+        outputs = {drift.feature.name: told for drift, (told, _) in zip(drifts, found, strict=True)}
+        return Outcomes(events, outputs, performance, [*chain.from_iterable(judged for _, judged in found), *judged])
+
+    def _of_classes(self, window: Aggregate) -> tuple[Performance, list[Judged]]:
+        """Performance of a classifier, and what was judged of it."""
+        counts = window.counts
         n, predictions = int(counts[LABELS]), int(counts[PREDICTIONS])
         confusion = self._confusion(counts)
         cells = tuple(tuple(row) for row in confusion.tolist())
@@ -234,13 +245,12 @@ class Scorer:
             status=health.status,
             broken=health.broken,
         )
-        events = EventCounts(predictions=predictions, labels=n, late=int(counts[LATE]))
-        found = [_reported(drift, lambda *_: UNSET) for drift in drifts]
-        outputs = {drift.feature.name: told for drift, (told, _) in zip(drifts, found, strict=True)}
-        return Outcomes(events, outputs, performance, [*chain.from_iterable(judged for _, judged in found), *judged])
+        return performance, judged
 
     def label_drift(self, window: Aggregate) -> list[_Drift]:
         """Of the label, where the reference has labels; none is missing on either side, as a label that is not there is no label."""
+        if self.model.numbers is not None:
+            return self._number_drift(self.model.numbers.label, window)
         feature, rules = self.model.label, self.model.settings.drift
         reference, current = feature.counts, self._confusion(window.counts).sum(axis=1)
         n, m = int(current.sum()), int(reference.sum())
@@ -257,6 +267,27 @@ class Scorer:
         }
         top, pair = top_bins(reference, current, self._classes), shares(reference, current)
         return [_Drift("label_drift", feature, rules, measured, n, m, top, pair, self._label_direction)]
+
+    def _number_drift(self, slot: FeatureSlot, window: Aggregate) -> list[_Drift]:
+        """The same of a label that is a number."""
+        feature, rules = slot.feature, self.model.settings.drift
+        assert isinstance(feature, NumericFeature)
+        reference = feature.coarsen(feature.counts, 0)
+        current = feature.coarsen(window.counts[slot.start : slot.start + slot.bins], 0)
+        n, m = int(current.sum()), int(reference.sum())
+        if not n or not m:
+            return []
+        start = np.zeros(1, np.int64)
+        psi_p = float(psi_p_values(reference, current, start, np.ones(1, np.bool_))[0])
+        measured = {
+            name: of_bins(name, float(BY_BINS[name](reference, current, start)[0]), psi_p, n, m)
+            if name in BY_BINS
+            else measure_numbers(name, slot, window)
+            for name in rules.thresholds
+            if applies(name, feature)
+        }
+        top, pair = top_bins(reference, current, feature.bin_labels()), shares(reference, current)
+        return [_Drift("label_drift", feature, rules, measured, n, m, top, pair, _direction(feature))]
 
     def _metrics(self, confusion: Counts) -> dict[str, float | None]:
         """Every metric of a matrix with OTHER as its last class, which is never right: two classes that are not configured may differ."""
