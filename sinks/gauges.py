@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import product
-from typing import Literal, NamedTuple, TypeGuard, get_args
+from typing import Any, Literal, NamedTuple, TypeGuard, get_args
 
 from msgspec import UNSET
 from msgspec.structs import asdict
@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from stream.results import Alert, AlertKind, BoundedMetric, FeatureQuality, Performance, Result, Score
+from stream.results import Alert, AlertKind, BoundedMetric, FeatureQuality, Performance, RegressionPerformance, Result, Score
 
 Subject = Literal["traffic", "performance"]
 Side = Literal["predictions", "labels"]
@@ -266,7 +266,7 @@ class _NewestWindows:
         self._fired: dict[_Slot, tuple[tuple[float, int], list[_Sample]]] = {}
 
     def observe(self, result: Result) -> None:
-        by = "" if result.performance is UNSET else result.performance.by
+        by = next((found.by for found in (result.performance, result.regression) if found is not UNSET), "")
         slot = _Slot(result.model, result.version, result.segment or "", result.window.name, result.subject, by)
         age = (_seconds(result.window.end), result.revision)
         if slot not in self._fired or self._fired[slot][0] <= age:
@@ -325,6 +325,8 @@ def _samples(result: Result, slot: _Slot) -> Iterator[_Sample]:
             yield "driftstream_predictions_by_class", (*window, name), n
     if result.performance is not UNSET:
         yield from _performance_samples((*window, slot.by), result.performance)
+    if result.regression is not UNSET:
+        yield from _metric_samples((*window, slot.by), result.regression, asdict(result.regression))
 
 
 def _quality_samples(labels: tuple[str, ...], quality: FeatureQuality) -> Iterator[_Sample]:
@@ -348,13 +350,19 @@ def _score_samples(labels: tuple[str, ...], score: Score) -> Iterator[_Sample]:
 
 
 def _performance_samples(labels: tuple[str, ...], performance: Performance) -> Iterator[_Sample]:
-    if _defined(performance.coverage):
-        yield "driftstream_label_coverage_ratio", labels, performance.coverage
     if performance.status is not UNSET:
         yield "driftstream_status", labels, STATUS_NUMBER[performance.status]
     metrics = asdict(performance)
     for part in (performance.averages, performance.scores):
         metrics |= {} if part is UNSET else asdict(part)
+    yield from _metric_samples(labels, performance, metrics)
+
+
+def _metric_samples(
+    labels: tuple[str, ...], performance: Performance | RegressionPerformance, metrics: Mapping[str, Any]
+) -> Iterator[_Sample]:
+    if _defined(performance.coverage):
+        yield "driftstream_label_coverage_ratio", labels, performance.coverage
     for metric, value in metrics.items():
         number = value.value if isinstance(value, BoundedMetric) else value
         if metric != "coverage" and isinstance(number, float) and _defined(number):

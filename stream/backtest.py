@@ -114,8 +114,8 @@ def _scores(result: Result) -> Iterator[tuple[AlertKind, str | None, str, Score]
             for metric in drift.__struct_fields__:
                 if isinstance(score := getattr(drift, metric), Score):
                     yield kind, feature, metric, score
-    if result.performance is not UNSET:
-        for metric, score in result.performance.verdicts.items():
+    for found in (result.performance, result.regression):
+        for metric, score in {} if found is UNSET else found.verdicts.items():
             yield "performance", None, metric, score
 
 
@@ -124,7 +124,11 @@ def scored(models: Iterable[Model], *, labels: bool) -> dict[str, Thresholds]:
     found: dict[str, Thresholds] = {}
     for model in with_variants(models):
         settings, labelled = model.settings, labels and model.settings.labels
-        outputs = [model.predicted.feature, model.score.feature, *([model.label] if labelled else [])]
+        outputs = [
+            model.predicted.feature,
+            model.score.feature,
+            *([model.numbers.label.feature if model.numbers else model.label] if labelled else []),
+        ]
         judged = [(settings.drift, output) for output in outputs if output.counts.any()]
         judged += [(settings.drift_for(slot.feature.name), slot.feature) for slot in model.slots]
         for rules, feature in judged:

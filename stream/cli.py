@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
@@ -249,6 +249,13 @@ def reference() -> None:
 @click.option("--model", required=True, help="Name of the model.")
 @click.option("--version", required=True, help="Version of the model.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
+@click.option(
+    "--task",
+    type=click.Choice(["classification", "regression"]),
+    default="classification",
+    show_default=True,
+    help="Of a regression prediction and label are numbers.",
+)
 @click.option("--classes", help="Classes of prediction and label, separated by commas; by default all that occur.")
 @click.option("--prediction", default="prediction", show_default=True, help="Column of the prediction.")
 @click.option("--label", default="label", show_default=True, help="Column of the label; with it the reference has a baseline.")
@@ -266,6 +273,7 @@ def build(
     model: str,
     version: str,
     out: Path,
+    task: Literal["classification", "regression"],
     classes: str | None,
     prediction: str,
     label: str,
@@ -290,6 +298,7 @@ def build(
                 data,
                 model=model,
                 version=version,
+                task=task,
                 classes=[name.strip() for name in classes.split(",")] if classes else None,
                 prediction_column=prediction,
                 label_column=label,

@@ -28,6 +28,7 @@ from stream.results import (
     FeatureDrift,
     FeatureQuality,
     Performance,
+    RegressionPerformance,
     Result,
     Summary,
     TrafficMetrics,
@@ -315,13 +316,18 @@ class Closer:
             features: Summary | UnsetType = UNSET
             busy: TrafficMetrics | UnsetType = UNSET
             performance: Performance | UnsetType = UNSET
+            regression: RegressionPerformance | UnsetType = UNSET
             if subject == "traffic":
                 counts, outputs, drift, quality, judged = traffic[i]
                 features, more = scorers[i].quality.summary(groups[version, segment], drift, quality)
                 judged += more
                 busy = traffic_metrics(scorers[i].model, groups[version, segment].counts, spec.size_ms)
             else:
-                counts, outputs, performance, judged = outcomes[i]
+                counts, outputs, found, judged = outcomes[i]
+                if isinstance(found, Performance):
+                    performance = found
+                else:
+                    regression = found
             result = Result(
                 result_id=identity(settings.name, version, segment, subject, spec.name, str(start), str(end), str(revision)),
                 subject=subject,
@@ -341,6 +347,7 @@ class Closer:
                 summary=features,
                 traffic=busy,
                 performance=performance,
+                regression=regression,
             )
             about = _About.of(result)
             alerts = self._alerts(home, step, about, judged, now_ms)

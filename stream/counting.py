@@ -16,7 +16,20 @@ from stream.aggregates import Codes, Floats, distinct
 from stream.coding import Bins, ClassCodes, Coding
 from stream.events import EventDecoder, Predictions
 from stream.groups import Groups
-from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, LOSS_UNIT, PREDICTED_START, PREDICTIONS, Model, with_variants
+from stream.model import (
+    CONFUSION_START,
+    DUPLICATES,
+    LABELS,
+    LATE,
+    LOSS_UNIT,
+    NUMBERS_MAX,
+    PREDICTED_START,
+    PREDICTIONS,
+    UNUSABLE,
+    Model,
+    with_variants,
+)
+from stream.regression import ErrorCoding
 from stream.store import Subject
 from stream.unit import Unit
 from stream.watermark import NO_TIME
@@ -61,13 +74,17 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Labels matched to predictions, all (n,). `late` ones are too old for their window; `newest` is where time stood."""
+    """Labels matched to predictions, all (n,). `late` ones are too old for their window; `newest` is where time stood.
+
+    `values`: the labels that are numbers, NaN elsewhere; of a regression `scores` are its predictions.
+    """
 
     groups: Indices
     times_ms: Times
     predicted: npt.NDArray[np.uint16]
     labelled: npt.NDArray[np.uint16]
     scores: Floats
+    values: Floats
     newest: Times
     late: Mask
 
@@ -86,6 +103,7 @@ class Counting:
         self._losses_start = np.array([model.losses_start for model in every], np.int64)
         self._score_bins = np.array([model.score.bins for model in every], np.int64)
         self._scores = Bins([model.score.feature for model in every])
+        self._errors = ErrorCoding(every)
         self._most_segments = max(len(model.settings.segments) for model in every)
         self._pane_ms = math.gcd(*(model.settings.pane_ms for model in every))
         self._codings, self._coding_of, self._member_of = _codings(every)
@@ -144,6 +162,8 @@ class Counting:
         numbers = self._numbers(unit, "performance", outcomes.groups, self.panes(outcomes.groups, times)[0])
         models = self._groups.table["model"][outcomes.groups]
         late, kept = np.flatnonzero(outcomes.late), np.flatnonzero(~outcomes.late)
+        if self._errors.on:
+            kept = self._add_errors(unit, numbers, models, outcomes, kept)
         of = models[kept]
         labelled, predicted = (self._classes.codes(of, classes[kept]) for classes in (outcomes.labelled, outcomes.predicted))
         cells = CONFUSION_START + labelled * self._n_classes[of] + predicted
@@ -154,6 +174,17 @@ class Counting:
         _add(unit, numbers[:, late], np.full((1, late.size), LATE))
         for name, n in self._by_name(models[late]):
             add(self.tally.late, (name, "performance"), n)
+
+    def _add_errors(self, unit: Unit, numbers: Codes, models: Indices, outcomes: Outcomes, kept: Indices) -> Indices:
+        """Count those of the kept outcomes that are of regressions; the others."""
+        mine = self._errors.of[models[kept]]
+        at = kept[mine]
+        usable = (np.abs(outcomes.values[at]) <= NUMBERS_MAX) & (np.abs(outcomes.scores[at]) <= NUMBERS_MAX)
+        _add(unit, numbers[:, at[~usable]], np.full((1, at.size - int(usable.sum())), UNUSABLE))
+        if (at := at[usable]).size:
+            codes, values = self._errors.code(models[at], outcomes.values[at], outcomes.scores[at])
+            _add(unit, numbers[:, at], np.concatenate((np.full((1, at.size), LABELS), codes)), values=values)
+        return kept[~mine]
 
     def _add_scores(self, unit: Unit, numbers: Codes, models: Indices, hit: Mask, scores: Floats) -> None:
         """Count the scores that are probabilities by whether the label was what they are of, and how far from the truth they were."""

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from stream.coding import ClassCodes
 from stream.groups import Groups
 from stream.join import IdHashes, id_hashes
-from stream.model import FeatureSlot, Model, with_variants
+from stream.model import NUMBERS_MAX, FeatureSlot, Model, with_variants
 from stream.reference import CategoricalFeature, NumericFeature
 from stream.schema import DETAIL_MAX, Column, Leaf, Reason, Records, Rejected, Schema
 from stream.settings_events import EventSettings, LabelFields, PredictionFields, Source
@@ -76,7 +76,10 @@ class Messages:
 
 @dataclass(slots=True)
 class Predictions:
-    """Columns of the usable predictions of a batch, all (n,). `index` points into the messages, `groups` into `Groups`."""
+    """Columns of the usable predictions of a batch, all (n,). `index` points into the messages, `groups` into `Groups`.
+
+    `scores`: of a regression the predictions.
+    """
 
     index: npt.NDArray[np.int64]
     times_ms: Times
@@ -182,6 +185,9 @@ class EventDecoder:
         self._mixed |= {leaf.feature for leaf in leaves.values() if leaf.feature is not None and len(kinds[leaf.path]) > 1}
         features, others = settings.predictions.features, [leaf.path for leaf in leaves.values() if leaf.feature is None]
         self.unknown = UnknownFeatures(models, features.path, others) if isinstance(features, Source) else None
+        regressions = [(model.settings.labels, model.numbers is not None) for model in with_variants(models.values())]
+        self._regression = np.array([regression for _, regression in regressions])
+        self._only_numbers = all(regression for labelled, regression in regressions if labelled)  # are labels
         self._prediction_schema = Schema(leaves, settings.max_bytes)
         self._label_schema = Schema(dict(_mapped(_LABEL, settings.labels)), settings.max_bytes)
 
@@ -205,13 +211,16 @@ class EventDecoder:
         times = fields.times(column["timestamp"], latest_ms)
         groups = self._groups_of(list(zip(column["model"], column["version"], *records.columns(self._segment_names), strict=True)), fields)
         fields.refuse(groups < 0, "unknown_model", lambda i: f"model={column['model'][i]!r}, expected one that is configured")
+        scores = self._scores(column["score"], column["prediction"], groups)
+        if self._regression.any():
+            scores = self._predicted_numbers(column["prediction"], groups, scores, fields)
         decoded = Predictions(
             index=index,
             times_ms=times,
             hashes=id_hashes(_texts(column["prediction_id"])),
             groups=groups,
             classes=self._classes.numbers(column["prediction"], len(index)),
-            scores=self._scores(column["score"], column["prediction"], groups),
+            scores=scores,
             records=records,
         )
         if fields.bad:
@@ -227,6 +236,17 @@ class EventDecoder:
             said = [said if positive is None else positive for positive, said in zip(positives, predictions, strict=True)]
             scores = [_score(s, of) if type(s) is dict else s for s, of in zip(scores, said, strict=True)]
         return np.array(scores, np.float64)
+
+    def _predicted_numbers(
+        self, said: Sequence[Any], groups: npt.NDArray[np.int64], scores: npt.NDArray[np.float64], fields: _Fields
+    ) -> npt.NDArray[np.float64]:
+        """The scores, with the predictions of regressions in their place; those that are no usable numbers are refused."""
+        known = np.flatnonzero(groups >= 0)
+        mine = known[self._regression[self.groups.table["model"][groups[known]]]]
+        predicted = scores.copy()
+        predicted[mine] = _numbers([said[i] for i in mine.tolist()])
+        _refuse_others(fields, "prediction", said, predicted, mine)
+        return predicted
 
     def _groups_of(self, keys: list[tuple[Any, ...]], fields: _Fields) -> npt.NDArray[np.int64]:
         """The group of each event; -1 for unusable ones, whose versions and segments must not use up the limits."""
@@ -245,12 +265,15 @@ class EventDecoder:
         times = fields.times(column["timestamp"], latest_ms)
         if by_arrival:
             times = fields.times([messages.timestamps[i] for i in index.tolist()], latest_ms)
+        values = _numbers(column["label"])
+        if self._only_numbers:
+            _refuse_others(fields, "label", column["label"], values, np.arange(values.size))
         decoded = Labels(
             index=index,
             times_ms=times,
             hashes=id_hashes(_texts(column["prediction_id"])),
             classes=self._classes.numbers(column["label"], len(index)),
-            values=_numbers(column["label"]),
+            values=values,
         )
         if fields.bad:
             kept = fields.kept()
@@ -336,9 +359,20 @@ def _inexact_times(values: Sequence[float] | Sequence[datetime]) -> Times:
 
 def _numbers(values: Sequence[Any]) -> npt.NDArray[np.float64]:
     """Each value as a double, NaN where it is not a number."""
-    if set(map(type, values)).isdisjoint((int, float)):  # classes are mostly texts
+    kinds = set(map(type, values))
+    if kinds == {float}:
+        return np.array(values, np.float64)
+    if kinds.isdisjoint((int, float)):  # classes are mostly texts
         return np.full(len(values), np.nan)
     return np.array([x if _is(x, float) else np.nan for x in values], np.float64)
+
+
+def _refuse_others(fields: _Fields, name: str, said: Sequence[Any], values: npt.NDArray[np.float64], where: npt.NDArray[np.int64]) -> None:
+    """The records at `where` whose value is no number that a regression can have are unusable."""
+    wrong = np.zeros(values.size, np.bool_)
+    wrong[where] = ~(np.abs(values[where]) <= NUMBERS_MAX)
+    rule = f"expected a number from -{NUMBERS_MAX:g} to {NUMBERS_MAX:g}: it is a regression's"
+    fields.refuse(wrong, "wrong_type", lambda i: f"{name}: found {said[i]!r}, {rule}")
 
 
 def _texts(ids: Sequence[str | int]) -> list[str]:

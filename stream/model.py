@@ -5,6 +5,8 @@ reference its fine bins or categories, MISSING and INVALID (of the wrong type). 
 labels, then the confusion matrix, row by row, label first, the last class being all that is not configured, then in the bins of the score
 the misses and the hits: whether the label was the class that the score is of. The last two are sums of (1 - p)^2 and -ln p, p the score
 of the truth, in units of LOSS_UNIT: integers, so that they too are the same however a stream is cut into batches.
+
+Of a regression the score is the predicted number, no class is known, and an outcomes aggregate is what `regression` says.
 """
 
 import hashlib
@@ -16,7 +18,8 @@ from typing import Final
 import numpy as np
 from scipy.special import expit
 
-from stream.aggregates import Layout
+from detectors.regression import error_edges
+from stream.aggregates import Floats, Layout
 from stream.reference import CategoricalFeature, NumericFeature, Reference
 from stream.settings import ModelSettings
 from stream.store import Subject
@@ -28,6 +31,9 @@ PREDICTIONS, LATE, DUPLICATES = 0, 1, 2  # counts of a traffic aggregate; an out
 LABELS: Final = 2  # count of an outcomes aggregate
 PREDICTED_START: Final = 3  # of the counts by predicted class, with which a traffic aggregate's slots begin
 CONFUSION_START: Final = 3
+UNUSABLE: Final = 3  # count of an outcomes aggregate of a regression: labels that are no numbers
+NUMBERS_MAX: Final = 1e69  # the size of predictions and labels of a regression: squares of errors stay below `aggregates.MOMENTS_LIMIT`
+_ERROR_MOMENTS: Final = 7  # rows of `detectors.regression.error_rows`, the label first, the error second
 LOSS_UNIT: Final = 2.0**-32  # the mean of so rounded losses is right to 1.2e-10; 10^7 of the greatest log loss, 36, stay below 2^63
 
 ALIAS: Final = {"true": "1", "false": "0", "1": "true", "0": "false"}  # classes that JSON's true and 1 may both mean
@@ -58,10 +64,19 @@ class FeatureSlot:
 
 
 @dataclass(frozen=True, slots=True)
+class NumberSlots:
+    """Where errors and labels of a regression are counted in an outcomes aggregate."""
+
+    error: FeatureSlot
+    label: FeatureSlot
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A model and everything that follows from its settings and its reference.
 
     `variants`: the versions that have a reference of their own, and with it their own bins; each is a model of that `version` alone.
+    `numbers`: of a regression.
     """
 
     settings: ModelSettings
@@ -72,6 +87,7 @@ class Model:
     label: CategoricalFeature
     traffic: Layout
     outcomes: Layout
+    numbers: NumberSlots | None = None
     version: str | None = None
     variants: Mapping[str, "Model"] = field(default_factory=dict)
 
@@ -87,12 +103,17 @@ class Model:
     def _build(cls, settings: ModelSettings, reference: Reference | None, version: str | None, variants: "Mapping[str, Model]") -> "Model":
         slots: list[FeatureSlot] = []
         position, moments = PREDICTED_START, 0
-        for feature in (_classes(settings, reference, "prediction"), _scores(reference), *(reference.features if reference else ())):
+        for feature in (
+            _classes(settings, reference, "prediction"),
+            _scores(settings, reference),
+            *(reference.features if reference else ()),
+        ):
             numeric = isinstance(feature, NumericFeature)
             slots.append(FeatureSlot(feature, position, feature.counts.size, moments if numeric else -1))
             position, moments = slots[-1].invalid + 1, moments + numeric
         named = [reference.reference_id if reference else "", str(settings.pane_ms)]
         predicted, score, *features = slots
+        numbers = _number_slots(reference) if settings.task == "regression" else None
         return cls(
             settings=settings,
             reference=reference,
@@ -105,7 +126,10 @@ class Model:
                 _fingerprint("outcomes/2", [*named, *settings.classes, str(settings.positive)]),
                 _hits_start(settings) + 2 * score.bins + 2,
                 moments=0,
-            ),
+            )
+            if numbers is None
+            else Layout(_fingerprint("errors/1", named), numbers.label.start + numbers.label.bins, _ERROR_MOMENTS),
+            numbers=numbers,
             version=version,
             variants=variants,
         )
@@ -155,13 +179,28 @@ def _classes(settings: ModelSettings, reference: Reference | None, output: str) 
     )
 
 
-def _scores(reference: Reference | None) -> NumericFeature:
-    """The score's bins: those of the reference, else SCORE_EDGES with nothing counted."""
-    known = reference.output("score") if reference else None
-    if isinstance(known, NumericFeature):
-        return known
-    nothing = np.zeros(SCORE_EDGES.size + 1, np.int64)
-    return NumericFeature(name="score", missing=0, edges=SCORE_EDGES, counts=nothing, groups=nothing)
+def _scores(settings: ModelSettings, reference: Reference | None) -> NumericFeature:
+    """The bins of the score, of a regression of the prediction: those of the reference, else SCORE_EDGES with nothing counted."""
+    return _number(reference, "prediction" if settings.task == "regression" else "score")
+
+
+def _number(reference: Reference | None, output: str) -> NumericFeature:
+    known = reference.output(output) if reference else None
+    return known if isinstance(known, NumericFeature) else empty_bins(output, SCORE_EDGES)
+
+
+def empty_bins(name: str, edges: Floats) -> NumericFeature:
+    """Bins on these edges that no reference has counted in."""
+    nothing = np.zeros(edges.size + 1, np.int64)
+    return NumericFeature(name=name, missing=0, edges=edges, counts=nothing, groups=nothing)
+
+
+def _number_slots(reference: Reference | None) -> NumberSlots:
+    """The errors in units of the reference's labels; of 1, if it knows of none or they are all the same."""
+    label = _number(reference, "label")
+    errors = empty_bins("error", error_edges(label.std if label.std > 0 else 1.0))
+    error = FeatureSlot(errors, UNUSABLE + 1, errors.bins, moments=1)
+    return NumberSlots(error, FeatureSlot(label, error.start + error.bins, label.bins, moments=0))
 
 
 def _fingerprint(kind: str, parts: Iterable[str]) -> bytes:

@@ -241,7 +241,7 @@ class Pipeline:
         late = timing.late[matched] | self._counting.is_late(ends, np.maximum(closed, labels["time"] + labels["behind"].astype(np.int64)))
         newest = np.maximum(timing.newest[matched], unit.floors_ms["performance"])  # which may be ahead of the traffic's
         said, scores = events.classes[matched], events.scores[matched]
-        self._counting.outcomes(unit, Outcomes(groups, labels["time"], said, labels["cls"], scores, newest, late))
+        self._counting.outcomes(unit, Outcomes(groups, labels["time"], said, labels["cls"], scores, labels["value"], newest, late))
         if self._detection.on["errors"]:
             followed = Followed(messages, events.index[matched], groups, labels["time"], said != labels["cls"], ~late)
             self._detection.follow(unit, "errors", followed, now_ms)
@@ -292,7 +292,8 @@ class Pipeline:
         timing = self._counting.timing(unit, groups, times_ms, watermark, "performance")
         late = timing.late | ((matches.flags[matched] & LATE_PREDICTION) > 0)
         labelled = events.classes[matched]
-        self._counting.outcomes(unit, Outcomes(groups, times_ms, others["cls"], labelled, others["score"], timing.newest, late))
+        counted = Outcomes(groups, times_ms, others["cls"], labelled, others["score"], events.values[matched], timing.newest, late)
+        self._counting.outcomes(unit, counted)
         if self._detection.on["errors"]:
             followed = Followed(messages, events.index[matched], groups, times_ms, others["cls"] != labelled, ~late)
             self._detection.follow(unit, "errors", followed, now_ms)

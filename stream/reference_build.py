@@ -29,6 +29,7 @@ DISTINCT_MAX = 100_000  # different values counted per column, about 10 MB; with
 CLASSES_MAX = 100
 LARGEST = 1e150  # a greater number counts as infinite, in an end bin: squares of the others can be summed in float64
 NOT_FEATURES = frozenset({"timestamp", "prediction_id", "model", "version", "latency_ms", "value", "variant", "segments"})
+Task = Literal["classification", "regression"]
 Value = TypeVar("Value")
 _VALUE_TYPES: dict[Kind, ValueType] = {"text": "string", "integer": "integer", "boolean": "boolean"}
 
@@ -40,6 +41,7 @@ def build_reference(
     *,
     model: str,
     version: str,
+    task: Task = "classification",
     classes: Sequence[str] | None = None,
     prediction_column: str = "prediction",
     label_column: str = "label",
@@ -59,6 +61,7 @@ def build_reference(
     without any value is a numeric feature with the single edge 0, which shows drift when values begin to come.
 
     Args:
+        task: of a regression prediction and label are numbers, also where all of them are whole; it has no classes.
         classes: of prediction and label, canonical texts. None: those found, in order, at most the 100 most frequent; none if they are
             fractions, or more than 100 different integers, which are a quantity. Other rows stay out of the confusion matrix.
         ignore: columns, or fields of `features`, to leave out; prediction and label may be among them.
@@ -71,7 +74,7 @@ def build_reference(
             column cannot have; the message says where.
         ValueError: an argument is out of range.
     """
-    _check_arguments(classes, bins, coarse, top_categories)
+    _check_arguments(task, classes, bins, coarse, top_categories)
     layout = _Layout(data, prediction_column, label_column, score_column, frozenset(ignore), frozenset(categorical))
     survey = _Survey(layout)
     for block in blocks(data):
@@ -79,7 +82,7 @@ def build_reference(
         if progress:
             progress("survey", survey.rows, None)
     counters = survey.counters(bins, coarse, top_categories)
-    outcomes, outputs = _Outcomes(layout, survey.kinds, classes), _Outputs(survey, bins, coarse)
+    outcomes, outputs = _Outcomes(layout, survey.kinds, classes, task), _Outputs(survey, bins, coarse)
     rows, used = 0, {*counters, prediction_column, label_column, score_column}
     for block in blocks(data, used.__contains__):
         rows += block.rows
@@ -114,10 +117,12 @@ def read_importances(path: Path) -> dict[str, float]:
         raise InvalidReferenceError(f"cannot read importances: path={str(path)!r}: {error}; expected feature names and numbers") from None
 
 
-def _check_arguments(classes: Sequence[str] | None, bins: int, coarse: int, top_categories: int) -> None:
+def _check_arguments(task: Task, classes: Sequence[str] | None, bins: int, coarse: int, top_categories: int) -> None:
     for name, value, least in (("bins", bins, 2), ("coarse", coarse, 2), ("top_categories", top_categories, 1)):
         if value < least:
             raise ValueError(f"cannot build a reference: {name}={value!r}, expected >= {least}")
+    if classes is not None and task == "regression":
+        raise ValueError(f"cannot build a reference: classes={classes!r}, expected none; a regression has no classes")
     if classes is not None and not 0 < len(set(classes)) == len(classes):
         raise ValueError(f"cannot build a reference: classes={classes!r}, expected at least one, all different")
 
@@ -361,12 +366,16 @@ class _Outputs:
 class _Outcomes:
     """How often each label was predicted as what; a column that is absent, empty or fractions is null throughout."""
 
-    def __init__(self, layout: _Layout, kinds: Mapping[str, Collection[str]], classes: Sequence[str] | None) -> None:
+    def __init__(self, layout: _Layout, kinds: Mapping[str, Collection[str]], classes: Sequence[str] | None, task: Task) -> None:
         self._layout, self._given = layout, classes
         self._kinds: dict[str, Kind] = {}
         self._pairs: Counter[tuple[str | None, str | None]] = Counter()
         for column in sorted({layout.label, layout.prediction} - layout.ignore):
             kind = _kind(kinds.get(column, ()), is_textual(layout.path))
+            if task == "regression":
+                if kind not in ("number", "integer", "none"):
+                    raise layout.refused_kinds(column, kinds[column], "numbers")
+                continue
             if kind == "unusable" or (kind == "number" and classes):
                 raise layout.refused_kinds(column, kinds[column], "texts, booleans or integers, one of them")
             if kind != "number" and kind != "none":

@@ -226,6 +226,35 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     broken: tuple[BrokenRule, ...] = ()
 
 
+class RegressionPerformance(Struct, frozen=True, kw_only=True):
+    """Online performance of a regression; the error of a row is its prediction less its label. What is undefined is null, never 0.
+
+    `coverage` as of a classifier. `unusable`: labels that are no numbers, counted nowhere else. `mae`, `rmse`, `bias` (mean error, above
+    0: predicted too high) are in units of the label. `mape` is of the labels that are not 0, `zeros` of them are; `smape`, in [0, 2], of
+    all; `wape` the sum of absolute errors over that of labels. `r2` takes the mean label of the window. The quantiles of the error and of
+    its size come from bins, those of the rows lie within their bounds. `intervals` are Student's, of 95 %.
+    """
+
+    by: Literal["label_time", "prediction_time"]
+    coverage: float | None
+    unusable: int
+    zeros: int
+    mae: float | None
+    rmse: float | None
+    bias: float | None
+    mape: float | None
+    smape: float | None
+    wape: float | None
+    r2: float | None
+    error_p05: BoundedMetric | None
+    error_p50: BoundedMetric | None
+    error_p95: BoundedMetric | None
+    absolute_error_p50: BoundedMetric | None
+    absolute_error_p95: BoundedMetric | None
+    intervals: dict[str, tuple[float, float]]
+    verdicts: dict[str, Score]
+
+
 class Counts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Events of one window. `predictions`: counted by their own time. `late`: came during the window, too old to count.
 
@@ -243,7 +272,7 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `drift` is of the features, `outputs` of the prediction and the score (traffic), or of the label (performance), where the reference
     has them. `reference_id`: what the drift is from, a reference, or a period of the model's own traffic, `previous:<start>..<end>` or
-    `rolling:<start>..<end>`.
+    `rolling:<start>..<end>`. Of performance windows a classifier has `performance`, a regression `regression`.
     """
 
     result_id: str
@@ -264,6 +293,7 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
     summary: Summary | UnsetType = UNSET
     traffic: TrafficMetrics | UnsetType = UNSET
     performance: Performance | UnsetType = UNSET
+    regression: RegressionPerformance | UnsetType = UNSET
 
 
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):

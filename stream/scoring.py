@@ -38,7 +38,8 @@ from stream.drift import (
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model
 from stream.quality import Quality
 from stream.reference import Feature, NumericFeature
-from stream.results import AlertKind, Averages, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, Score
+from stream.regression_performance import RegressionMeter
+from stream.results import AlertKind, Averages, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, RegressionPerformance, Score
 from stream.results import Counts as EventCounts
 from stream.score_performance import SCORE_METRICS, ScoreMeter, scalars
 from stream.settings_thresholds import Rules
@@ -65,7 +66,7 @@ class Outcomes(NamedTuple):
 
     counts: EventCounts
     outputs: dict[str, FeatureDrift]
-    performance: Performance
+    performance: Performance | RegressionPerformance
     judged: list[Judged]
 
 
@@ -117,7 +118,12 @@ class Scorer:
         self._health = Health(model, self._positive)
         self._baseline = self._baseline_metrics()
         self._meter = ScoreMeter(model)
-        self._label_direction = partial(_label_direction, categories=model.settings.classes)
+        self._regression = None if model.numbers is None else RegressionMeter(model)
+        self._label_direction = (
+            partial(_label_direction, categories=model.settings.classes)
+            if model.numbers is None
+            else _direction(model.numbers.label.feature)
+        )
         self._rules = [*[model.settings.drift] * len(outputs), *(model.settings.drift_for(slot.feature.name) for slot in model.slots)]
         self._methods = [[m for m in rules.thresholds if applies(m, f)] for rules, f in zip(self._rules, features, strict=True)]
         self._numeric = np.array([isinstance(feature, NumericFeature) for feature in features], np.bool_)
@@ -236,6 +242,15 @@ class Scorer:
 
     def performance_of(self, window: Aggregate, drifts: Sequence[_Drift]) -> Outcomes:
         counts = window.counts
+        events = EventCounts(predictions=int(counts[PREDICTIONS]), labels=int(counts[LABELS]), late=int(counts[LATE]))
+        performance, judged = self._of_classes(window) if self._regression is None else self._regression.performance(window)
+        found = [_reported(drift, lambda *_: UNSET) for drift in drifts]
+        outputs = {drift.feature.name: told for drift, (told, _) in zip(drifts, found, strict=True)}
+        return Outcomes(events, outputs, performance, [*chain.from_iterable(judged for _, judged in found), *judged])
+
+    def _of_classes(self, window: Aggregate) -> tuple[Performance, list[Judged]]:
+        """Performance of a classifier, and what was judged of it."""
+        counts = window.counts
         n, predictions = int(counts[LABELS]), int(counts[PREDICTIONS])
         confusion = self._confusion(counts)
         cells = tuple(tuple(row) for row in confusion.tolist())
@@ -272,27 +287,34 @@ class Scorer:
             status=health.status,
             broken=health.broken,
         )
-        events = EventCounts(predictions=predictions, labels=n, late=int(counts[LATE]))
-        found = [_reported(drift, lambda *_: UNSET) for drift in drifts]
-        outputs = {drift.feature.name: told for drift, (told, _) in zip(drifts, found, strict=True)}
-        return Outcomes(events, outputs, performance, [*chain.from_iterable(judged for _, judged in found), *judged])
+        return performance, judged
 
     def label_drift(self, window: Aggregate) -> list[_Drift]:
         """Of the label, where the reference has labels; none is missing on either side, as a label that is not there is no label."""
-        feature, rules = self.model.label, self.model.settings.drift
-        reference, current = feature.counts, self._confusion(window.counts).sum(axis=1)
-        n, m = int(current.sum()), int(reference.sum())
+        if self.model.numbers is None:
+            label, current = self.model.label, self._confusion(window.counts).sum(axis=1)
+            return self._drift_of_label(label, label.counts, current, self._classes, lambda _: measure_categories(label.counts, current))
+        slot = self.model.numbers.label
+        number = slot.feature
+        assert isinstance(number, NumericFeature)
+        before, now = (number.coarsen(counts, 0) for counts in (number.counts, window.counts[slot.start : slot.start + slot.bins]))
+        return self._drift_of_label(number, before, now, number.bin_labels(), lambda method: measure_numbers(method, slot, window))
+
+    def _drift_of_label(
+        self, label: Feature, reference: Counts, current: Counts, names: Sequence[str], measure: Callable[[str], Measured]
+    ) -> list[_Drift]:
+        """From the counts of its bins, `names`, on both sides; `measure` does what they do not tell."""
+        rules, n, m = self.model.settings.drift, int(current.sum()), int(reference.sum())
         if not n or not m:
             return []
-        psi_p = float(psi_p_values(reference, current, ONE, np.zeros(1, np.bool_))[0])
-        methods = [name for name in rules.thresholds if applies(name, feature)]
+        psi_p = float(psi_p_values(reference, current, ONE, np.array([isinstance(label, NumericFeature)]))[0])
+        methods = [name for name in rules.thresholds if applies(name, label)]
         binned = score_bins([name for name in methods if name in BY_BINS], reference, current, ONE)
         measured = {
-            name: of_bins(name, float(binned.scores[name][0]), psi_p, n, m) if name in BY_BINS else measure_categories(reference, current)
-            for name in methods
+            name: of_bins(name, float(binned.scores[name][0]), psi_p, n, m) if name in BY_BINS else measure(name) for name in methods
         }
-        (top,) = most_moved(binned.parts, binned.pair, ONE, [self._classes])
-        return [_Drift("label_drift", feature, rules, measured, n, m, top, binned.pair, self._label_direction)]
+        (top,) = most_moved(binned.parts, binned.pair, ONE, [names])
+        return [_Drift("label_drift", label, rules, measured, n, m, top, binned.pair, self._label_direction)]
 
     def _metrics(self, confusion: Counts) -> dict[str, float | None]:
         """Every metric of a matrix with OTHER as its last class, which is never right: two classes that are not configured may differ."""

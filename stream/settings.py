@@ -5,7 +5,7 @@ are int milliseconds (`_ms`); in the file the key has no suffix (`out_of_orderne
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -28,7 +28,6 @@ from stream.settings_quality import (
 from stream.settings_sequential import Sequential, SequentialSection
 from stream.settings_thresholds import (
     BUILT_IN_DRIFT,
-    BUILT_IN_PERFORMANCE,
     Against,
     DriftSection,
     ModelDriftSection,
@@ -38,7 +37,9 @@ from stream.settings_thresholds import (
     ScoredSection,
     compared_with,
     contradictions,
+    is_metric_of,
     level_of_test,
+    performance_rules,
     resolve,
 )
 from stream.settings_values import (
@@ -66,6 +67,7 @@ from stream.settings_values import (
 )
 from stream.windows import WindowSpec, pane_length
 
+Task = Literal["classification", "regression"]
 _CLASSES_MAX = 200  # a confusion matrix of so many takes 320 KB in every pane
 _SEGMENTS_MAX = 20
 _PANES_MAX = 10_000  # of one window: a close reads and merges this many; 7d in panes of 1m is 10 080 and already too fine
@@ -178,8 +180,8 @@ class ModelSection(Section):
 
     reference: FilePath | None = None
     references: Mapping[Text, FilePath] = {}
-    task: Literal["classification"] = "classification"
-    classes: tuple[ClassName, ...]
+    task: Task = "classification"
+    classes: tuple[ClassName, ...] = Field(default=(), validate_default=True)
     positive: Text | None = None
     labels: Switch = True
     windows: Windows | None = None
@@ -203,6 +205,13 @@ class ModelSection(Section):
     def _all_relative_to_the_file(cls, references: Mapping[str, Path], info: ValidationInfo) -> Mapping[str, Path]:
         return {version: (info.context or Path()) / path for version, path in references.items()}
 
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _classes_are_given(cls, classes: object, info: ValidationInfo) -> object:
+        if classes == () and info.data.get("task") != "regression":  # the default: a file has lists
+            raise broken("a value: it has no default")
+        return classes
+
     @field_validator("classes")
     @classmethod
     def _classes_differ(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
@@ -217,7 +226,11 @@ class ModelSection(Section):
 
     @field_validator("classes")
     @classmethod
-    def _tell_apart(cls, classes: tuple[str, ...]) -> tuple[str, ...]:
+    def _tell_apart(cls, classes: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if info.data.get("task") == "regression":
+            if classes:
+                raise broken("none: a regression has no classes")
+            return classes
         if len(classes) < 2:
             raise broken("at least two classes")
         for pair in (("0", "false"), ("1", "true")):
@@ -229,9 +242,33 @@ class ModelSection(Section):
     @classmethod
     def _is_a_class(cls, positive: str | None, info: ValidationInfo) -> str | None:
         classes = info.data.get("classes")
+        if positive is not None and info.data.get("task") == "regression":
+            raise broken("none: a regression has no positive class")
         if positive is not None and classes is not None and positive not in classes:
             raise broken(f"one of the classes, {', '.join(classes)}")
         return positive
+
+    @field_validator("performance")
+    @classmethod
+    def _metrics_are_of_the_task(cls, performance: PerformanceSection, info: ValidationInfo) -> PerformanceSection:
+        task = info.data.get("task", "classification")
+        others = [name for name in PerformanceSection.model_fields if name != "minimum_sample" and not is_metric_of(task, name)]
+        refuse(((name,), f"a metric of a {task}") for name in others if name in performance.model_fields_set)
+        return performance
+
+    @field_validator("sequential")
+    @classmethod
+    def _errors_are_of_classes(cls, sequential: SequentialSection, info: ValidationInfo) -> SequentialSection:
+        if sequential.errors and info.data.get("task") == "regression":
+            refuse([(("errors",), "none: the errors of a regression are not followed yet")])
+        return sequential
+
+    @field_validator("degradation")
+    @classmethod
+    def _degradation_is_of_classes(cls, degradation: DegradationSection, info: ValidationInfo) -> DegradationSection:
+        if info.data.get("task") == "regression":
+            refuse(((name,), "none: it is of the ratios of a classification") for name in degradation.model_fields_set)
+        return degradation
 
     def contradictions(self, inherited: "Inherited") -> Iterator[tuple[KeyPath, str]]:
         """What the thresholds of this model and those it inherits say against each other."""
@@ -290,7 +327,7 @@ class ModelSettings:
     name: str
     reference: Path | None
     references: Mapping[str, Path]
-    task: Literal["classification"]
+    task: Task
     classes: tuple[str, ...]
     positive: str | None
     labels: bool
@@ -377,6 +414,7 @@ class Settings(Section):
         drift = [BUILT_IN_DRIFT, self.drift, section.drift]
         alpha = level_of_test(drift, windows, labels=section.labels)
         feature_quality = [BUILT_IN_FEATURE_QUALITY, self.quality, section.quality]
+        sequential = section.sequential.under(self.sequential)
         freshness_ms = self.quality.freshness_ms if section.quality.freshness_ms is None else section.quality.freshness_ms
         return ModelSettings(
             name=name,
@@ -399,9 +437,9 @@ class Settings(Section):
             feature_quality={feature: resolve([*feature_quality, own]) for feature, own in section.quality.features.items()},
             freshness_ms=freshness_ms if isinstance(freshness_ms, int) else None,
             summary=resolve([BUILT_IN_SUMMARY, self.summary, section.summary]),
-            performance=resolve([BUILT_IN_PERFORMANCE, self.performance, section.performance]),
-            sequential=section.sequential.under(self.sequential),
-            degradation=resolve_degradation([self.degradation, section.degradation]),
+            performance=performance_rules([self.performance, section.performance], section.task),
+            sequential=replace(sequential, errors={}) if section.task == "regression" else sequential,
+            degradation={} if section.task == "regression" else resolve_degradation([self.degradation, section.degradation]),
         )
 
 
@@ -435,7 +473,7 @@ def settings_summary(settings: Settings) -> str:
         windows = ", ".join(f"{window.name} ({window.kind})" for window in model.windows)
         versions = "".join(f", of version {version} {path}" for version, path in model.references.items())
         lines += [
-            f"model    {model.name}: {model.task}, classes {', '.join(model.classes)}, {_averages(model)}",
+            f"model    {model.name}: {model.task}, {_averages(model)}",
             f"         windows {windows}; panes of {duration_text(model.pane_ms)}",
             f"         reference {model.reference or 'none: no drift scores'}{versions}; segments {_segments(model)}",
         ]
@@ -447,6 +485,12 @@ def _segments(model: ModelSettings) -> str:
 
 
 def _averages(model: ModelSettings) -> str:
+    if model.task == "regression":
+        return "numbers" if model.labels else "numbers, no labels: no performance"
+    return f"classes {', '.join(model.classes)}, {_averages_of_classes(model)}"
+
+
+def _averages_of_classes(model: ModelSettings) -> str:
     if not model.labels:
         return "no labels: no performance"
     return f"positive {model.positive}" if model.positive is not None else "macro averages"

@@ -102,6 +102,14 @@ class LiftLimits(Limits):
     critical: Annotated[Bound, limit(1_000)] = None
 
 
+class ErrorLimits(Limits):
+    """Thresholds of the size of errors, in units of the label or as a share of it."""
+
+    direction: ClassVar[Direction] = "above"
+    warning: Annotated[Bound, limit(1e70)] = None
+    critical: Annotated[Bound, limit(1e70)] = None
+
+
 class DriftSection(Section):
     """A method is scored where a level names it; a feature of a kind that it does not apply to is skipped (`stream.drift`)."""
 
@@ -154,6 +162,14 @@ class PerformanceSection(Section):
     precision_at_fpr_5: PerformanceLimits = PerformanceLimits()
     top_decile_lift: LiftLimits = LiftLimits()
     top_decile_capture: PerformanceLimits = PerformanceLimits()
+    mae: ErrorLimits = ErrorLimits()
+    rmse: ErrorLimits = ErrorLimits()
+    mape: ErrorLimits = ErrorLimits()
+    smape: ErrorLimits = ErrorLimits()
+    wape: ErrorLimits = ErrorLimits()
+    absolute_error_p50: ErrorLimits = ErrorLimits()
+    absolute_error_p95: ErrorLimits = ErrorLimits()
+    r2: PerformanceLimits = PerformanceLimits()
 
 
 BUILT_IN_DRIFT = RatedDriftSection(
@@ -170,7 +186,11 @@ BUILT_IN_PERFORMANCE = PerformanceSection(
     precision=PerformanceLimits(),
     recall=PerformanceLimits(),
     f1=PerformanceLimits(),
+    mae=ErrorLimits(),
+    rmse=ErrorLimits(),
+    r2=PerformanceLimits(),
 )
+OF_REGRESSION: Final = ("mae", "rmse", "mape", "smape", "wape", "absolute_error_p50", "absolute_error_p95", "r2")
 
 
 def only_auto(level: Drift, method: str) -> Drift:
@@ -247,6 +267,17 @@ def resolve(levels: Levels, alpha: float | None = None) -> Rules:
     minimum_sample = _last(level.minimum_sample for level in levels)
     assert minimum_sample is not None  # the built-in level has one
     return Rules(minimum_sample, thresholds_of(levels, alpha))
+
+
+def is_metric_of(task: str, metric: str) -> bool:
+    """Whether a model of this task has the metric."""
+    return (metric in OF_REGRESSION) == (task == "regression")
+
+
+def performance_rules(levels: Sequence[PerformanceSection], task: str) -> Rules:
+    """What the built-in level and these come to, of the metrics of the task."""
+    rules = resolve([BUILT_IN_PERFORMANCE, *levels])
+    return Rules(rules.minimum_sample, {name: limits for name, limits in rules.thresholds.items() if is_metric_of(task, name)})
 
 
 def thresholds_of(levels: Sequence[Section], alpha: float | None = None) -> dict[str, Thresholds]:

@@ -15,5 +15,5 @@ def traffic_metrics(model: Model, counts: Counts, size_ms: int) -> TrafficMetric
     by_class = counts[slot.start : slot.start + slot.bins].tolist()
     return TrafficMetrics(
         predictions_per_second=int(counts[PREDICTIONS]) * 1000 / size_ms,
-        predictions_by_class=dict(zip((*model.settings.classes, OTHER), by_class, strict=True)),
+        predictions_by_class=dict(zip((*model.settings.classes, OTHER), by_class, strict=True)) if model.settings.classes else {},
     )

@@ -277,6 +277,15 @@ def test_outputs_of_a_regression_are_numbers(tmp_path: Path) -> None:
     assert {output.name: type(output) for output in made.outputs} == {"prediction": NumericFeature, "label": NumericFeature}
 
 
+def test_whole_numbers_of_a_regression_are_a_quantity(tmp_path: Path) -> None:
+    made = build_rows(tmp_path, [{"x": 1, "prediction": i / 7, "label": i % 3} for i in range(30)], task="regression")
+    outputs = {output.name: output for output in made.outputs}
+    assert (made.classes, made.confusion, sorted(outputs)) == ((), None, ["label", "prediction"])
+    label = outputs["label"]
+    assert isinstance(label, NumericFeature)
+    assert (label.mean, label.minimum, label.maximum) == (1.0, 0.0, 2.0)
+
+
 def test_whole_numbers_that_are_classes_are_categories(tmp_path: Path) -> None:
     made = build_rows(tmp_path, [{"x": 1, "prediction": i % 2, "score": {"0": 0.5}} for i in range(20)])
     (output,) = made.outputs
@@ -375,6 +384,8 @@ def test_progress_tells_the_rows_of_both_passes(tmp_path: Path) -> None:
         ([{"x": 1}], {"label_column": "truth"}, ["['truth']"]),
         ([{"x": 1, "prediction": "a", "label": "b"}], {"classes": ["A", "B"]}, ["classes=('A', 'B')", "['a', 'b']"]),
         ([{"x": 1, "prediction": 0.5, "label": 0.5}], {"classes": ["a"]}, ["column '", "found number", "texts, booleans or integers"]),
+        ([{"x": 1, "prediction": 0.5, "label": "b"}], {"task": "regression"}, ["column 'label'", "found text, expected numbers"]),
+        ([{"x": 1, "prediction": True, "label": 1}], {"task": "regression"}, ["column 'prediction'", "found boolean, expected numbers"]),
         ([{"x": 1, "prediction": {"a": 1}}], {}, ["column 'prediction'", "found object", "leave it out with ignore"]),
         ([{"x": 1, "label": 1}, {"x": 1, "label": "1"}], {}, ["column 'label'", "found integer and text"]),
     ],
@@ -398,7 +409,10 @@ def test_file_with_columns_and_no_rows_is_refused(tmp_path: Path, extension: str
         build(path)
 
 
-@pytest.mark.parametrize("options", [{"bins": 1}, {"coarse": 1}, {"top_categories": 0}, {"classes": []}, {"classes": ["a", "a"]}])
+@pytest.mark.parametrize(
+    "options",
+    [{"bins": 1}, {"coarse": 1}, {"top_categories": 0}, {"classes": []}, {"classes": ["a", "a"]}, {"classes": ["a"], "task": "regression"}],
+)
 def test_arguments_out_of_range_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(options))}=.*expected"):
         build_rows(tmp_path, [{"x": 1}], **options)

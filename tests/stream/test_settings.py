@@ -475,7 +475,32 @@ BAD_MODELS = [
     ("models: {fraud: {classes: [x, ]}}", "models.fraud.classes: a list, expected at least two classes"),
     ("models: {fraud: {classes: [x, null]}}", f"models.fraud.classes.1: nothing, expected {TEXT}, other than (other)"),
     (f"models: {{fraud: {{{CLASSES}, positive: z}}}}", "models.fraud.positive: 'z', expected one of the classes, x, y"),
-    (f"models: {{fraud: {{{CLASSES}, task: regression}}}}", "models.fraud.task: 'regression', expected 'classification'"),
+    (f"models: {{fraud: {{{CLASSES}, task: cluster}}}}", "models.fraud.task: 'cluster', expected 'classification' or 'regression'"),
+    (f"models: {{fraud: {{{CLASSES}, task: regression}}}}", "models.fraud.classes: a list, expected none: a regression has no classes"),
+    (
+        "models: {fraud: {task: regression, positive: x}}",
+        "models.fraud.positive: 'x', expected none: a regression has no positive class",
+    ),
+    (
+        "models: {fraud: {task: regression, performance: {accuracy: {warning: 0.5}}}}",
+        "models.fraud.performance.accuracy: a mapping, expected a metric of a regression",
+    ),
+    (
+        f"models: {{fraud: {{{CLASSES}, performance: {{rmse: {{warning: 10}}}}}}}}",
+        "models.fraud.performance.rmse: a mapping, expected a metric of a classification",
+    ),
+    (
+        "models: {fraud: {task: regression, performance: {rmse: {warning: 10, critical: 5}}}}",
+        "models.fraud.performance.rmse.critical: '5', expected at least the warning threshold 10",
+    ),
+    (
+        "models: {fraud: {task: regression, sequential: {errors: [adwin]}}}",
+        "models.fraud.sequential.errors: a list, expected none: the errors of a regression are not followed yet",
+    ),
+    (
+        "models: {fraud: {task: regression, degradation: {accuracy: {drop: {warning: 0.1}}}}}",
+        "models.fraud.degradation.accuracy: a mapping, expected none: it is of the ratios of a classification",
+    ),
     (f"models: {{fraud: {{{CLASSES}, labels: maybe}}}}", "models.fraud.labels: 'maybe', expected true or false"),
     (f"models: {{fraud: {{{CLASSES}, reference: [a]}}}}", "models.fraud.reference: a list, expected the path of a file"),
     (f'models: {{fraud: {{{CLASSES}, reference: "a\\0"}}}}', "models.fraud.reference: 'a\\x00', expected the path of a file"),

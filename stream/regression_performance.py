@@ -1,0 +1,88 @@
+"""How well a regression predicts in a window, from the moments and the bins of its errors. Pure."""
+
+import math
+from typing import Final
+
+from msgspec import UNSET
+
+from detectors.intervals import Bounded, Measured
+from detectors.judge import judge
+from detectors.means import Mean
+from detectors.quantiles import quantile
+from detectors.regression import ErrorSums, absolute_quantile
+from stream.aggregates import M2, MAXIMUM, MEAN, MINIMUM, Aggregate, N
+from stream.model import LABELS, PREDICTIONS, UNUSABLE, Model
+from stream.reference import NumericFeature
+from stream.results import BoundedMetric, Evidence, RegressionPerformance
+from stream.settings_thresholds import Rules
+from stream.verdicts import Judged, reported
+
+_WITH_INTERVAL: Final = ("mae", "rmse", "bias", "mape", "smape")
+_ERROR, _SIZE = 1, 2  # rows of `detectors.regression.error_rows`
+
+
+class RegressionMeter:
+    """Measures and judges the windows of one regression."""
+
+    def __init__(self, model: Model) -> None:
+        assert model.numbers is not None
+        assert isinstance(model.numbers.error.feature, NumericFeature)
+        slot, self._rules = model.numbers.error, model.settings.performance
+        self._edges, self._errors = model.numbers.error.feature.edges, slice(slot.start, slot.start + slot.bins)
+
+    def performance(self, window: Aggregate) -> tuple[RegressionPerformance, list[Judged]]:
+        """Of an outcomes aggregate: all metrics, with their verdicts, and what was judged."""
+        counts = window.counts
+        n, predictions = int(counts[LABELS]), int(counts[PREDICTIONS])
+        sums = ErrorSums(*(Mean(int(row[N]), float(row[MEAN]), float(row[M2])) for row in window.moments))
+        found, quantiles = sums.metrics(), self._quantiles(window)
+        measured: dict[str, Measured | None] = {name: getattr(found, name, None) for name in _WITH_INTERVAL}
+        values = {name: None if one is None else one.value for name, one in measured.items()}
+        values |= {"wape": None, "r2": None} if found is None else {"wape": found.wape, "r2": found.r2}
+        judgeable = values | {name: None if one is None else one.value for name, one in quantiles.items()}
+        judged = _judged(judgeable, n, self._rules)
+        performance = RegressionPerformance(
+            by="label_time",
+            coverage=n / predictions if predictions else None,
+            unusable=int(counts[UNUSABLE]),
+            zeros=found.zeros if found else 0,
+            mae=values["mae"],
+            rmse=values["rmse"],
+            bias=values["bias"],
+            mape=values["mape"],
+            smape=values["smape"],
+            wape=values["wape"],
+            r2=values["r2"],
+            error_p05=quantiles["error_p05"],
+            error_p50=quantiles["error_p50"],
+            error_p95=quantiles["error_p95"],
+            absolute_error_p50=quantiles["absolute_error_p50"],
+            absolute_error_p95=quantiles["absolute_error_p95"],
+            intervals=_intervals(measured),
+            verdicts={one.metric: reported(one.value, one.verdict) for one in judged},
+        )
+        return performance, judged
+
+    def _quantiles(self, window: Aggregate) -> dict[str, BoundedMetric | None]:
+        counts, (least, greatest) = window.counts[self._errors], window.moments[_ERROR, [MINIMUM, MAXIMUM]].tolist()
+        largest = float(window.moments[_SIZE, MAXIMUM])
+        signed = {f"error_p{q:02}": quantile(counts, self._edges, q / 100, least, greatest) for q in (5, 50, 95)}
+        sizes = {f"absolute_error_p{q}": absolute_quantile(counts, self._edges, q / 100, largest) for q in (50, 95)}
+        return {name: _bounded(found) for name, found in (signed | sizes).items()}
+
+
+def _judged(values: dict[str, float | None], n: int, rules: Rules) -> list[Judged]:
+    verdicts = {name: judge(values[name], n, limits, rules.minimum_sample) for name, limits in rules.thresholds.items()}
+    return [
+        Judged("performance", name, UNSET, values[name], verdict, Evidence(n=n), below=rules.thresholds[name].direction == "below")
+        for name, verdict in verdicts.items()
+    ]
+
+
+def _intervals(measured: dict[str, Measured | None]) -> dict[str, tuple[float, float]]:
+    """Of one row there is none."""
+    return {name: (one.lower, one.upper) for name, one in measured.items() if one is not None and math.isfinite(one.upper)}
+
+
+def _bounded(metric: Bounded | None) -> BoundedMetric | None:
+    return None if metric is None else BoundedMetric(value=metric.value, bounds=(metric.lower, metric.upper))
