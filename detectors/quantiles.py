@@ -7,7 +7,7 @@ import numpy as np
 from detectors.counts import Counts, Floats
 from detectors.intervals import Bounded
 
-PER_DECADE = 20  # edges; a bin is 12.2 % wide, so a value in its middle is at most 5.75 % off
+PER_DECADE = 20  # edges; a bin is 12.2 % wide, so a value in its middle is at most 5.8 % off
 
 
 def log_edges(least: float, decades: float) -> Floats:

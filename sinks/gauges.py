@@ -61,6 +61,10 @@ _WINDOW_GAUGES = {  # name: (what it says, its labels)
         (*_WINDOW_LABELS, "metric"),
     ),
     "driftstream_predictions_per_second": ("Predictions a second in the newest closed window.", _WINDOW_LABELS),
+    "driftstream_prediction_latency_seconds": (
+        "Latency that predictions told, at this percentile, in the newest closed window.",
+        (*_WINDOW_LABELS, "percentile"),  # promtool keeps "quantile" for summaries
+    ),
     "driftstream_predictions_by_class": ("Predictions of this class in the newest closed window.", (*_WINDOW_LABELS, "class")),
     "driftstream_performance": ("Online performance metric in the newest closed window.", (*_WINDOW_LABELS, "by", "metric")),
     "driftstream_performance_severity": (
@@ -323,6 +327,10 @@ def _samples(result: Result, slot: _Slot) -> Iterator[_Sample]:
         yield "driftstream_predictions_per_second", window, result.traffic.predictions_per_second
         for name, n in result.traffic.predictions_by_class.items():
             yield "driftstream_predictions_by_class", (*window, name), n
+        if result.traffic.latency_ms is not UNSET:
+            told = result.traffic.latency_ms
+            for percentile, latency_ms in (("50", told.p50), ("95", told.p95), ("99", told.p99)):
+                yield "driftstream_prediction_latency_seconds", (*window, percentile), latency_ms / 1000
     if result.performance is not UNSET:
         yield from _performance_samples((*window, slot.by), result.performance)
     if result.regression is not UNSET:

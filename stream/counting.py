@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from detectors.latency import latency_bins
 from stream.aggregates import Codes, Floats, distinct
 from stream.coding import Bins, ClassCodes, Coding
 from stream.events import EventDecoder, Predictions
@@ -99,6 +100,7 @@ class Counting:
         self._names = [model.settings.name for model in every]
         self._n_classes = np.array([len(model.settings.classes) + 1 for model in every], np.int64)  # with OTHER
         self._positive = np.array([_positive(model) for model in every], np.int64)
+        self._latency_start = np.array([model.latency_start for model in every], np.int64)
         self._hits_start = np.array([model.hits_start for model in every], np.int64)
         self._losses_start = np.array([model.losses_start for model in every], np.int64)
         self._score_bins = np.array([model.score.bins for model in every], np.int64)
@@ -143,6 +145,7 @@ class Counting:
             columns, invalid = self._decoder.feature_columns(coding.features, events.records, at)
             codes, values = coding.code([events.scores[at], *columns], invalid, self._member_of[models[at]])
             _add(unit, numbers[:, at], codes, values=values)
+        self._add_latencies(unit, numbers[:, kept], models[kept], events.latencies_ms[kept])
         open_outcomes = ~self.is_late(timing.ends, np.maximum(timing.watermark, unit.floors_ms["performance"]))
         at = kept[open_outcomes[kept] & self._groups.table["labels"][events.groups[kept]]]
         _add(unit, self._numbers(unit, "performance", events.groups[at], timing.panes[at]), np.full((1, at.size), PREDICTIONS))
@@ -185,6 +188,12 @@ class Counting:
             codes, values = self._errors.code(models[at], outcomes.values[at], outcomes.scores[at])
             _add(unit, numbers[:, at], np.concatenate((np.full((1, at.size), LABELS), codes)), values=values)
         return kept[~mine]
+
+    def _add_latencies(self, unit: Unit, numbers: Codes, models: Indices, latencies_ms: Floats) -> None:
+        """Count the latencies that are such: not absent, below 0 or infinite."""
+        has = (latencies_ms >= 0) & (latencies_ms < np.inf)
+        if has.any():
+            _add(unit, numbers[:, has], (self._latency_start[models[has]] + latency_bins(latencies_ms[has]))[None])
 
     def _add_scores(self, unit: Unit, numbers: Codes, models: Indices, hit: Mask, scores: Floats) -> None:
         """Count the scores that are probabilities by whether the label was what they are of, and how far from the truth they were."""

@@ -39,7 +39,9 @@ _PREDICTION: Final[dict[str, tuple[Any, bool]]] = {
     "version": (str | int | float, False),
     "prediction": (_CLASS, True),
     "score": (float | dict[str, float], False),
+    "latency_ms": (float, False),
 }
+_IGNORABLE: Final = frozenset({"latency_ms"})  # fields that an event with a wrong value counts without
 _LABEL: Final[dict[str, tuple[Any, bool]]] = {"prediction_id": (str | int, True), "timestamp": (_TIME, True), "label": (_CLASS, True)}
 
 
@@ -78,7 +80,7 @@ class Messages:
 class Predictions:
     """Columns of the usable predictions of a batch, all (n,). `index` points into the messages, `groups` into `Groups`.
 
-    `scores`: of a regression the predictions.
+    `scores`: of a regression the predictions. `latencies_ms`: what the event says, NaN where it says no number.
     """
 
     index: npt.NDArray[np.int64]
@@ -87,6 +89,7 @@ class Predictions:
     groups: npt.NDArray[np.int64]
     classes: npt.NDArray[np.uint16]
     scores: npt.NDArray[np.float64]
+    latencies_ms: npt.NDArray[np.float64]
     records: Records
 
 
@@ -141,6 +144,8 @@ class _Fields:
             detail = "absent in the message's key or headers, expected a value"
         except (UnicodeDecodeError, msgspec.ValidationError, OverflowError) as error:
             detail = str(error)
+        if name in _IGNORABLE:
+            return None
         self.bad.setdefault(position, Rejected(int(self._index[position]), reason, f"{name}: {detail}"[:DETAIL_MAX]))
         return None if not required else 0 if kind == _TIME else ""  # what a usable event could have had: its column is still computed
 
@@ -221,11 +226,13 @@ class EventDecoder:
             groups=groups,
             classes=self._classes.numbers(column["prediction"], len(index)),
             scores=scores,
+            latencies_ms=_numbers(column["latency_ms"]),
             records=records,
         )
         if fields.bad:
             kept = fields.kept()
-            columns = {name: getattr(decoded, name)[kept] for name in ("index", "times_ms", "hashes", "groups", "classes", "scores")}
+            names = ("index", "times_ms", "hashes", "groups", "classes", "scores", "latencies_ms")
+            columns = {name: getattr(decoded, name)[kept] for name in names}
             decoded = Predictions(**columns, records=records.subset(kept))
         return decoded, [*rejected, *fields.bad.values()]
 
@@ -299,7 +306,7 @@ def _mapped(kinds: Mapping[str, tuple[Any, bool]], mapping: PredictionFields | L
     for name, (kind, required) in kinds.items():
         source: Source = getattr(mapping, name)
         if source.kind == "path":
-            yield name, Leaf(source.path, kind, required)
+            yield name, Leaf(source.path, kind, required, ignorable=name in _IGNORABLE)
 
 
 def _member(mapping: Source | Mapping[str, Source], name: str) -> tuple[str, ...]:
@@ -357,8 +364,10 @@ def _inexact_times(values: Sequence[float] | Sequence[datetime]) -> Times:
     return np.where(us >= 0, np.minimum(np.floor(us / 1e3), _LATEST_MS), -1).astype(np.int64)  # NaN, which a header can say, is -1
 
 
-def _numbers(values: Sequence[Any]) -> npt.NDArray[np.float64]:
+def _numbers(values: Column | Sequence[Any]) -> npt.NDArray[np.float64]:
     """Each value as a double, NaN where it is not a number."""
+    if isinstance(values, np.ndarray):
+        return values
     kinds = set(map(type, values))
     if kinds == {float}:
         return np.array(values, np.float64)

@@ -1,10 +1,11 @@
 """One monitored model as the core sees it: its settings and reference turned into windows and layouts.
 
 A traffic aggregate counts, in this order: predictions, late, duplicates, then for the predicted class, the score and each feature of the
-reference its fine bins or categories, MISSING and INVALID (of the wrong type). An outcomes aggregate counts predictions, late labels,
-labels, then the confusion matrix, row by row, label first, the last class being all that is not configured, then in the bins of the score
-the misses and the hits: whether the label was the class that the score is of. The last two are sums of (1 - p)^2 and -ln p, p the score
-of the truth, in units of LOSS_UNIT: integers, so that they too are the same however a stream is cut into batches.
+reference its fine bins or categories, MISSING and INVALID (of the wrong type), and last the bins of the latency. An outcomes aggregate
+counts predictions, late labels, labels, then the confusion matrix, row by row, label first, the last class being all that is not
+configured, then in the bins of the score the misses and the hits: whether the label was the class that the score is of. The last two are
+sums of (1 - p)^2 and -ln p, p the score of the truth, in units of LOSS_UNIT: integers, so that they too are the same however a stream is
+cut into batches.
 
 Of a regression the score is the predicted number, no class is known, and an outcomes aggregate is what `regression` says.
 """
@@ -18,6 +19,7 @@ from typing import Final
 import numpy as np
 from scipy.special import expit
 
+from detectors.latency import LATENCY_EDGES_MS
 from detectors.regression import error_edges
 from stream.aggregates import Floats, Layout
 from stream.reference import CategoricalFeature, NumericFeature, Reference
@@ -121,7 +123,7 @@ class Model:
             score=score,
             slots=tuple(features),
             label=_classes(settings, reference, "label"),
-            traffic=Layout(_fingerprint("traffic", [*named, *settings.classes]), position, moments),
+            traffic=Layout(_fingerprint("traffic/2", [*named, *settings.classes]), position + LATENCY_EDGES_MS.size + 1, moments),
             outcomes=Layout(
                 _fingerprint("outcomes/2", [*named, *settings.classes, str(settings.positive)]),
                 _hits_start(settings) + 2 * score.bins + 2,
@@ -137,6 +139,11 @@ class Model:
     def of(self, version: str) -> "Model":
         """What counts and scores a version: its own variant, else the model itself."""
         return self.variants.get(version, self)
+
+    @property
+    def latency_start(self) -> int:
+        """Where the bins of the latency begin in a traffic aggregate, its last counts."""
+        return self.traffic.width - LATENCY_EDGES_MS.size - 1
 
     @property
     def hits_start(self) -> int:

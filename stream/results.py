@@ -119,14 +119,27 @@ class Summary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     verdicts: dict[str, Score] = {}
 
 
+class Latency(Struct, frozen=True, kw_only=True):
+    """Percentiles of the latency over the n predictions that told theirs, in ms.
+
+    Each is the middle of its bin, within 5.8 % of that of the events from 0.1 ms to 199 s; 0.05 says below 0.1 ms, 199526.2 that or above.
+    """
+
+    n: int
+    p50: float
+    p95: float
+    p99: float
+
+
 class TrafficMetrics(Struct, frozen=True, kw_only=True):
     """How busy the model was. `predictions_per_second`: mean over the whole window, also where the stream began or fell silent within it.
 
-    `predictions_by_class`: of the configured classes, and "(other)" for all else.
+    `predictions_by_class`: of the configured classes, and "(other)" for all else. `latency_ms`: absent if no prediction told its own.
     """
 
     predictions_per_second: float
     predictions_by_class: dict[str, int]
+    latency_ms: Latency | UnsetType = UNSET
 
 
 class BoundedMetric(Struct, frozen=True, kw_only=True):

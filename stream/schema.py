@@ -45,12 +45,16 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One value of an event: its path in the JSON, its type, and whether the event is worth nothing without it."""
+    """One value of an event: its path in the JSON, its type, and whether the event is worth nothing without it.
+
+    A value of the wrong type costs the event, except that of a `feature`, which is noted, and one that is `ignorable`.
+    """
 
     path: tuple[str, ...]
     type: Any
     required: bool = False
     feature: str | None = None
+    ignorable: bool = False
 
 
 Column = list[Any] | npt.NDArray[np.float64]
@@ -211,10 +215,11 @@ class Schema:
             try:
                 found[name] = _read(document, leaf)
             except _Refused:
-                if leaf.feature is None:
+                if leaf.feature is None and not leaf.ignorable:
                     raise
                 found[name] = None
-                wrong.append(leaf.feature)
+                if leaf.feature is not None:
+                    wrong.append(leaf.feature)
         present = {self.attributes[name]: x for name, x in found.items() if x is not None}  # fields that share a path may differ in type
         return self._build(self._root, "", present), wrong
 

@@ -1,12 +1,15 @@
-"""How busy a model was in a window: rate and classes of its predictions, from the counts of a traffic aggregate. Pure."""
+"""How busy a model was in a window: rate, classes and latency of its predictions, from the counts of a traffic aggregate. Pure."""
 
+from msgspec import UNSET, UnsetType
+
+from detectors.latency import LATENCY_EDGES_MS, latency
 from stream.aggregates import Counts
 from stream.model import OTHER, PREDICTIONS, Model
-from stream.results import TrafficMetrics
+from stream.results import Latency, TrafficMetrics
 
 
 def traffic_metrics(model: Model, counts: Counts, size_ms: int) -> TrafficMetrics:
-    """Rate and classes of the predictions of a window that is `size_ms` long.
+    """Rate, classes and latency of the predictions of a window that is `size_ms` long.
 
     Args:
         counts: (model.traffic.width,) of a traffic aggregate. Not modified.
@@ -16,4 +19,13 @@ def traffic_metrics(model: Model, counts: Counts, size_ms: int) -> TrafficMetric
     return TrafficMetrics(
         predictions_per_second=int(counts[PREDICTIONS]) * 1000 / size_ms,
         predictions_by_class=dict(zip((*model.settings.classes, OTHER), by_class, strict=True)) if model.settings.classes else {},
+        latency_ms=_latency(counts[model.latency_start :]),
     )
+
+
+def _latency(counts: Counts) -> Latency | UnsetType:
+    """Percentiles from the bins alone: 0 and the last edge stand for the extremes, which are not kept."""
+    found = latency(counts, 0.0, float(LATENCY_EDGES_MS[-1]))
+    if found is None:
+        return UNSET
+    return Latency(n=found.n, p50=found.p50.value, p95=found.p95.value, p99=found.p99.value)

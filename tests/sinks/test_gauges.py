@@ -18,6 +18,7 @@ from stream.results import (
     Evidence,
     FeatureDrift,
     FeatureQuality,
+    Latency,
     Performance,
     Result,
     Score,
@@ -82,7 +83,11 @@ def traffic(
             weighted_drift=None,
             verdicts={"drifted_ratio": Score(score=1.0, threshold=0.5, severity="warning")},
         ),
-        traffic=TrafficMetrics(predictions_per_second=8.5, predictions_by_class={"0": 400, "1": 100, "(other)": 0}),
+        traffic=TrafficMetrics(
+            predictions_per_second=8.5,
+            predictions_by_class={"0": 400, "1": 100, "(other)": 0},
+            latency_ms=Latency(n=500, p50=12.5, p95=250.0, p99=1_500.0),
+        ),
         quality={
             "amount": FeatureQuality(
                 missing_ratio=0.02, type_violation_ratio=0.0, unseen_ratio=0.0, out_of_range_ratio=0.5, score=0.73, severity="warning"
@@ -155,9 +160,12 @@ def test_how_busy_the_model_was_is_shown_until_a_result_does_not_say_so() -> Non
     gauges.observe_result(traffic())
     assert value(gauges, "predictions_per_second", **ALL) == 8.5
     assert [value(gauges, "predictions_by_class", **ALL, **{"class": name}) for name in ("0", "1", "(other)")] == [400, 100, 0]
+    latency = [value(gauges, "prediction_latency_seconds", **ALL, percentile=percentile) for percentile in ("50", "95", "99")]
+    assert latency == [0.0125, 0.25, 1.5]
     gauges.observe_result(replace(traffic(2), traffic=UNSET))
     assert value(gauges, "predictions_per_second", **ALL) is None
     assert value(gauges, "predictions_by_class", **ALL, **{"class": "1"}) is None
+    assert value(gauges, "prediction_latency_seconds", **ALL, percentile="50") is None
 
 
 def test_a_p_value_is_shown_for_methods_that_have_one() -> None:

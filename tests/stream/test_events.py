@@ -480,3 +480,45 @@ def test_every_message_is_either_usable_or_rejected_and_nothing_raises(values: l
     assert codes.shape == (4, n)
     labels, refused = ROUGH.labels(*values)
     assert sorted([*labels.index.tolist(), *(one.index for one in refused)]) == list(range(len(values)))
+
+
+def test_a_latency_that_is_no_number_is_left_out_and_the_event_counts() -> None:
+    said = [12.5, 3, None, "12.5", True, {"p50": 3}, [3], 10**400]
+    events, rejected = Decoding().predictions(
+        *(json.dumps(prediction(i, 1, latency_ms=latency)).encode() for i, latency in enumerate(said))
+    )
+    assert [found.reason for found in rejected] == ["not_finite"]  # no double holds it, so it is no JSON for anyone who reads doubles
+    assert events.latencies_ms.tolist() == pytest.approx([12.5, 3.0, *[np.nan] * 5], nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("latency_ms", "headers", "expected"),
+    [
+        ("took.total", {}, [7.5, 7.5]),
+        ("features.amount", {}, [3.0, 3.0]),
+        ("features.country", {}, [np.nan, np.nan]),
+        ("version.ms", {}, [np.nan, np.nan]),
+        ("kafka:header:took", {"took": b"12.5"}, [12.5, 12.5]),
+        ("kafka:header:took", {"took": b"soon"}, [np.nan, np.nan]),
+        ("kafka:header:took", {"took": b"\xff"}, [np.nan, np.nan]),
+        ("kafka:header:took", {"took": None}, [np.nan, np.nan]),
+        ("kafka:header:took", {}, [np.nan, np.nan]),
+    ],
+)
+def test_a_latency_may_stand_elsewhere_and_costs_no_event_there(
+    latency_ms: str, headers: Mapping[str, bytes | None], expected: list[float]
+) -> None:
+    fields = {"latency_ms": latency_ms, "version": "v"}
+    decoding = Decoding({MODEL: small_reference()}, predictions=fields)
+    event = {"took": {"total": 7.5}, "features": {"amount": 3.0, "country": "DE"}, "version": "2"}
+    broken = {**event, "features": {**event["features"], "flag": "no flag"}}
+    events, rejected = decoding.predictions(prediction(1, 1, **event), prediction(2, 1, **broken), headers=[headers, headers])
+    assert rejected == []
+    assert events.latencies_ms.tolist() == pytest.approx(expected, nan_ok=True)
+
+
+def test_latencies_stay_with_their_events_where_others_are_unusable() -> None:
+    events, rejected = Decoding().predictions(
+        prediction(1, 1, latency_ms=1.0), prediction(2, 1, latency_ms=2.0, model="unknown"), prediction(3, 1, latency_ms=3.0)
+    )
+    assert ([found.reason for found in rejected], events.latencies_ms.tolist()) == (["unknown_model"], [1.0, 3.0])

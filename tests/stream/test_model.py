@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from detectors.latency import LATENCY_EDGES_MS
 from stream.model import CONFUSION_START, PREDICTED_START, PREDICTIONS, Model
 from stream.reference import Feature, NumericFeature
 from tests.builders import MODEL, numeric, reference, settings, small_reference
@@ -20,7 +21,8 @@ def test_features_stand_side_by_side_and_fill_the_layout() -> None:
     made = Model.build(settings().model(MODEL), small_reference())
     slots = (made.predicted, made.score, *made.slots)
     taken = [position for slot in slots for position in range(slot.start, slot.invalid + 1)]
-    assert taken == list(range(PREDICTED_START, made.traffic.width))
+    assert taken == list(range(PREDICTED_START, made.latency_start))
+    assert made.traffic.width == made.latency_start + LATENCY_EDGES_MS.size + 1
     assert PREDICTED_START == PREDICTIONS + 3
     assert [slot.moments for slot in slots] == [-1, 0, 1, -1, -1, -1]
     assert made.traffic.moments == sum(isinstance(slot.feature, NumericFeature) for slot in slots)
