@@ -17,6 +17,7 @@ from stream.coding import Bins, ClassCodes, Coding
 from stream.events import EventDecoder, Predictions
 from stream.groups import Groups
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, LOSS_UNIT, PREDICTED_START, PREDICTIONS, Model, with_variants
+from stream.results import Alert
 from stream.store import Subject
 from stream.unit import Unit
 from stream.watermark import NO_TIME
@@ -40,6 +41,7 @@ class Tally:
     labels: dict[LabelOutcome, int] = field(default_factory=dict)
     dead_letters: dict[str, int] = field(default_factory=dict)
     unknown_features: dict[str, int] = field(default_factory=dict)
+    alerts: list[Alert] = field(default_factory=list)  # of sequential detectors
 
 
 def add(counts: dict[K, int], key: K, n: int) -> None:
