@@ -103,6 +103,8 @@ class Gauges:
         self.registry.register(self._windows)
         self._balance = _BalanceSheet()
         self.registry.register(self._balance)
+        self._sequential = _SequentialDetectors()
+        self.registry.register(self._sequential)
         ProcessCollector(registry=self.registry)
 
         def counter(name: str, help_text: str, *labels: str) -> Counter:
@@ -231,6 +233,10 @@ class Gauges:
         """Replace the balance sheets: by topic and partition ("all": the total) how many messages were consumed, and became what."""
         self._balance.sheets = sheets
 
+    def set_sequential(self, firing: Mapping[tuple[str, str, str, str], bool]) -> None:
+        """Replace the states of the sequential detectors: by model, version, stream and detector whether it fires."""
+        self._sequential.firing = firing
+
     def set_outbox_length(self, n: int) -> None:
         self._outbox.set(n)
 
@@ -260,6 +266,23 @@ class _BalanceSheet:
         for (topic, partition), sheet in self.sheets.items():
             for outcome, n in sheet.items():
                 family.add_metric((topic, partition, outcome), n)
+        yield family
+
+
+class _SequentialDetectors:
+    """A collector: of the streams of this worker, so those that it lost disappear."""
+
+    def __init__(self) -> None:
+        self.firing: Mapping[tuple[str, str, str, str], bool] = {}
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "driftstream_sequential_severity",
+            "State of a sequential detector in the partitions of this worker: 0 ok, 1 its last change is not resolved in one of them.",
+            labels=("model", "version", "stream", "detector"),
+        )
+        for labels, fires in self.firing.items():
+            family.add_metric(labels, SEVERITY_NUMBER["warning" if fires else "ok"])
         yield family
 
 

@@ -31,6 +31,7 @@ from stream.model import (
     with_variants,
 )
 from stream.regression import ErrorCoding
+from stream.results import Alert
 from stream.store import Subject
 from stream.unit import Unit
 from stream.watermark import NO_TIME
@@ -54,6 +55,7 @@ class Tally:
     labels: dict[LabelOutcome, int] = field(default_factory=dict)
     dead_letters: dict[str, int] = field(default_factory=dict)
     unknown_features: dict[str, int] = field(default_factory=dict)
+    alerts: list[Alert] = field(default_factory=list)  # of sequential detectors
 
 
 def add(counts: dict[K, int], key: K, n: int) -> None:

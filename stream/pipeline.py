@@ -184,7 +184,7 @@ class Pipeline:
             if self._detection.on["scores"]:
                 kept = ~(duplicate | timing.late) & np.isfinite(events.scores)
                 followed = Followed(messages, events.index, events.groups, events.times_ms, events.scores, kept)
-                self._detection.follow(unit, "scores", followed, now_ms)
+                self._counting.tally.alerts += self._detection.follow(unit, "scores", followed, now_ms)
             late = np.flatnonzero(timing.late & ~duplicate)
             self._send_late(
                 unit, messages, "traffic", events.index[late], events.groups[late], events.times_ms[late], timing.watermark[late]
@@ -244,7 +244,7 @@ class Pipeline:
         self._counting.outcomes(unit, Outcomes(groups, labels["time"], said, labels["cls"], scores, labels["value"], newest, late))
         if self._detection.on["errors"]:
             followed = Followed(messages, events.index[matched], groups, labels["time"], said != labels["cls"], ~late)
-            self._detection.follow(unit, "errors", followed, now_ms)
+            self._counting.tally.alerts += self._detection.follow(unit, "errors", followed, now_ms)
         unit.counters["completed"] += matched.size
         add(self._counting.tally.labels, "matched", matched.size)
 
@@ -296,7 +296,7 @@ class Pipeline:
         self._counting.outcomes(unit, counted)
         if self._detection.on["errors"]:
             followed = Followed(messages, events.index[matched], groups, times_ms, others["cls"] != labelled, ~late)
-            self._detection.follow(unit, "errors", followed, now_ms)
+            self._counting.tally.alerts += self._detection.follow(unit, "errors", followed, now_ms)
         self._send_late(unit, messages, "performance", events.index[matched][late], groups[late], times_ms[late], watermark[late])
 
     def _reject(self, unit: Unit, messages: Messages, rejected: Sequence[Rejected], now_ms: int) -> None:

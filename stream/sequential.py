@@ -5,7 +5,7 @@ same changes at the same offsets, and sends alerts with the same ids.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -55,16 +55,19 @@ class Detection:
         }
         self.on: Mapping[StreamName, bool] = {name: bool(on.any()) for name, on in self._on.items()}
 
-    def follow(self, unit: Unit, name: StreamName, events: Followed, now_ms: int) -> None:
-        """Feed the values of a batch to the streams of their models and versions."""
+    def follow(self, unit: Unit, name: StreamName, events: Followed, now_ms: int) -> list[Alert]:
+        """Feed the values of a batch to the streams of their models and versions; the alerts, which are in the unit's outbox by then."""
         kept = np.flatnonzero(events.kept & self._on[name][self._groups.table["model"][events.groups]])
         if not kept.size:
-            return
+            return []
         values, offsets = events.values[kept].astype(float), events.messages.offsets_at(events.index[kept])
+        alerts: list[Alert] = []
         for group, at in self._apart(events.groups[kept]):
             stream = self._stream(unit, name, group)
             changes = stream.push(values[at], events.times_ms[kept][at], offsets[at], now_ms)
-            unit.enqueue(self._alerts(unit, name, group, changes, now_ms))
+            alerts += self._alerts(unit, name, group, changes, now_ms)
+        unit.enqueue(OutboundMessage(self._topic, alert.dedup_key.encode(), encode(alert)) for alert in alerts)
+        return alerts
 
     def _apart(self, groups: Indices) -> Iterator[tuple[Group, Indices]]:
         """Where the events of each model and version are, in their order."""
@@ -88,11 +91,22 @@ class Detection:
         unit.streams_changed = True
         return found
 
-    def _alerts(self, unit: Unit, name: StreamName, group: Group, changes: Sequence[Change], now_ms: int) -> list[OutboundMessage]:
+    def _alerts(self, unit: Unit, name: StreamName, group: Group, changes: Sequence[Change], now_ms: int) -> list[Alert]:
         """The alerts about changes, without those that had been sent before the state was lost."""
         said = unit.quiet_ms[_SUBJECT[name]]
-        alerts = [_alert(unit, name, group, change, now_ms) for change in changes if change.detected_ms > said]
-        return [OutboundMessage(self._topic, alert.dedup_key.encode(), encode(alert)) for alert in alerts]
+        return [_alert(unit, name, group, change, now_ms) for change in changes if change.detected_ms > said]
+
+
+def firing_detectors(units: Iterable[Unit]) -> dict[tuple[str, str, str, str], bool]:
+    """By model, version, stream and detector whether it fires in any of the units, of the streams that have had an event here."""
+    found: dict[tuple[str, str, str, str], bool] = {}
+    for unit in units:
+        for key, stream in unit.streams.items():
+            name, model, version = key.split("|", 2)
+            for detector in stream.detectors:
+                place = (model, version, name, detector)
+                found[place] = found.get(place, False) or detector in stream.firing
+    return found
 
 
 def _alert(unit: Unit, name: StreamName, group: Group, change: Change, now_ms: int) -> Alert:

@@ -19,6 +19,7 @@ from stream.events import Messages
 from stream.kafka import Batch, KafkaUnavailableError
 from stream.pipeline import POISON_KILLS, Pipeline
 from stream.rebuild import Bookmark, delivered_by
+from stream.sequential import firing_detectors
 from stream.settings import Settings
 from stream.store import SUBJECTS, Mark, OffsetRange, Store, UnitId
 from stream.store_redis import UNREACHABLE, StateChangedError
@@ -157,6 +158,7 @@ class Worker:
                 self._gauges.forget_model(model)
             self._gauges.forget_partition(self._topic(unit), unit.partition)
         self._gauges.set_units_owned(len(self._pipeline.units))
+        self._gauges.set_sequential(firing_detectors(self._pipeline.units.values()))
 
     @contextmanager
     def _store_may_fail(self) -> Iterator[None]:
@@ -256,6 +258,7 @@ class Worker:
             for subject in SUBJECTS:
                 ms = self._pipeline.clock.of(subject)
                 self._gauges.set_watermark(subject, None if ms == NO_TIME else ms)
+            self._gauges.set_sequential(firing_detectors(self._pipeline.units.values()))
             self._look_at_limits()
             self._publish_balance()
             self._ticked_s = time.monotonic()
@@ -322,6 +325,8 @@ class Worker:
             self._gauges.add_dead_letters(reason, n)
         for model, n in tally.unknown_features.items():
             self._gauges.add_unknown_features(model, n)
+        for alert in tally.alerts:
+            self._gauges.observe_alert(alert)
 
     # the delivering thread
 

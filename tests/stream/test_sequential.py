@@ -4,10 +4,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 
-from stream.store import UnitId
-from tests.builders import MODEL, Monitor, label, prediction, settings
+from sinks.gauges import Gauges
+from sinks.memory import MemorySink
+from stream.kafka import Batch
+from stream.model import Model
+from stream.pipeline import Pipeline
+from stream.store import Partitions, UnitId
+from stream.store_memory import MemoryStore
+from stream.worker import Worker
+from tests.builders import BASE_MS, HOUR_MS, MODEL, Monitor, label, messages, prediction, settings
 from tests.stream.stores import Backend
 
 Watch = Callable[..., Monitor]
@@ -33,8 +41,8 @@ def read_all(monitor: Monitor, most: int | None = None) -> None:
         monitor.tick()
 
 
-def drifts(monitor: Monitor) -> list[dict[str, Any]]:
-    found = [alert for alert in monitor.said("alerts") if alert["kind"] == "sequential_drift"]
+def drifts(*monitors: Monitor) -> list[dict[str, Any]]:
+    found = [alert for monitor in monitors for alert in monitor.said("alerts") if alert["kind"] == "sequential_drift"]
     return sorted(({**alert, "emitted_at": "", "first_fired_at": ""} for alert in found), key=lambda alert: str(alert["alert_id"]))
 
 
@@ -79,6 +87,62 @@ def test_workers_that_die_and_take_over_send_the_same_alerts_with_the_same_ids(w
                 monitor.start()  # what was read since the last checkpoint is lost, and read again
         monitor.tick()
     assert drifts(monitor) == drifts(whole)
+
+
+def test_another_worker_goes_on_where_the_last_checkpoint_was_while_the_old_one_is_still_at_it(watch: Watch, backend: Backend) -> None:
+    """Of what the old one noticed after it, nothing is sent by it, and all by the new one:
+
+    old  |--- read, written ---|--- read: notices all changes ---| refused
+    new                        |--- takes over, reads: notices them ---------|
+    """
+    whole = watched(watch)
+    read_all(whole)
+    old = watched(watch, backend)
+    for side in ("predictions", "labels"):
+        old.read(side, most=CHANGE - 37)  # type: ignore[arg-type]
+    old.tick()
+    assert drifts(old) == []
+    new = watched(watch, backend)
+    assert new.read_to == {UnitId("predictions", 0): CHANGE - 37, UnitId("labels", 0): CHANGE - 37}
+    for side in ("predictions", "labels"):
+        old.read(side)  # type: ignore[arg-type]
+    assert len(old.pipeline.take_tally().alerts) == len(drifts(whole)) == 3
+    old.tick()
+    read_all(new, most=97)
+    assert not old.owned
+    assert drifts(old) == []
+    assert drifts(new) == drifts(whole)
+
+
+def test_alerts_are_counted_and_a_gauge_shows_who_fires_until_the_partition_goes() -> None:
+    unit, follow = UnitId("predictions", 0), {**FOLLOW, "errors": [], "resolve_after": 64}
+    configured = settings({MODEL: {"classes": ["0", "1"], "labels": False}}, sequential=follow)
+    models, gauges, sink = {MODEL: Model.build(configured.model(MODEL), None)}, Gauges(), MemorySink()
+    store = MemoryStore(configured.labels.max_delay_ms)
+    worker = Worker(
+        lambda: Pipeline(configured, models, store, Partitions(1, 0)), store, sink, gauges, configured, lambda: BASE_MS + HOUR_MS
+    )
+    worker.assign({unit: (0, N)}, from_end=False, committed=lambda _: {})
+    counter, gauge = "driftstream_alerts_total", "driftstream_sequential_severity"
+    place = {"model": MODEL, "version": "unversioned", "stream": "scores", "detector": "kswin"}
+    assert gauges.registry.get_sample_value(gauge, place) is None
+    seen = []
+    for first in range(0, N, 32):
+        events = [orjson.dumps(prediction(f"p{i}", i / 10, score=float(SCORES[i]))) for i in range(first, min(first + 32, N))]
+        worker.process(Batch([messages(events, first=first)]))
+        worker.tick()
+        worker.deliver()
+        said = [alert for alert in map(orjson.loads, sink.values(configured.kafka.topics.alerts)) if alert["kind"] == "sequential_drift"]
+        for status in ("firing", "resolved"):
+            kind = {"model": MODEL, "kind": "sequential_drift", "severity": "warning", "status": status}
+            assert (gauges.registry.get_sample_value(counter, kind) or 0) == sum(alert["status"] == status for alert in said)
+        shown = gauges.registry.get_sample_value(gauge, place)
+        assert shown == (1 if said and said[-1]["status"] == "firing" else 0)
+        seen.append(shown)
+    assert {0, 1} == set(seen)
+    assert (seen[0], seen[-1]) == (0, 0)
+    worker.revoke([unit])
+    assert gauges.registry.get_sample_value(gauge, place) is None
 
 
 def test_labels_that_wait_for_their_predictions_are_followed_where_they_meet(watch: Watch) -> None:
