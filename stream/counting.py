@@ -60,13 +60,17 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Labels matched to predictions, all (n,). `late` ones are too old for their window; `newest` is where time stood."""
+    """Labels matched to predictions, all (n,). `late` ones are too old for their window; `newest` is where time stood.
+
+    `values` are the predictions' own, NaN for none.
+    """
 
     groups: Indices
     times_ms: Times
     predicted: npt.NDArray[np.uint16]
     labelled: npt.NDArray[np.uint16]
     scores: Floats
+    values: npt.NDArray[np.float32]
     newest: Times
     late: Mask
 

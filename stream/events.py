@@ -38,6 +38,7 @@ _PREDICTION: Final[dict[str, tuple[Any, bool]]] = {
     "version": (str | int | float, False),
     "prediction": (_CLASS, True),
     "score": (float | dict[str, float], False),
+    "value": (float, False),
 }
 _LABEL: Final[dict[str, tuple[Any, bool]]] = {"prediction_id": (str | int, True), "timestamp": (_TIME, True), "label": (_CLASS, True)}
 
@@ -75,7 +76,10 @@ class Messages:
 
 @dataclass(slots=True)
 class Predictions:
-    """Columns of the usable predictions of a batch, all (n,). `index` points into the messages, `groups` into `Groups`."""
+    """Columns of the usable predictions of a batch, all (n,). `index` points into the messages, `groups` into `Groups`.
+
+    `scores` and `values` are NaN where the event has none.
+    """
 
     index: npt.NDArray[np.int64]
     times_ms: Times
@@ -83,6 +87,7 @@ class Predictions:
     groups: npt.NDArray[np.int64]
     classes: npt.NDArray[np.uint16]
     scores: npt.NDArray[np.float64]
+    values: npt.NDArray[np.float32]
     records: Records
 
 
@@ -106,11 +111,13 @@ class _Fields:
 
     def column(self, name: str, kind: Any, required: bool) -> Sequence[Any]:
         """The field of all records; None where an optional one is absent."""
-        source: Source = getattr(self._mapping, name)
+        source: Source | None = getattr(self._mapping, name)
         rows = self._index.tolist()
+        if source is None:
+            return cast(list[Any], np.full(len(rows), np.nan))  # only numbers may be left unmapped
         match source.kind:
             case "path":
-                return cast(list[Any], self._records.columns([name])[0])  # no field is read as nothing but a number
+                return cast(list[Any], self._records.columns([name])[0])  # an array of what is read as nothing but a number
             case "const":
                 return [source.argument] * len(rows)
             case "timestamp":
@@ -206,11 +213,14 @@ class EventDecoder:
             groups=groups,
             classes=self._classes.numbers(column["prediction"], len(index)),
             scores=self._scores(column["score"], column["prediction"], groups),
+            values=_small(column["value"]),
             records=records,
         )
         if fields.bad:
             kept = fields.kept()
-            columns = {name: getattr(decoded, name)[kept] for name in ("index", "times_ms", "hashes", "groups", "classes", "scores")}
+            columns = {
+                name: getattr(decoded, name)[kept] for name in ("index", "times_ms", "hashes", "groups", "classes", "scores", "values")
+            }
             decoded = Predictions(**columns, records=records.subset(kept))
         return decoded, [*rejected, *fields.bad.values()]
 
@@ -268,8 +278,8 @@ class EventDecoder:
 def _mapped(kinds: Mapping[str, tuple[Any, bool]], mapping: PredictionFields | LabelFields) -> Iterator[tuple[str, Leaf]]:
     """A leaf for each field that stands in the JSON."""
     for name, (kind, required) in kinds.items():
-        source: Source = getattr(mapping, name)
-        if source.kind == "path":
+        source: Source | None = getattr(mapping, name)
+        if source and source.kind == "path":
             yield name, Leaf(source.path, kind, required)
 
 
@@ -333,6 +343,12 @@ def _numbers(values: Sequence[Any]) -> npt.NDArray[np.float64]:
     if set(map(type, values)).isdisjoint((int, float)):  # classes are mostly texts
         return np.full(len(values), np.nan)
     return np.array([x if _is(x, float) else np.nan for x in values], np.float64)
+
+
+def _small(values: Sequence[float | None]) -> npt.NDArray[np.float32]:
+    """Each value as a float32, NaN for none and for what is beyond."""
+    x = np.array(values, np.float64)
+    return np.where(np.abs(x) <= np.finfo(np.float32).max, x, np.nan).astype(np.float32)
 
 
 def _texts(ids: Sequence[str | int]) -> list[str]:

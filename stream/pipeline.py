@@ -188,7 +188,7 @@ class Pipeline:
     def _rows_of_predictions(self, unit: Unit, messages: Messages, events: Predictions, timing: Timing) -> JoinBatch:
         rows = np.zeros(events.index.size, PREDICTION)
         rows["source"] = sources(unit.id.partition, messages.offsets_at(events.index))
-        rows["time"], rows["cls"], rows["score"] = events.times_ms, events.classes, events.scores
+        rows["time"], rows["cls"], rows["score"], rows["value"] = events.times_ms, events.classes, events.scores, events.values
         rows["group"] = self._decoder.groups.table["number"][events.groups]
         return JoinBatch("predictions", events.hashes, timing.late, rows)
 
@@ -217,8 +217,8 @@ class Pipeline:
         closed = np.maximum(timing.watermark[matched], unit.floors_ms["performance"])
         late = timing.late[matched] | self._counting.is_late(ends, np.maximum(closed, labels["time"] + labels["behind"].astype(np.int64)))
         newest = np.maximum(timing.newest[matched], unit.floors_ms["performance"])  # which may be ahead of the traffic's
-        said, scores = events.classes[matched], events.scores[matched]
-        self._counting.outcomes(unit, Outcomes(groups, labels["time"], said, labels["cls"], scores, newest, late))
+        said, scores, values = events.classes[matched], events.scores[matched], events.values[matched]
+        self._counting.outcomes(unit, Outcomes(groups, labels["time"], said, labels["cls"], scores, values, newest, late))
         unit.counters["completed"] += matched.size
         add(self._counting.tally.labels, "matched", matched.size)
 
@@ -265,8 +265,8 @@ class Pipeline:
         times_ms, watermark, others = events.times_ms[matched], watermark[matched], matches.others[matched]
         timing = self._counting.timing(unit, groups, times_ms, watermark, "performance")
         late = timing.late | ((matches.flags[matched] & LATE_PREDICTION) > 0)
-        labelled = events.classes[matched]
-        self._counting.outcomes(unit, Outcomes(groups, times_ms, others["cls"], labelled, others["score"], timing.newest, late))
+        said, labelled, scores, values = others["cls"], events.classes[matched], others["score"], others["value"]
+        self._counting.outcomes(unit, Outcomes(groups, times_ms, said, labelled, scores, values, timing.newest, late))
         self._send_late(unit, messages, "performance", events.index[matched][late], groups[late], times_ms[late], watermark[late])
 
     def _reject(self, unit: Unit, messages: Messages, rejected: Sequence[Rejected], now_ms: int) -> None:
