@@ -79,7 +79,7 @@ class Timing:
 class Outcomes:
     """Labels matched to predictions, all (n,). `late` ones are too old for their window; `newest` is where time stood.
 
-    `values`: the labels that are numbers, NaN elsewhere; of a regression `scores` are its predictions.
+    `values`: the labels that are numbers, NaN elsewhere; of a regression `scores` are its predictions. `stakes`: the predictions' `value`.
     """
 
     groups: Indices
@@ -88,6 +88,7 @@ class Outcomes:
     labelled: npt.NDArray[np.uint16]
     scores: Floats
     values: Floats
+    stakes: npt.NDArray[np.float32]
     newest: Times
     late: Mask
 

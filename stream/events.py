@@ -40,6 +40,7 @@ _PREDICTION: Final[dict[str, tuple[Any, bool]]] = {
     "prediction": (_CLASS, True),
     "score": (float | dict[str, float], False),
     "latency_ms": (float, False),
+    "value": (float, False),
 }
 _IGNORABLE: Final = frozenset({"latency_ms"})  # fields that an event with a wrong value counts without
 _LABEL: Final[dict[str, tuple[Any, bool]]] = {"prediction_id": (str | int, True), "timestamp": (_TIME, True), "label": (_CLASS, True)}
@@ -80,7 +81,8 @@ class Messages:
 class Predictions:
     """Columns of the usable predictions of a batch, all (n,). `index` points into the messages, `groups` into `Groups`.
 
-    `scores`: of a regression the predictions. `latencies_ms`: what the event says, NaN where it says no number.
+    `scores` and `values` are NaN where the event has none; of a regression `scores` are the predictions. `latencies_ms`: what the event
+    says, NaN where it says no number.
     """
 
     index: npt.NDArray[np.int64]
@@ -90,6 +92,7 @@ class Predictions:
     classes: npt.NDArray[np.uint16]
     scores: npt.NDArray[np.float64]
     latencies_ms: npt.NDArray[np.float64]
+    values: npt.NDArray[np.float32]
     records: Records
 
 
@@ -113,11 +116,13 @@ class _Fields:
 
     def column(self, name: str, kind: Any, required: bool) -> Sequence[Any]:
         """The field of all records; None where an optional one is absent."""
-        source: Source = getattr(self._mapping, name)
+        source: Source | None = getattr(self._mapping, name)
         rows = self._index.tolist()
+        if source is None:
+            return cast(list[Any], np.full(len(rows), np.nan))  # only numbers may be left unmapped
         match source.kind:
             case "path":
-                return cast(list[Any], self._records.columns([name])[0])  # no field is read as nothing but a number
+                return cast(list[Any], self._records.columns([name])[0])  # an array of what is read as nothing but a number
             case "const":
                 return [source.argument] * len(rows)
             case "timestamp":
@@ -227,11 +232,12 @@ class EventDecoder:
             classes=self._classes.numbers(column["prediction"], len(index)),
             scores=scores,
             latencies_ms=_numbers(column["latency_ms"]),
+            values=_small(column["value"]),
             records=records,
         )
         if fields.bad:
             kept = fields.kept()
-            names = ("index", "times_ms", "hashes", "groups", "classes", "scores", "latencies_ms")
+            names = ("index", "times_ms", "hashes", "groups", "classes", "scores", "latencies_ms", "values")
             columns = {name: getattr(decoded, name)[kept] for name in names}
             decoded = Predictions(**columns, records=records.subset(kept))
         return decoded, [*rejected, *fields.bad.values()]
@@ -304,8 +310,8 @@ class EventDecoder:
 def _mapped(kinds: Mapping[str, tuple[Any, bool]], mapping: PredictionFields | LabelFields) -> Iterator[tuple[str, Leaf]]:
     """A leaf for each field that stands in the JSON."""
     for name, (kind, required) in kinds.items():
-        source: Source = getattr(mapping, name)
-        if source.kind == "path":
+        source: Source | None = getattr(mapping, name)
+        if source and source.kind == "path":
             yield name, Leaf(source.path, kind, required, ignorable=name in _IGNORABLE)
 
 
@@ -382,6 +388,12 @@ def _refuse_others(fields: _Fields, name: str, said: Sequence[Any], values: npt.
     wrong[where] = ~(np.abs(values[where]) <= NUMBERS_MAX)
     rule = f"expected a number from -{NUMBERS_MAX:g} to {NUMBERS_MAX:g}: it is a regression's"
     fields.refuse(wrong, "wrong_type", lambda i: f"{name}: found {said[i]!r}, {rule}")
+
+
+def _small(values: Sequence[float | None]) -> npt.NDArray[np.float32]:
+    """Each value as a float32, NaN for none and for what is beyond."""
+    x = np.array(values, np.float64)
+    return np.where(np.abs(x) <= np.finfo(np.float32).max, x, np.nan).astype(np.float32)
 
 
 def _texts(ids: Sequence[str | int]) -> list[str]:

@@ -24,9 +24,10 @@ GENERATIONS: Final = 4
 TRAIL: Final = GENERATIONS + 1
 
 # What one side knows of itself. In Redis it waits as its flags and its row; once they have met, the flags, the row of the first and the
-# source of the second remain, the prediction's part in front: 31 and 39 bytes, under the 64 that keep a bucket a listpack.
+# source of the second remain, the prediction's part in front: at most 35 and 43 bytes, under the 64 that keep a bucket a listpack.
 # source: partition in the top 16 bits, offset below. behind: ms that the watermark of its partition was ahead of the label.
-PREDICTION: Final = np.dtype([("source", "<u8"), ("time", "<i8"), ("cls", "<u2"), ("group", "<u4"), ("score", "<f8")])
+# value: what the prediction says is at stake, or the label where it is a number; NaN for none.
+PREDICTION: Final = np.dtype([("source", "<u8"), ("time", "<i8"), ("cls", "<u2"), ("group", "<u4"), ("score", "<f8"), ("value", "<f4")])
 LABEL: Final = np.dtype([("source", "<u8"), ("time", "<i8"), ("cls", "<u2"), ("behind", "<u4"), ("value", "<f8")])
 ADDRESS: Final = np.dtype([("id", "<u8"), ("bucket", "<u2"), ("generation", "<u2"), ("flags", "u1")])  # flags: of the row while it waits
 

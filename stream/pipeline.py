@@ -204,7 +204,7 @@ class Pipeline:
     def _rows_of_predictions(self, unit: Unit, messages: Messages, events: Predictions, timing: Timing) -> JoinBatch:
         rows = np.zeros(events.index.size, PREDICTION)
         rows["source"] = sources(unit.id.partition, messages.offsets_at(events.index))
-        rows["time"], rows["cls"], rows["score"] = events.times_ms, events.classes, events.scores
+        rows["time"], rows["cls"], rows["score"], rows["value"] = events.times_ms, events.classes, events.scores, events.values
         rows["group"] = self._decoder.groups.table["number"][events.groups]
         return JoinBatch("predictions", events.hashes, timing.late, rows)
 
@@ -240,8 +240,8 @@ class Pipeline:
         closed = np.maximum(timing.watermark[matched], unit.floors_ms["performance"])
         late = timing.late[matched] | self._counting.is_late(ends, np.maximum(closed, labels["time"] + labels["behind"].astype(np.int64)))
         newest = np.maximum(timing.newest[matched], unit.floors_ms["performance"])  # which may be ahead of the traffic's
-        said, scores = events.classes[matched], events.scores[matched]
-        self._counting.outcomes(unit, Outcomes(groups, labels["time"], said, labels["cls"], scores, labels["value"], newest, late))
+        said, scores, stakes = events.classes[matched], events.scores[matched], events.values[matched]
+        self._counting.outcomes(unit, Outcomes(groups, labels["time"], said, labels["cls"], scores, labels["value"], stakes, newest, late))
         if self._detection.on["errors"]:
             followed = Followed(messages, events.index[matched], groups, labels["time"], said != labels["cls"], ~late)
             self._counting.tally.alerts += self._detection.follow(unit, "errors", followed, now_ms)
@@ -291,11 +291,11 @@ class Pipeline:
         times_ms, watermark, others = events.times_ms[matched], watermark[matched], matches.others[matched]
         timing = self._counting.timing(unit, groups, times_ms, watermark, "performance")
         late = timing.late | ((matches.flags[matched] & LATE_PREDICTION) > 0)
-        labelled = events.classes[matched]
-        counted = Outcomes(groups, times_ms, others["cls"], labelled, others["score"], events.values[matched], timing.newest, late)
+        said, labelled, stakes = others["cls"], events.classes[matched], others["value"]
+        counted = Outcomes(groups, times_ms, said, labelled, others["score"], events.values[matched], stakes, timing.newest, late)
         self._counting.outcomes(unit, counted)
         if self._detection.on["errors"]:
-            followed = Followed(messages, events.index[matched], groups, times_ms, others["cls"] != labelled, ~late)
+            followed = Followed(messages, events.index[matched], groups, times_ms, said != labelled, ~late)
             self._counting.tally.alerts += self._detection.follow(unit, "errors", followed, now_ms)
         self._send_late(unit, messages, "performance", events.index[matched][late], groups[late], times_ms[late], watermark[late])
 

@@ -97,6 +97,7 @@ class PredictionFields(Section):
     features: FieldSources = Source("path", "features")
     segments: FieldSources = Source("path", "segments")
     latency_ms: VaryingSource = Source("path", "latency_ms")
+    value: VaryingSource | None = None  # no number is read unless it is named: many events have a value that is something else
 
 
 class LabelFields(Section):

@@ -3,13 +3,15 @@
 -- Row layouts, flags, and which generations may hold the other side: stream/join.py. Rows of one bucket stand together, in their order.
 -- Returns one status byte per row, and for each matched row, one behind the other, the stored flags and the other side's row.
 local STORED, DUPLICATE, MATCHED, EXPIRED = '\0', '\1', '\2', '\3'
-local ADDRESS, ROW, SOURCE, RECORD = '<c8HH', 12, 13, 43  -- a packed row: its address, then flags and row as it waits, which start with its source
-local MET = 39  -- bytes of a row that both sides know: flags, the row of the first, the source of the second
+local ADDRESS, ROW, SOURCE = '<c8HH', 12, 13  -- a packed row: its address, then flags and row as it waits, which start with its source
+local PREDICTION, LABEL = 34, 30  -- bytes of a row; once met, flags, the row of the first and the source of the second remain
+local WHOLE, NO_VALUE = 61, '\0\0\192\127'  -- what older versions wrote: both rows whole; predictions without their value, which is NaN then
 local RUN = 64  -- rows of one command: they must fit Lua's stack, and are compared with each other
 local call, address, sub, byte, char = redis.call, struct.unpack, string.sub, string.byte, string.char
 local is_prediction, prefix, rows = ARGV[1] == 'P', ARGV[2], ARGV[3]
 local length, trail = tonumber(ARGV[4]), tonumber(ARGV[5])
 local mine, theirs, by_mine = is_prediction and 1 or 2, is_prediction and 2 or 1, is_prediction and 0 or 4
+local RECORD = SOURCE + (is_prediction and PREDICTION or LABEL)
 local dropped, live = -math.huge, {}  -- live: name of each generation by its end
 local held = call('HGETALL', KEYS[1])
 for i = 1, #held, 2 do
@@ -40,21 +42,26 @@ local function answer(flags, other)
   n_others = n_others + 2
   return MATCHED
 end
+-- The prediction in a row, up to where its label's part starts.
+local function prediction(value, label)
+  local row = sub(value, 2, label - 1)
+  return #row < PREDICTION and row .. NO_VALUE or row
+end
 -- What a row comes to that finds its id held: its status, and what to hold from now on if that changes.
 local function meet(value, at)
   local flags, source = byte(value), sub(rows, at + SOURCE, at + SOURCE + 7)
   local sides = flags % 4
   if sides == theirs then  -- the other side waits: this event completes the match
-    local met, other = char(flags + byte(rows, at + ROW) + by_mine), sub(value, 2)
+    local met, other = char(flags + byte(rows, at + ROW) + by_mine), is_prediction and sub(value, 2) or prediction(value, #value + 1)
     return answer(met, other), is_prediction and met .. source .. other or met .. other .. source
   end
   local by = flags % 8 - sides  -- 4: the label completed it
-  local label = (sides == 2 and 2) or (by == 0 and #value == MET and 10) or 32  -- an older version kept both rows whole
+  local label = (sides == 2 and 2) or (#value == WHOLE and 32) or (by == 0 and 10) or #value - 7
   local start = is_prediction and 2 or label
   if sub(value, start, start + 7) ~= source then return DUPLICATE end
   if sides == mine or by ~= by_mine then return STORED end
-  local other = is_prediction and label or 2
-  return answer(char(flags), sub(value, other, other + 29))  -- a replay of the event that completed the match
+  -- a replay of the event that completed the match
+  return answer(char(flags), is_prediction and sub(value, label, label + LABEL - 1) or prediction(value, label))
 end
 local ids, ats, missing, places, written, where = {}, {}, {}, {}, {}, {}
 -- Store or match `n` rows of one bucket and generation; no id comes twice, so that all are looked up, and then written, at once.

@@ -247,6 +247,32 @@ def test_the_number_of_a_label_is_kept_beside_its_class() -> None:
     np.testing.assert_array_equal(labels.values, [1.0, 2.5, np.nan, np.nan])
 
 
+def test_the_value_of_a_prediction_is_a_number_where_it_is_mapped() -> None:
+    decoding = Decoding(predictions={"value": "stake"})
+    stakes = [12.5, 3, None, 1e300, -0.1, "much"]
+    found, rejected = decoding.predictions(
+        *({**prediction(str(i), 0), "stake": stake} for i, stake in enumerate(stakes)), prediction("x", 0)
+    )
+    np.testing.assert_array_equal(found.values, np.array([12.5, 3, np.nan, np.nan, -0.1, np.nan], np.float32))
+    assert [(one.index, one.reason) for one in rejected] == [(5, "wrong_type")]
+
+
+def test_a_value_that_is_not_mapped_is_not_read() -> None:
+    found, rejected = PLAIN.predictions({**prediction("a", 0), "value": "anything"}, {**prediction("b", 0), "value": 1})
+    assert rejected == []
+    assert np.isnan(found.values).all()
+
+
+def test_a_value_may_be_a_feature_too() -> None:
+    decoding = Decoding({MODEL: small_reference()}, {MODEL: {"classes": ["0", "1"]}}, predictions={"value": "features.amount"})
+    found, rejected = decoding.predictions(prediction("a", 0, features={"amount": 15}), prediction("b", 0))
+    assert rejected == []
+    np.testing.assert_array_equal(found.values, np.array([15, np.nan], np.float32))
+    (slot,) = (slot for slot in decoding.models[MODEL].slots if slot.feature.name == "amount")
+    (column,), _ = decoding.decoder.feature_columns([slot], found.records, np.arange(2))
+    np.testing.assert_array_equal(np.array(column, np.float64), [15, np.nan])
+
+
 # where fields stand
 
 

@@ -33,6 +33,7 @@ from tests.stream.stores import GENERATION_MS, MAX_DELAY_MS, Answer, Backend, Ev
 
 BASE_MS = 1_000 * GENERATION_MS
 COMPLETE = HAS_PREDICTION | HAS_LABEL
+OLD_BYTES = 30  # of either row, before a prediction kept its value
 OTHER: dict[Side, Side] = {"predictions": "labels", "labels": "predictions"}
 both_sides = pytest.mark.parametrize("first", ["predictions", "labels"])
 
@@ -131,6 +132,7 @@ def test_rows_come_back_byte_for_byte(backend: Backend) -> None:
     rng = np.random.default_rng(1)
     batch.rows["score"], batch.rows["group"] = rng.normal(size=300), rng.integers(0, 2**32, 300)
     batch.rows["score"][::3] = np.nan
+    batch.rows["value"] = rng.normal(size=300)
     backend.store.match(batch)
     labels = join_batch("labels", *[(f"id {i}", BASE_MS, i) for i in range(300)])
     labels.rows["behind"], labels.rows["value"] = 2**32 - 1, -np.inf
@@ -153,6 +155,27 @@ def test_a_batch_may_reach_over_any_number_of_generations(backend: Backend) -> N
     events = [(f"id {i}", BASE_MS + i * GENERATION_MS, i) for i in range(1_500)]
     assert match(backend, "predictions", *events) == [(STORED,)] * 1_500
     assert match(backend, "labels", *events[::-1]) == [completed("predictions", i, time_ms) for _, time_ms, i in events[::-1]]
+
+
+@both_sides
+def test_rows_of_predictions_that_an_older_version_has_stored_are_read_as_without_value(redis_backend: RedisBackend, first: Side) -> None:
+    """Waiting, or met by their label, whichever came first: the prediction's row stopped before its value, its label's source came next."""
+    old = {side: join_batch(side, ("a", BASE_MS, 5 if side == "predictions" else 7)) for side in OTHER}
+    redis_backend.store.match(old[first])
+    (key,) = (key for key in redis_backend.all_keys() if b":pending:" in key)
+    ((field, held),) = redis_backend.redis.hgetall(key).items()
+    redis_backend.redis.hset(key, field, held[: 1 + OLD_BYTES])
+    second = old[OTHER[first]]
+    found = redis_backend.store.match(second)
+    assert answers(found) == [completed(first, 5 if first == "predictions" else 7)]
+    if first == "predictions":
+        ((field, held),) = redis_backend.redis.hgetall(key).items()
+        redis_backend.redis.hset(key, field, held[: 1 + OLD_BYTES] + second.rows["source"].tobytes())
+        assert np.isnan(found.others["value"]).all()
+    again = redis_backend.store.match(second)
+    assert again.others.tobytes() == found.others.tobytes()
+    assert answers(again) == answers(found)
+    assert redis_backend.store.match(old[first]).status.tolist() == [STORED]
 
 
 def test_an_empty_batch_matches_nothing(backend: Backend) -> None:
@@ -262,7 +285,7 @@ def test_rows_that_an_older_version_has_matched_are_read(redis_backend: RedisBac
     """It kept both rows whole, the prediction's in front."""
     match(redis_backend, first, ("a", BASE_MS, 5))
     match(redis_backend, OTHER[first], ("a", BASE_MS, 7))
-    rows = {side: join_batch(side, ("a", BASE_MS, 5 if side == first else 7)).rows.tobytes() for side in OTHER}
+    rows = {side: join_batch(side, ("a", BASE_MS, 5 if side == first else 7)).rows.tobytes()[:OLD_BYTES] for side in OTHER}
     (key,) = (key for key in redis_backend.all_keys() if b":pending:" in key)
     ((field, held),) = redis_backend.redis.hgetall(key).items()
     redis_backend.redis.hset(key, field, held[:1] + rows["predictions"] + rows["labels"])
@@ -273,7 +296,8 @@ def test_rows_that_an_older_version_has_matched_are_read(redis_backend: RedisBac
 
 @both_sides
 def test_rows_that_have_met_keep_the_second_only_by_name(redis_backend: RedisBackend, first: Side) -> None:
-    for side, size in ((first, 31), (OTHER[first], 39)):
+    own = {"predictions": 34, "labels": 30}[first]
+    for side, size in ((first, 1 + own), (OTHER[first], 1 + own + 8)):
         match(redis_backend, side, ("a", BASE_MS, 5))
         (key,) = (key for key in redis_backend.all_keys() if b":pending:" in key)
         assert [len(value) for value in redis_backend.redis.hvals(key)] == [size]
