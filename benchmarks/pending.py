@@ -26,7 +26,8 @@ def measure(config: Settings, client: redis.Redis, predictions: int) -> Measured
     before, wall, cpu = _info(client), time.perf_counter(), time.process_time()
     for start in range(0, predictions, BATCH):
         batch = rows[start : start + BATCH]
-        store.match(JoinBatch("predictions", id_hashes(ids[start : start + BATCH]), np.zeros(len(batch), bool), batch))
+        flags, closed = np.zeros(len(batch), np.uint8), np.zeros(len(batch), np.int64)
+        store.match(JoinBatch("predictions", id_hashes(ids[start : start + BATCH]), batch, flags, closed))
     measured = time.perf_counter() - wall, time.process_time() - cpu
     after = _info(client)
     store.close_connections()

@@ -1,4 +1,4 @@
-"""Latency percentiles of predictions, from a histogram in milliseconds that adds up over windows and partitions."""
+"""Percentiles of the latency of predictions and of the delay of labels, from histograms that add up over windows and partitions."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -10,12 +10,13 @@ from detectors.intervals import Bounded
 from detectors.quantiles import log_edges, quantile
 
 LATENCY_EDGES_MS: Final[Floats] = log_edges(0.1, 6.3)  # 127 edges to 200 s, so 128 bins
-LATENCY_EDGES_MS.flags.writeable = False
+DELAY_EDGES_S: Final[Floats] = log_edges(1.0, 8.5)  # 171 edges to ten years, so 172 bins
+LATENCY_EDGES_MS.flags.writeable = DELAY_EDGES_S.flags.writeable = False
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Percentiles in ms, each within 5.8 % of the true one between 0.1 ms and 200 s; beyond, the bounds tell."""
+    """Percentiles, each within 5.8 % of the true one between the first and the last edge; beyond, the bounds tell."""
 
     n: int
     p50: Bounded
@@ -33,17 +34,22 @@ def latency_counts(latencies_ms: Floats) -> Counts:
     return np.bincount(latency_bins(latencies_ms), minlength=LATENCY_EDGES_MS.size + 1)
 
 
-def latency(counts: Counts, least_ms: float, greatest_ms: float) -> Latency | None:
-    """Percentiles of the latencies counted, whose extremes are kept beside them; None without rows.
+def delay_bins(delays_s: Floats) -> Counts:
+    """The bin of each delay, (n,) int64 in [0, 172)."""
+    return np.searchsorted(DELAY_EDGES_S, delays_s, side="right")
+
+
+def latency(counts: Counts, least: float, greatest: float, edges: Floats = LATENCY_EDGES_MS) -> Latency | None:
+    """Percentiles of what was counted on these edges, whose extremes are kept beside; None without rows.
 
     Raises:
-        ValueError: counts are not (128,), or one is negative.
+        ValueError: counts are not (n_edges + 1,), or one is negative.
 
     >>> found = latency(latency_counts(np.array([8.0, 9.0, 10.0, 250.0])), 8.0, 250.0)
     >>> found.n, round(found.p50.lower, 2), round(found.p50.upper, 2), round(found.p99.upper, 2)
     (4, 8.91, 10.0, 250.0)
     """
-    p50, p95, p99 = (quantile(counts, LATENCY_EDGES_MS, q, least_ms, greatest_ms) for q in (0.5, 0.95, 0.99))
+    p50, p95, p99 = (quantile(counts, edges, q, least, greatest) for q in (0.5, 0.95, 0.99))
     if p50 is None or p95 is None or p99 is None:
         return None
     return Latency(int(counts.sum()), p50, p95, p99)

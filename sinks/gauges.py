@@ -16,11 +16,22 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metr
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from stream.results import Alert, AlertKind, BoundedMetric, FeatureQuality, Performance, RegressionPerformance, Result, Score
+from stream.results import (
+    Alert,
+    AlertKind,
+    BoundedMetric,
+    FeatureQuality,
+    LabelDelay,
+    Latency,
+    Performance,
+    RegressionPerformance,
+    Result,
+    Score,
+)
 
 Subject = Literal["traffic", "performance"]
 Side = Literal["predictions", "labels"]
-LabelOutcome = Literal["matched", "waiting", "expired", "duplicate", "malformed"]
+LabelOutcome = Literal["matched", "waiting", "expired", "duplicate", "corrected", "malformed"]
 
 SEVERITY_NUMBER = {"ok": 0, "warning": 1, "critical": 2, "insufficient_data": -1}
 STATUS_NUMBER = {"healthy": 0, "warning": 1, "degraded": 2, "insufficient_data": -1}
@@ -66,6 +77,10 @@ _WINDOW_GAUGES = {  # name: (what it says, its labels)
         (*_WINDOW_LABELS, "percentile"),  # promtool keeps "quantile" for summaries
     ),
     "driftstream_predictions_by_class": ("Predictions of this class in the newest closed window.", (*_WINDOW_LABELS, "class")),
+    "driftstream_label_delay_seconds": (
+        "How long after its prediction a label was, at this percentile, in the newest closed window.",
+        (*_WINDOW_LABELS, "by", "percentile"),
+    ),
     "driftstream_performance": ("Online performance metric in the newest closed window.", (*_WINDOW_LABELS, "by", "metric")),
     "driftstream_performance_severity": (
         "Verdict on the metric: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
@@ -351,8 +366,7 @@ def _samples(result: Result, slot: _Slot) -> Iterator[_Sample]:
         for name, n in result.traffic.predictions_by_class.items():
             yield "driftstream_predictions_by_class", (*window, name), n
         if result.traffic.latency_ms is not UNSET:
-            told = result.traffic.latency_ms
-            for percentile, latency_ms in (("50", told.p50), ("95", told.p95), ("99", told.p99)):
+            for percentile, latency_ms in _percentiles(result.traffic.latency_ms):
                 yield "driftstream_prediction_latency_seconds", (*window, percentile), latency_ms / 1000
     if result.performance is not UNSET:
         yield from _performance_samples((*window, slot.by), result.performance)
@@ -394,12 +408,19 @@ def _metric_samples(
 ) -> Iterator[_Sample]:
     if _defined(performance.coverage):
         yield "driftstream_label_coverage_ratio", labels, performance.coverage
+    if performance.label_delay is not UNSET:
+        for percentile, delay_s in _percentiles(performance.label_delay):
+            yield "driftstream_label_delay_seconds", (*labels, percentile), delay_s
     for metric, value in metrics.items():
         number = value.value if isinstance(value, BoundedMetric) else value
         if metric != "coverage" and isinstance(number, float) and _defined(number):
             yield "driftstream_performance", (*labels, metric), number
     for metric, verdict in performance.verdicts.items():
         yield "driftstream_performance_severity", (*labels, metric), SEVERITY_NUMBER[verdict.severity]
+
+
+def _percentiles(told: Latency | LabelDelay) -> tuple[tuple[str, float], ...]:
+    return ("50", told.p50), ("95", told.p95), ("99", told.p99)
 
 
 def _defined(value: float | None) -> TypeGuard[float]:

@@ -77,13 +77,14 @@ class Aggregate:
         return Aggregate(first.layout, counts, merge_all_moments(np.array([one.moments for one in aggregates])))
 
     def encode(self, used: Codes | None = None) -> bytes:
-        """The aggregate as bytes: counts dense or sparse, in the narrowest unsigned type, whichever is smaller.
+        """The aggregate as bytes: counts dense or sparse, in the narrowest unsigned type, whichever is smaller; all in the widest, modulo
+        2^64, if a part of a pane has taken back what another part has counted.
 
         `used`: positions of the counts that are not zero, ascending, where that is known.
         """
         used = np.flatnonzero(self.counts) if used is None else used
-        largest = int(self.counts[used].max(initial=0))
-        width = next(i for i, dtype in enumerate(_DTYPES) if largest < 256**dtype.itemsize)
+        largest, least = int(self.counts[used].max(initial=0)), int(self.counts[used].min(initial=0))
+        width = next(i for i, dtype in enumerate(_DTYPES) if largest < 256**dtype.itemsize) if least >= 0 else len(_DTYPES) - 1
         dtype = _DTYPES[width]
         sparse = used.size * (4 + dtype.itemsize) < self.counts.size * dtype.itemsize
         stored = self.counts[used] if sparse else self.counts
@@ -107,7 +108,7 @@ class Aggregate:
         if encoding & _SPARSE:
             where = np.frombuffer(data, "<u4", stored, position).astype(np.int64)
             position += 4 * stored
-        counts[where] = np.frombuffer(data, dtype, stored, position)
+        counts[where] = np.frombuffer(data, dtype, stored, position).astype(np.int64)
         position += dtype.itemsize * stored
         return cls(layout, counts, np.frombuffer(data, "<f8", rows * 5, position).reshape(rows, 5).astype(np.float64))
 

@@ -73,6 +73,7 @@ def read_balance(store: ViewStore, partitions: Partitions) -> Balance:
                 "pending": waiting - completed - dropped,
                 "expired": labels["expired"] + dropped,
                 "duplicate": labels["duplicate"],
+                "corrected": labels["corrected"],
                 "malformed": labels["malformed"],
             },
             labels["lost"],
@@ -83,7 +84,7 @@ def read_balance(store: ViewStore, partitions: Partitions) -> Balance:
 
 _OUTCOMES = {
     "predictions": ("counted", "late", "duplicate", "malformed"),
-    "labels": ("matched", "waiting", "expired", "duplicate", "malformed"),
+    "labels": ("matched", "waiting", "expired", "duplicate", "corrected", "malformed"),
 }
 
 

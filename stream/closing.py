@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 from zlib import crc32
 
 import msgspec
@@ -18,7 +19,8 @@ from msgspec import UNSET, UnsetType
 from detectors.judge import AlertState, Thresholds, judge, transition
 from sinks import OutboundMessage
 from stream.aggregates import Aggregate, LayoutMismatch
-from stream.baselines import Panes, Period, Rolled, Slices, against, merged_groups, roll
+from stream.baselines import Key, Panes, Period, Rolled, Slices, against, merged_groups, roll
+from stream.cohorts import Due, maturity, newest_judged, revise
 from stream.freshness import Freshness
 from stream.model import PREDICTIONS, Model
 from stream.rebuild import Reach
@@ -41,9 +43,9 @@ from stream.settings import ModelSettings, Settings
 from stream.store import SUBJECTS, Clock, Closing, Held, HomeState, HomeStore, PaneGroup, Partitions, Subject, UnitId
 from stream.traffic import traffic_metrics
 from stream.unit import Unit, log
-from stream.verdicts import Judged
+from stream.verdicts import LABEL_TIME, Attribution, Judged
 from stream.watermark import NO_TIME
-from stream.windows import WindowSpec, expired_panes, windows_ending
+from stream.windows import expired_panes, windows_ending
 
 _HAPPENED = {"data_drift": "drifted", "prediction_drift": "drifted", "label_drift": "drifted", "data_quality": "is off"}
 _WHOSE = {"prediction_drift": "output ", "label_drift": "true "}  # what goes before the name of what drifted
@@ -107,6 +109,7 @@ class _About:
     segment: str
     window: Window | None
     occasion: tuple[str, ...] = ()
+    by: Literal["prediction_time"] | UnsetType = UNSET
 
     @classmethod
     def of(cls, result: Result) -> "_About":
@@ -185,15 +188,23 @@ class Closer:
         firings += self._silences(now_ms, lost)
         return firings, sorted(lost)
 
-    def _until(self, home: _Home, clock_ms: int) -> tuple[int, int]:
-        """Up to when windows are closed, and fired, by the clock: ends of panes."""
-        pane_ms = home.model.settings.pane_ms
-        return (clock_ms - self._lateness_ms) // pane_ms * pane_ms, clock_ms // pane_ms * pane_ms
+    def _until(self, home: _Home, subject: Subject, clock_ms: int) -> tuple[int, int]:
+        """Up to when windows are closed, and fired, by the clock: ends of panes, and of cohorts also times at which they may be revised."""
+        settings = home.model.settings
+        pane_ms = settings.pane_of(subject)
+        step_ms = settings.cohorts.step_ms if settings.cohorts and subject == "cohort" else pane_ms
+        return (clock_ms - self._lateness(settings, subject)) // pane_ms * pane_ms, clock_ms // step_ms * step_ms
+
+    def _lateness(self, settings: ModelSettings, subject: Subject) -> int:
+        """How long after its end a window can still change."""
+        return settings.cohorts.max_delay_ms if settings.cohorts and subject == "cohort" else self._lateness_ms
 
     def _is_due(self, home: _Home, subject: Subject, clock_ms: int) -> bool:
         """Whether the clock has passed the end of a pane since the last close."""
-        closed, fired = self._until(home, clock_ms)
-        return clock_ms != NO_TIME and (closed > home.closed_ms[subject] or fired > home.fired_ms[subject])
+        if clock_ms == NO_TIME or not home.model.settings.windows_of(subject):
+            return False
+        closed, fired = self._until(home, subject, clock_ms)
+        return closed > home.closed_ms[subject] or fired > home.fired_ms[subject]
 
     def _close(self, homes: Sequence[_Home], subject: Subject, clock_ms: int, now_ms: int, lost: set[UnitId]) -> list[Firing]:
         """Close some models in four round trips: which panes there are, their counts, the steps, still one a model, and the discarding."""
@@ -231,8 +242,8 @@ class Closer:
 
     def _ended(self, home: _Home, subject: Subject, clock_ms: int, held: Held) -> _Ended:
         """Of the panes that units hold of a model, those that the clock has passed."""
-        pane_ms, (closed, fired) = home.model.settings.pane_ms, self._until(home, clock_ms)
-        ended = {unit: [g for g in groups if g.subject == subject and g.start_ms < fired] for unit, groups in held.items()}
+        pane_ms, (closed, fired) = home.model.settings.pane_of(subject), self._until(home, subject, clock_ms)
+        ended = {unit: [g for g in groups if g.subject == subject and g.start_ms + pane_ms <= fired] for unit, groups in held.items()}
         complete = {unit: [g for g in groups if g.start_ms + pane_ms <= closed] for unit, groups in ended.items()}
         unread = {unit: [g for g in groups if g.start_ms + pane_ms > home.closed_ms[subject]] for unit, groups in ended.items()}
         return _Ended(home, complete, unread)
@@ -240,19 +251,16 @@ class Closer:
     def _pass(self, ended: _Ended, blobs: Iterable[tuple[PaneGroup, bytes]], subject: Subject, clock_ms: int, now_ms: int) -> _Step | None:
         """What is to be written now; None if nothing was in the panes that have ended. `blobs`: the unread ones."""
         home, complete, settings = ended.home, ended.complete, ended.home.model.settings
-        closed, fired = self._until(home, clock_ms)
-        panes = dict(home.merged[subject])
-        for group, aggregate in _decoded(home.model, blobs):
-            panes[group] = panes[group].merge(aggregate) if group in panes else aggregate
-        starts = {group.start_ms for group in panes}
-        final = windows_ending(settings.windows, starts, home.closed_ms[subject], closed)
-        early = windows_ending(settings.windows, starts, max(home.fired_ms[subject], closed), fired)
+        closed, fired = self._until(home, subject, clock_ms)
+        panes = self._panes(home, subject, blobs)
         merged = {group: panes[group] for unit in complete.values() for group in unit if group in panes}
+        due, said = self._due(home, subject, panes, closed, fired)
+        merged |= said
         compared = subject == "traffic" and settings.against == "previous_window"
         held = {group.start_ms for group in [*home.merged[subject], *merged]}
-        expired = set(expired_panes(settings.windows, held, closed, compared=compared))
+        expired = set(expired_panes(settings.windows_of(subject), held, closed, compared=compared))
         rolled = roll(home.model, home.slices, panes, home.closed_ms[subject], closed) if subject == "traffic" else Rolled(home.slices)
-        if not (final or early or any(complete.values()) or expired or rolled.passed):
+        if not (due or any(complete.values()) or expired or rolled.passed):
             home.closed_ms[subject], home.fired_ms[subject] = closed, fired  # nothing was there: nothing to write
             return None
         kept = {group: pane for group, pane in merged.items() if group.start_ms not in expired}
@@ -261,13 +269,30 @@ class Closer:
         step.closing.expired = [group for group in home.merged[subject] if group.start_ms in expired]
         step.merged, step.parts, step.rolled = kept, complete, rolled
         step.closing.slices, step.closing.passed = rolled.written, rolled.passed
-        for end, spec in final:
-            revision = 1 if end <= home.fired_ms[subject] else 0
-            self._fire(home, step, panes, end, spec, revision, final=True, clock_ms=clock_ms, now_ms=now_ms)
-        for end, spec in early:
-            self._fire(home, step, panes, end, spec, 0, final=False, clock_ms=clock_ms, now_ms=now_ms)
+        for window in due:
+            self._fire(home, step, panes, window, clock_ms=clock_ms, now_ms=now_ms)
         self._address(home, step)
         return step
+
+    @staticmethod
+    def _panes(home: _Home, subject: Subject, blobs: Iterable[tuple[PaneGroup, bytes]]) -> Panes:
+        """The panes as far as they are known: what was merged before and the unread parts, which of a cohort are always all of it."""
+        panes = {} if subject == "cohort" else dict(home.merged[subject])
+        for group, aggregate in _decoded(home.model, blobs):
+            panes[group] = panes[group].merge(aggregate) if group in panes else aggregate
+        return home.merged[subject] | panes
+
+    @staticmethod
+    def _due(home: _Home, subject: Subject, panes: Panes, closed: int, fired: int) -> tuple[list[Due], Panes]:
+        """The windows that fire now, by end, the final ones first; and of cohorts what is kept as said."""
+        settings, was_closed, was_fired = home.model.settings, home.closed_ms[subject], home.fired_ms[subject]
+        if settings.cohorts and subject == "cohort":
+            return revise(settings.cohorts, panes, home.merged[subject], (was_closed, was_fired), (closed, fired))
+        starts = {group.start_ms for group in panes}
+        final = windows_ending(settings.windows, starts, was_closed, closed)
+        early = windows_ending(settings.windows, starts, max(was_fired, closed), fired)
+        due = [Due(end, spec, 1 if end <= was_fired else 0, final=True) for end, spec in final]
+        return due + [Due(end, spec, 0, final=False) for end, spec in early], {}
 
     @staticmethod
     def _step(home: _Home, subject: Subject, closed_ms: int, fired_ms: int) -> _Step:
@@ -287,19 +312,18 @@ class Closer:
         )
         return _Step(closing, merged={}, parts={}, alerts={}, rolled=Rolled(home.slices))
 
-    def _fire(
-        self, home: _Home, step: _Step, panes: Panes, end: int, spec: WindowSpec, revision: int, *, final: bool, clock_ms: int, now_ms: int
-    ) -> None:
+    def _fire(self, home: _Home, step: _Step, panes: Panes, due: Due, *, clock_ms: int, now_ms: int) -> None:
         """Add the results and alerts of one window, for each version and segment in it.
 
         After a rebuild a window that was fired and delivered before is judged again, for the states of its alerts, and not sent again.
         """
-        start, quiet = end - spec.size_ms, home.unit.quiet_ms[step.closing.subject]
-        said = end <= quiet - (self._lateness_ms if final else 0)
-        if said and start < self._reach.whole_from(home.model.settings.name, quiet):
+        end, spec, revision, final = due
+        settings, subject = home.model.settings, step.closing.subject
+        start, quiet = end - spec.size_ms, home.unit.quiet_ms["traffic" if subject == "traffic" else "performance"]
+        said = end <= quiet - (self._lateness(settings, subject) if final else 0)
+        if said and start < self._reach.whole_from(settings.name, subject, quiet):
             return
         groups = merged_groups(panes, start, end)
-        settings, subject = home.model.settings, step.closing.subject
         keys = sorted(groups)
         scorers = [home.scorer_of(version) for version, _ in keys]
         if subject == "traffic" and settings.against != "reference":
@@ -307,7 +331,11 @@ class Closer:
         closing = [groups[key] for key in keys]
         parts = [{} if segment else {name: groups[of, name] for of, name in keys if of == version and name} for version, segment in keys]
         traffic = close_traffic(scorers, closing, parts) if subject == "traffic" else []
-        outcomes = close_performance(scorers, closing) if subject == "performance" else []
+        by, judged_to = LABEL_TIME, dict[Key, int]()
+        if settings.cohorts and subject == "cohort":
+            by = Attribution("prediction_time", settings.cohorts.minimum_coverage, maturity(settings.cohorts, end, clock_ms))
+            judged_to = newest_judged(settings.cohorts, spec, panes, step.closing.fired_ms)
+        outcomes = close_performance(scorers, closing, by) if subject != "traffic" else []
         for i, (version, segment) in enumerate(keys):
             window = Window(name=spec.name, kind=spec.kind, start=timestamp(start), end=timestamp(end))
             outputs: dict[str, FeatureDrift] | UnsetType = UNSET
@@ -330,7 +358,7 @@ class Closer:
                     regression = found
             result = Result(
                 result_id=identity(settings.name, version, segment, subject, spec.name, str(start), str(end), str(revision)),
-                subject=subject,
+                subject="traffic" if subject == "traffic" else "performance",
                 model=settings.name,
                 version=version,
                 segment=segment or None,
@@ -350,6 +378,8 @@ class Closer:
                 regression=regression,
             )
             about = _About.of(result)
+            if subject == "cohort":
+                about, judged = replace(about, by="prediction_time"), judged if judged_to.get((version, segment)) == end else []
             alerts = self._alerts(home, step, about, judged, now_ms)
             if subject == "traffic" and (version, segment) == min(groups):  # what is about all versions goes with the first
                 alerts += self._volume(home, step, groups, about, spec.size_ms, now_ms)
@@ -370,6 +400,7 @@ class Closer:
         """The alert that the verdict makes of the rule's state, if any; the new state goes with the step."""
         feature, window = "" if judged.feature is UNSET else str(judged.feature), about.window
         rule = f"{about.model}|{about.version}|{about.segment}|{judged.kind}|{feature}|{judged.metric}|{window.name if window else ''}"
+        rule += "" if about.by is UNSET else f"|{about.by}"
         before = step.alerts.get(rule) or home.alerts.get(rule, _QUIET)
         if before is _QUIET and judged.verdict.severity in ("ok", "insufficient_data"):
             return None  # as a rule
@@ -397,7 +428,8 @@ class Closer:
             threshold=judged.verdict.threshold,
             baseline=judged.baseline,
             window=window,
-            summary=summary(" ".join(filter(None, (about.model, about.version, about.segment))), judged, window, status),
+            by=about.by,
+            summary=summary(" ".join(filter(None, (about.model, about.version, about.segment))), judged, window, status, about.by),
             evidence=judged.evidence,
             first_fired_at=timestamp(fired.first_fired_at_ms),
             emitted_at=timestamp(now_ms),
@@ -437,7 +469,7 @@ def identity(*parts: str) -> str:
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 
-def summary(who: str, judged: Judged, window: Window | None, status: str) -> str:
+def summary(who: str, judged: Judged, window: Window | None, status: str, by: str | UnsetType = UNSET) -> str:
     """One sentence for a human: what, by how much, when, and where it went."""
     resolved, name = status == "resolved", judged.metric if judged.feature is UNSET else str(judged.feature)
     if judged.kind == "freshness":
@@ -451,6 +483,7 @@ def summary(who: str, judged: Judged, window: Window | None, status: str) -> str
     if judged.evidence.p_adjusted is not UNSET and not resolved:
         text += f", adjusted p {judged.evidence.p_adjusted:.2g} <= {judged.evidence.alpha:.2g}"
     text += f" in {window.name} to {window.end}" if window else ""
+    text += "" if by is UNSET else ", by prediction time"
     if judged.evidence.direction:
         text += f"; {judged.evidence.direction}"
     if judged.evidence.comes_from is not UNSET:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from detectors.latency import latency_bins
+from detectors.latency import delay_bins, latency_bins
 from stream.aggregates import Codes, Floats, distinct
 from stream.coding import Bins, ClassCodes, Coding
 from stream.events import EventDecoder, Predictions
@@ -32,14 +32,14 @@ from stream.model import (
 )
 from stream.regression import ErrorCoding
 from stream.results import Alert
-from stream.store import Subject
+from stream.store import ClockName, Subject
 from stream.unit import Unit
 from stream.watermark import NO_TIME
 from stream.windows import Times, pane_starts
 
 K = TypeVar("K")
 LEAST_PROBABILITY = 2.0**-52  # of the truth, lest one confident mistake makes the log loss infinite; as scikit-learn clips
-LabelOutcome = Literal["matched", "waiting", "expired", "duplicate", "malformed"]
+LabelOutcome = Literal["matched", "waiting", "expired", "duplicate", "corrected", "malformed"]
 Mask = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
 
@@ -50,7 +50,7 @@ class Tally:
 
     consumed: dict[str, int] = field(default_factory=dict)
     predictions: dict[tuple[str, str], int] = field(default_factory=dict)
-    late: dict[tuple[str, Subject], int] = field(default_factory=dict)
+    late: dict[tuple[str, ClockName], int] = field(default_factory=dict)
     duplicates: dict[str, int] = field(default_factory=dict)
     labels: dict[LabelOutcome, int] = field(default_factory=dict)
     dead_letters: dict[str, int] = field(default_factory=dict)
@@ -79,11 +79,13 @@ class Timing:
 class Outcomes:
     """Labels matched to predictions, all (n,). `late` ones are too old for their window; `newest` is where time stood.
 
+    `predicted_ms`: times of the predictions, of which the last windows had closed where it is `too_late`.
     `values`: the labels that are numbers, NaN elsewhere; of a regression `scores` are its predictions. `stakes`: the predictions' `value`.
     """
 
     groups: Indices
     times_ms: Times
+    predicted_ms: Times
     predicted: npt.NDArray[np.uint16]
     labelled: npt.NDArray[np.uint16]
     scores: Floats
@@ -91,13 +93,16 @@ class Outcomes:
     stakes: npt.NDArray[np.float32]
     newest: Times
     late: Mask
+    too_late: Mask
 
 
 class Counting:
     """Counts events of the configured models into the panes of a unit."""
 
-    def __init__(self, models: Mapping[str, Model], decoder: EventDecoder, classes: ClassCodes, lateness_ms: int) -> None:
-        self._decoder, self._classes, self._lateness_ms = decoder, classes, lateness_ms
+    def __init__(
+        self, models: Mapping[str, Model], decoder: EventDecoder, classes: ClassCodes, lateness_ms: int, max_delay_ms: int
+    ) -> None:
+        self._decoder, self._classes, self._lateness_ms, self._max_delay_ms = decoder, classes, lateness_ms, max_delay_ms
         self._groups: Groups = decoder.groups
         every = with_variants(models.values())
         self._names = [model.settings.name for model in every]
@@ -106,17 +111,19 @@ class Counting:
         self._latency_start = np.array([model.latency_start for model in every], np.int64)
         self._hits_start = np.array([model.hits_start for model in every], np.int64)
         self._losses_start = np.array([model.losses_start for model in every], np.int64)
+        self._delays_start = np.array([model.delays_start for model in every], np.int64)
         self._score_bins = np.array([model.score.bins for model in every], np.int64)
         self._scores = Bins([model.score.feature for model in every])
         self._errors = ErrorCoding(every)
         self._most_segments = max(len(model.settings.segments) for model in every)
-        self._pane_ms = math.gcd(*(model.settings.pane_ms for model in every))
+        self._cohorts = [model.settings.cohorts for model in every if model.settings.cohorts]
+        self._pane_ms = math.gcd(*(model.settings.pane_ms for model in every), *(cohorts.pane_ms for cohorts in self._cohorts))
         self._codings, self._coding_of, self._member_of = _codings(every)
         self.tally = Tally()
 
-    def timing(self, unit: Unit, groups: Indices, times_ms: Times, watermark: Times, subject: Subject) -> Timing:
+    def timing(self, unit: Unit, groups: Indices, times_ms: Times, watermark: Times, clock: ClockName) -> Timing:
         """Panes and lateness of events that arrived when the unit's watermark stood at `watermark`."""
-        closed = np.maximum(watermark, unit.floors_ms[subject])
+        closed = np.maximum(watermark, unit.floors_ms[clock])
         panes, ends = self.panes(groups, times_ms)
         behind = np.where(watermark > NO_TIME, watermark + unit.watermark.out_of_orderness_ms, NO_TIME)
         newest = np.maximum(np.maximum(behind, closed), times_ms)  # its own time too: it may be the first event of its partition
@@ -126,14 +133,26 @@ class Counting:
         """Whether the first window of a pane with this end had closed when the watermark stood at `closed_ms`."""
         return ends + self._lateness_ms <= closed_ms
 
+    def too_late(self, groups: Indices, times_ms: Times, closed_ms: Times) -> Mask:
+        """Whether the last window by the time of these predictions had closed at `closed_ms`, or there is none."""
+        if not self._cohorts:
+            return np.ones(groups.size, np.bool_)
+        lengths = self._groups.table["cohort_ms"][groups]
+        ends = pane_starts(times_ms, np.maximum(lengths, 1)) + lengths
+        closed: Mask = (lengths == 0) | (ends + self._max_delay_ms <= closed_ms)
+        return closed
+
     def panes(self, groups: Indices, times_ms: Times) -> tuple[Times, Times]:
         """Start and end of each event's pane."""
         lengths = self._groups.table["pane_ms"][groups]
         starts = pane_starts(times_ms, lengths)
         return starts, starts + lengths
 
-    def predictions(self, unit: Unit, events: Predictions, timing: Timing, duplicate: Mask) -> None:
-        """Count a batch of predictions: each in its own pane; what is too old is noted in the pane where time stood."""
+    def predictions(self, unit: Unit, events: Predictions, timing: Timing, duplicate: Mask, too_late: Mask) -> None:
+        """Count a batch of predictions: each in its own pane; what is too old is noted in the pane where time stood.
+
+        `too_late`: of which the last windows by their time have closed.
+        """
         late = timing.late & ~duplicate
         counted = ~(duplicate | timing.late)
         noted = np.where(timing.late, self.panes(events.groups, timing.newest)[0], timing.panes) if timing.late.any() else timing.panes
@@ -152,6 +171,9 @@ class Counting:
         open_outcomes = ~self.is_late(timing.ends, np.maximum(timing.watermark, unit.floors_ms["performance"]))
         at = kept[open_outcomes[kept] & self._groups.table["labels"][events.groups[kept]]]
         _add(unit, self._numbers(unit, "performance", events.groups[at], timing.panes[at]), np.full((1, at.size), PREDICTIONS))
+        if self._cohorts:
+            at = np.flatnonzero(~(too_late | duplicate))
+            _add(unit, self._cohort_numbers(unit, events.groups[at], events.times_ms[at]), np.full((1, at.size), PREDICTIONS))
         for name, n in self._by_name(models[late]):
             add(self.tally.late, (name, "traffic"), n)
         for name, n in self._by_name(models[duplicate]):
@@ -163,34 +185,48 @@ class Counting:
             unit.counters[name] += int(mask.sum())
 
     def outcomes(self, unit: Unit, outcomes: Outcomes) -> None:
-        """Count matched labels by label time; late ones are noted in the pane where time stood."""
-        times = np.where(outcomes.late, outcomes.newest, outcomes.times_ms)
-        numbers = self._numbers(unit, "performance", outcomes.groups, self.panes(outcomes.groups, times)[0])
-        models = self._groups.table["model"][outcomes.groups]
-        late, kept = np.flatnonzero(outcomes.late), np.flatnonzero(~outcomes.late)
-        if self._errors.on:
-            kept = self._add_errors(unit, numbers, models, outcomes, kept)
-        of = models[kept]
+        """Count matched labels by label time and by the time of their predictions; late ones are noted in the pane where time stood."""
+        late = np.flatnonzero(outcomes.late)
+        if late.size:
+            groups = outcomes.groups[late]
+            numbers = self._numbers(unit, "performance", groups, self.panes(groups, outcomes.newest[late])[0])
+            _add(unit, numbers, np.full((1, late.size), LATE))
+            for name, n in self._by_name(self._groups.table["model"][groups]):
+                add(self.tally.late, (name, "performance"), n)
+        self._add_outcomes(unit, outcomes, 1)
+
+    def take_back(self, unit: Unit, outcomes: Outcomes) -> None:
+        """Count outcomes no longer, where their windows are open; a part of a pane may thereby be below zero, the sum of all is not."""
+        self._add_outcomes(unit, outcomes, -1)
+
+    def _add_outcomes(self, unit: Unit, outcomes: Outcomes, sign: int) -> None:
+        kept = np.flatnonzero(~(outcomes.late & outcomes.too_late))
+        groups = outcomes.groups[kept]
+        numbers = self._numbers(unit, "performance", groups, self.panes(groups, outcomes.times_ms[kept])[0], ~outcomes.late[kept])
+        if self._cohorts:
+            numbers = np.concatenate((numbers, self._cohort_numbers(unit, groups, outcomes.predicted_ms[kept], ~outcomes.too_late[kept])))
+        of = self._groups.table["model"][groups]
+        delays = self._delays_start[of] + delay_bins((outcomes.times_ms[kept] - outcomes.predicted_ms[kept]) / 1000)
+        if self._errors.on and (mine := self._errors.of[of]).any():
+            at = kept[mine]
+            self._add_errors(unit, numbers[:, mine], of[mine], outcomes.values[at], outcomes.scores[at], delays[mine], sign)
+            kept, of, numbers, delays = kept[~mine], of[~mine], numbers[:, ~mine], delays[~mine]
         labelled, predicted = (self._classes.codes(of, classes[kept]) for classes in (outcomes.labelled, outcomes.predicted))
         cells = CONFUSION_START + labelled * self._n_classes[of] + predicted
-        _add(unit, numbers[:, kept], np.stack([np.full(kept.size, LABELS), cells]))
-        self._add_scores(
-            unit, numbers[:, kept], of, labelled == np.where(self._positive[of] < 0, predicted, self._positive[of]), outcomes.scores[kept]
-        )
-        _add(unit, numbers[:, late], np.full((1, late.size), LATE))
-        for name, n in self._by_name(models[late]):
-            add(self.tally.late, (name, "performance"), n)
+        _add(unit, numbers, np.stack([np.full(kept.size, LABELS), cells, delays]), sign=sign)
+        hit = labelled == np.where(self._positive[of] < 0, predicted, self._positive[of])
+        self._add_scores(unit, numbers, of, hit, outcomes.scores[kept], sign)
 
-    def _add_errors(self, unit: Unit, numbers: Codes, models: Indices, outcomes: Outcomes, kept: Indices) -> Indices:
-        """Count those of the kept outcomes that are of regressions; the others."""
-        mine = self._errors.of[models[kept]]
-        at = kept[mine]
-        usable = (np.abs(outcomes.values[at]) <= NUMBERS_MAX) & (np.abs(outcomes.scores[at]) <= NUMBERS_MAX)
-        _add(unit, numbers[:, at[~usable]], np.full((1, at.size - int(usable.sum())), UNUSABLE))
-        if (at := at[usable]).size:
-            codes, values = self._errors.code(models[at], outcomes.values[at], outcomes.scores[at])
-            _add(unit, numbers[:, at], np.concatenate((np.full((1, at.size), LABELS), codes)), values=values)
-        return kept[~mine]
+    def _add_errors(
+        self, unit: Unit, numbers: Codes, models: Indices, labels: Floats, predictions: Floats, delays: Codes, sign: int
+    ) -> None:
+        """Count outcomes of regressions."""
+        usable = (np.abs(labels) <= NUMBERS_MAX) & (np.abs(predictions) <= NUMBERS_MAX)
+        _add(unit, numbers[:, ~usable], np.full((1, usable.size - int(usable.sum())), UNUSABLE), sign=sign)
+        if usable.any():
+            codes, values = self._errors.code(models[usable], labels[usable], predictions[usable], taken_back=sign < 0)
+            codes = np.concatenate((np.full((1, values.shape[1]), LABELS), codes, delays[None, usable]))
+            _add(unit, numbers[:, usable], codes, values=values, sign=sign)
 
     def _add_latencies(self, unit: Unit, numbers: Codes, models: Indices, latencies_ms: Floats) -> None:
         """Count the latencies that are such: not absent, below 0 or infinite."""
@@ -198,7 +234,7 @@ class Counting:
         if has.any():
             _add(unit, numbers[:, has], (self._latency_start[models[has]] + latency_bins(latencies_ms[has]))[None])
 
-    def _add_scores(self, unit: Unit, numbers: Codes, models: Indices, hit: Mask, scores: Floats) -> None:
+    def _add_scores(self, unit: Unit, numbers: Codes, models: Indices, hit: Mask, scores: Floats, sign: int) -> None:
         """Count the scores that are probabilities by whether the label was what they are of, and how far from the truth they were."""
         has = (scores >= 0) & (scores <= 1)
         if not has.any():
@@ -206,13 +242,26 @@ class Counting:
         models, hit, p = models[has], hit[has], scores[has]
         one = int(models[0]) if models.min() == models.max() else None
         codes = self._hits_start[models] + hit * self._score_bins[models] + self._scores.find(p, models, one)
-        _add(unit, numbers[:, has], codes[None])
+        _add(unit, numbers[:, has], codes[None], sign=sign)
         truth = np.where(hit, p, 1 - p)
-        losses = np.stack([(1 - truth) ** 2, -np.log(np.maximum(truth, LEAST_PROBABILITY))])
-        _add(unit, numbers[:, has], self._losses_start[models] + np.array([[0], [1]]), weights=np.rint(losses / LOSS_UNIT).astype(np.int64))
+        losses = np.rint(np.stack([(1 - truth) ** 2, -np.log(np.maximum(truth, LEAST_PROBABILITY))]) / LOSS_UNIT).astype(np.int64)
+        _add(unit, numbers[:, has], self._losses_start[models] + np.array([[0], [1]]), weights=losses, sign=sign)
 
-    def _numbers(self, unit: Unit, subject: Subject, groups: Indices, panes: Times) -> Codes:
-        """The panes that each event counts in, by number, (1 + most segments, n): of all traffic, and of its segments; -1 for none."""
+    def _cohort_numbers(self, unit: Unit, groups: Indices, predicted_ms: Times, where: Mask | None = None) -> Codes:
+        """`_numbers` by the time of predictions."""
+        return self._numbers(
+            unit, "cohort", groups, pane_starts(predicted_ms, np.maximum(self._groups.table["cohort_ms"][groups], 1)), where
+        )
+
+    def _numbers(self, unit: Unit, subject: Subject, groups: Indices, panes: Times, where: Mask | None = None) -> Codes:
+        """The panes that each event counts in, by number, (1 + most segments, n): of all traffic, and of its segments; -1 for none.
+
+        `where`, (n,): which events count at all.
+        """
+        if where is not None and not where.all():
+            numbers = np.full((1 + self._most_segments, groups.size), -1, np.int64)
+            numbers[:, where] = self._numbers(unit, subject, groups[where], panes[where])
+            return numbers
         starts, place = distinct(panes // self._pane_ms)
         pairs, inverse = distinct(groups * len(starts) + place)
         table = np.full((len(pairs), 1 + self._most_segments), -1, np.int64)
@@ -249,8 +298,10 @@ def _codings(models: Sequence[Model]) -> tuple[list[Coding], Indices, Indices]:
     return [Coding([models[index] for index in indices]) for indices in members.values()], coding_of, member_of
 
 
-def _add(unit: Unit, numbers: Codes, codes: Codes, *, values: Floats | None = None, weights: Codes | None = None) -> None:
+def _add(unit: Unit, numbers: Codes, codes: Codes, *, values: Floats | None = None, weights: Codes | None = None, sign: int = 1) -> None:
     """Count events, by `codes` and `weights`, (rows, n), in each of their panes, `numbers`, (panes, n), and take in their `values`."""
+    if sign < 0:
+        weights = np.full(codes.shape, -1) if weights is None else -weights
     for panes in numbers:
         has = panes >= 0  # models differ in how many segment keys they have
         at = slice(None) if has.all() else has

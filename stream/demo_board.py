@@ -13,7 +13,7 @@ from msgspec import UNSET
 from stream.balance import Balance
 from stream.results import Alert, LateEvent, Result, Window, timestamp
 from stream.simulate import Tally
-from stream.store import SUBJECTS, Subject
+from stream.store import CLOCKS, ClockName
 
 KEPT: Final = 500  # windows and alerts, the newest: a demo that runs for ever must not grow
 
@@ -44,13 +44,13 @@ class WindowId(NamedTuple):
 class Board:
     """Results of all traffic and alerts, as they were read back from their topics. Each counts once, however often it was delivered."""
 
-    windows: dict[WindowId, dict[Subject, Result]] = field(default_factory=dict)
+    windows: dict[WindowId, dict[ClockName, Result]] = field(default_factory=dict)
     spans_ms: dict[str, int] = field(default_factory=dict)  # length of each window, by its name
     alerts: dict[str, Alert] = field(default_factory=dict)
     closed: int = 0
     fired: Counter[str] = field(default_factory=Counter)  # by kind
     resolved: int = 0
-    late: Counter[Subject] = field(default_factory=Counter)
+    late: Counter[ClockName] = field(default_factory=Counter)
     dead_letters: int = 0
 
     def add_result(self, value: bytes) -> Result | None:
@@ -86,7 +86,7 @@ class Board:
         """Whether every window that ends here has closed, for traffic and for performance."""
         end = timestamp(end_ms)
         seen = [self.windows.get(WindowId(end, name), {}) for name in self.spans_ms]
-        return bool(seen) and all(len(subjects) == len(SUBJECTS) for subjects in seen)
+        return bool(seen) and all(len(subjects) == len(CLOCKS) for subjects in seen)
 
     def example(self) -> Alert | None:
         """The alert that shows most: drift, critical, of the shortest window, with most bins moved."""

@@ -20,7 +20,7 @@ from rich.text import Text
 
 from stream.demo_board import Board, Exported, WindowId
 from stream.results import Alert, Result, Score, Severity, timestamp
-from stream.store import Subject
+from stream.store import ClockName
 
 STYLES: Final[dict[Severity, str]] = {"ok": "green", "warning": "yellow", "critical": "bold red", "insufficient_data": "dim"}
 PHASES: Final = {  # of the scenario: as a cell of the table, and as a sentence
@@ -258,7 +258,7 @@ def block(board: Board, run: Run, status: Status, name: str, width: int, *, brie
     for end in ends:
         table.add_column(Text(timestamp(end)[14:19], "" if end <= status.now_ms else "dim"), width=CELL_WIDTH, justify="right")
 
-    def add(label: str, read: Callable[[Result], Text | None], subject: Subject) -> None:
+    def add(label: str, read: Callable[[Result], Text | None], subject: ClockName) -> None:
         table.add_row(Text(label), *((read(results[subject]) or Text("-", "dim")) if subject in results else Text("") for results in seen))
 
     if not brief:

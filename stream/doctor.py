@@ -24,7 +24,7 @@ from stream.model import Model, with_variants
 from stream.reference import InvalidReferenceError
 from stream.results import timestamp
 from stream.settings import KafkaSettings, ModelSection, Settings
-from stream.store import OffsetRange, Partitions, Subject, UnitId, UnitView
+from stream.store import ClockName, OffsetRange, Partitions, UnitId, UnitView
 from stream.store_redis import IDLE_LEASE_MS, RedisStore
 from stream.watermark import NO_TIME
 from stream.worker import wall_clock_ms
@@ -257,11 +257,11 @@ def _offsets(group: _Group, view: Mapping[UnitId, UnitView], waiting: int) -> Fi
     return Finding(not unread, "offsets", said + (f"; {_names(unread)} without state: restart the workers" if unread else ""))
 
 
-def _subjects(partitions: Partitions) -> tuple[Subject, ...]:
+def _subjects(partitions: Partitions) -> tuple[ClockName, ...]:
     return ("traffic", "performance") if partitions.labels else ("traffic",)
 
 
-def _clock(subject: Subject, clock_ms: int, view: Mapping[UnitId, UnitView], now_ms: int) -> Finding:
+def _clock(subject: ClockName, clock_ms: int, view: Mapping[UnitId, UnitView], now_ms: int) -> Finding:
     what = f"{subject} clock"
     stands = "not started" if clock_ms == NO_TIME else f"at {timestamp(clock_ms)}"
     units = {unit: seen for unit, seen in view.items() if unit.side == "predictions" or subject == "performance"}

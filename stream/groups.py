@@ -20,8 +20,9 @@ from stream.store import NameStore
 _TEXT_MAX = 200  # characters of a version or a segment value; longer ones are OTHER, as keys and labels carry them
 _CACHE_MAX = 200_000  # raw combinations remembered; the cache starts afresh beyond, which only costs time
 
-# What is looked up for every event: the stored number, the index of its model, the length of its panes, and whether it has labels.
-TABLE: Final = np.dtype([("number", "<u4"), ("model", "<i8"), ("pane_ms", "<i8"), ("labels", "?")])
+# What is looked up for every event: the stored number, the index of its model, the length of its panes and of those by the time of
+# predictions, 0 for none, and whether it has labels.
+TABLE: Final = np.dtype([("number", "<u4"), ("model", "<i8"), ("pane_ms", "<i8"), ("cohort_ms", "<i8"), ("labels", "?")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,13 @@ class Groups:
     def table(self) -> npt.NDArray[np.void]:
         """A row for each group, in order of their indices: TABLE."""
         if len(self._table) < len(self._groups):
-            new = [(g.number, self._place(g.model), g.model.settings.pane_ms, g.model.settings.labels) for g in self._groups]
-            self._table = np.array(new, TABLE)
+            self._table = np.array([self._row(group) for group in self._groups], TABLE)
         return self._table
 
-    def _place(self, model: Model) -> int:
-        return self._places[model.settings.name, model.version]
+    def _row(self, group: Group) -> tuple[int, int, int, int, bool]:
+        settings = group.model.settings
+        place = self._places[settings.name, group.model.version]
+        return group.number, place, settings.pane_ms, settings.cohorts.pane_ms if settings.cohorts else 0, settings.labels
 
     def of_events(self, keys: Sequence[tuple[Any, ...]]) -> npt.NDArray[np.int64]:
         """Index of each event's group, (n,); -1 where the model is not configured."""

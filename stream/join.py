@@ -5,6 +5,11 @@ the shard and the bucket, eight bytes are the field. Whichever event comes secon
 remembers which event (side, partition, offset) that was, so that a replay of this event counts the outcome again while a
 duplicate, or a replay of the first event, does not.
 
+A label that says something else than the one that stands, and is newer, corrects it: by its own time, or at the same time by its place in
+the partition. Labels after the first that are newer are few: they stand beside the bucket, in the order in which they came, each with
+whether the prediction was there by then and whether it said something else, so that a replay of any label finds the one that it replaced,
+and a replay of the prediction the one that stood when it came.
+
 Rows live in generations of event time that are dropped whole by watermark. A generation is `max_delay / GENERATIONS` long, so a row
 stays for `max_delay` to `max_delay * (1 + 1 / GENERATIONS)`. A label is looked for in its own generation, the TRAIL before and the one
 after (clocks differ a little), a prediction in its own, the one before and the TRAIL after; nearest first is not needed, ids are unique.
@@ -23,20 +28,26 @@ BUCKETS: Final = 1024  # hashes a shard and generation; up to 512 rows in one st
 GENERATIONS: Final = 4
 TRAIL: Final = GENERATIONS + 1
 
-# What one side knows of itself. In Redis it waits as its flags and its row; once they have met, the flags, the row of the first and the
-# source of the second remain, the prediction's part in front: at most 35 and 43 bytes, under the 64 that keep a bucket a listpack.
-# source: partition in the top 16 bits, offset below. behind: ms that the watermark of its partition was ahead of the label.
+# What one side knows of itself. In Redis it waits as its flags and its row; once they have met, the flags and both rows remain, the
+# prediction's in front: 33, 29 and 61 bytes, under the 64 that keep a bucket a listpack. Times have no more than 48 bits, and stand last,
+# so that their upper two bytes need not be kept.
+# source: partition in the top 16 bits, offset below. behind: ms that time had passed the label when it could first be counted.
 # value: what the prediction says is at stake, or the label where it is a number; NaN for none.
-PREDICTION: Final = np.dtype([("source", "<u8"), ("time", "<i8"), ("cls", "<u2"), ("group", "<u4"), ("score", "<f8"), ("value", "<f4")])
-LABEL: Final = np.dtype([("source", "<u8"), ("time", "<i8"), ("cls", "<u2"), ("behind", "<u4"), ("value", "<f8")])
+PREDICTION: Final = np.dtype([("source", "<u8"), ("cls", "<u2"), ("group", "<u4"), ("score", "<f8"), ("value", "<f4"), ("time", "<i8")])
+LABEL: Final = np.dtype([("source", "<u8"), ("cls", "<u2"), ("value", "<f8"), ("behind", "<u4"), ("time", "<i8")])
 ADDRESS: Final = np.dtype([("id", "<u8"), ("bucket", "<u2"), ("generation", "<u2"), ("flags", "u1")])  # flags: of the row while it waits
+ROWS_FORMAT: Final = 2  # of all this; state that was written in another one is refused
+_UNKEPT: Final = 2  # bytes of a time
 
 Side = Literal["predictions", "labels"]
 
-STORED, DUPLICATE, MATCHED, EXPIRED = range(4)  # the status of a row
-HAS_PREDICTION, HAS_LABEL, BY_LABEL, LATE_PREDICTION = 1, 2, 4, 8  # flags, the first byte of a stored row
+# The status of a row. CORRECTED: the outcome that was counted is replaced. REPLACED: so is a label that still waits for its prediction.
+STORED, DUPLICATE, MATCHED, EXPIRED, CORRECTED, REPLACED = range(6)
+# Flags, the first byte of a stored row. TOO_LATE: the prediction came after the last window by its time. REVISED: there are corrections.
+HAS_PREDICTION, HAS_LABEL, BY_LABEL, LATE_PREDICTION, TOO_LATE, REVISED = 1, 2, 4, 8, 16, 32
 
 IdHashes = npt.NDArray[np.uint8]
+_COLUMNS: Final = ("hashes", "rows", "flags", "closed")
 
 
 def id_hashes(ids: list[str]) -> IdHashes:
@@ -46,21 +57,30 @@ def id_hashes(ids: list[str]) -> IdHashes:
 
 @dataclass(frozen=True, slots=True)
 class JoinBatch:
-    """Events of one side that look for the other: `hashes` (n, 16), `late` predictions (n,), rows (n,) `PREDICTION` or `LABEL`."""
+    """Events of one side that look for the other: `hashes` (n, 16), rows (n,) `PREDICTION` or `LABEL`.
+
+    Of predictions: `flags` (n,), LATE_PREDICTION and TOO_LATE; `closed` (n,), where time stood, behind which a waiting label is late.
+    """
 
     side: Side
     hashes: IdHashes
-    late: npt.NDArray[np.bool_]
     rows: npt.NDArray[np.void]
+    flags: npt.NDArray[np.uint8]
+    closed: npt.NDArray[np.int64]
+
+    @classmethod
+    def of_labels(cls, hashes: IdHashes, rows: npt.NDArray[np.void]) -> "JoinBatch":
+        """Labels, which have neither flags nor a clock of their own."""
+        return cls("labels", hashes, rows, np.zeros(len(rows), np.uint8), np.zeros(len(rows), np.int64))
 
     @classmethod
     def concat(cls, batches: "Sequence[JoinBatch]") -> "JoinBatch":
         """The events of all of them, which are of one side, in order."""
-        return cls(batches[0].side, *(np.concatenate([getattr(batch, name) for batch in batches]) for name in ("hashes", "late", "rows")))
+        return cls(batches[0].side, *(np.concatenate([getattr(batch, name) for batch in batches]) for name in _COLUMNS))
 
     def at(self, where: npt.NDArray[np.bool_]) -> "JoinBatch":
         """The events where `where`, (n,), holds."""
-        return JoinBatch(self.side, self.hashes[where], self.late[where], self.rows[where])
+        return JoinBatch(self.side, *(getattr(self, name)[where] for name in _COLUMNS))
 
     def shards(self) -> npt.NDArray[np.uint8]:
         """The shard of each event, (n,)."""
@@ -70,49 +90,81 @@ class JoinBatch:
         """The bucket of each event within its shard, (n,)."""
         return self.hashes[:, 9:11].copy().view("<u2").ravel() % np.uint16(BUCKETS)
 
+    def kept(self) -> npt.NDArray[np.void]:
+        """The rows as they are kept, (n,)."""
+        return _kept(self.rows)
+
     def packed(self, generations: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
-        """What the script reads: (n,) of an address and a row; `generations` is each event's index into the generations named beside it."""
-        packed = np.zeros(len(self.rows), np.dtype([("address", ADDRESS), ("row", self.rows.dtype)]))
+        """What the script reads: (n,) of an address and a row, of predictions also where time stood; `generations` is each event's index
+        into the generations named beside it."""
+        rows = self.kept()
+        fields = [("address", ADDRESS), ("row", rows.dtype)] + [("closed", "<i8")] * (self.side == "predictions")
+        packed = np.zeros(len(rows), np.dtype(fields))
         address = packed["address"]
         address["id"] = self.hashes[:, :8].copy().view("<u8").ravel()
-        address["bucket"], address["generation"], packed["row"] = self.buckets(), generations, self.rows
-        address["flags"] = HAS_PREDICTION + LATE_PREDICTION * self.late if self.side == "predictions" else HAS_LABEL
+        address["bucket"], address["generation"], packed["row"] = self.buckets(), generations, rows
+        address["flags"] = self.flags + (HAS_PREDICTION if self.side == "predictions" else HAS_LABEL)
+        if self.side == "predictions":
+            packed["closed"] = self.closed
         return packed
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """What the join found: `status` (n,); `flags` (n,) of the stored row and the other side's row in `others` (n,), where matched."""
+    """What the join found: `status` (n,); `flags` (n,) of the stored row and the other side's row in `others` (n,), where matched or
+    corrected; the label that was replaced in `before` (n,), where corrected."""
 
     status: npt.NDArray[np.uint8]
     flags: npt.NDArray[np.uint8]
     others: npt.NDArray[np.void]
+    before: npt.NDArray[np.void]
 
     @classmethod
     def none(cls, batch: JoinBatch) -> "Matches":
         """Every event stored, none matched."""
         n = len(batch.rows)
-        return cls(np.zeros(n, np.uint8), np.zeros(n, np.uint8), np.zeros(n, other_side(batch.side)))
+        other = LABEL if batch.side == "predictions" else PREDICTION
+        return cls(np.zeros(n, np.uint8), np.zeros(n, np.uint8), np.zeros(n, other), np.zeros(n, LABEL))
 
     def split(self, sizes: Sequence[int]) -> "list[Matches]":
         """What was found for each of the batches, of these sizes, that were looked for together."""
-        ends = np.cumsum(sizes)[:-1]
-        parts = zip(np.split(self.status, ends), np.split(self.flags, ends), np.split(self.others, ends), strict=True)
-        return [Matches(*part) for part in parts]
+        columns = (np.split(getattr(self, name), np.cumsum(sizes)[:-1]) for name in self.__slots__)
+        return [Matches(*part) for part in zip(*columns, strict=True)]
 
-    def fill(self, where: npt.NDArray[np.intp], statuses: bytes, others: bytes) -> None:
-        """Take one shard's answer: a status each, and flags and the other side's row for each that matched."""
+    def at(self, where: npt.NDArray[np.intp]) -> "Matches":
+        """What was found for some of the events."""
+        return Matches(*(getattr(self, name)[where] for name in self.__slots__))
+
+    def put(self, where: npt.NDArray[np.bool_], found: "Matches") -> None:
+        """Take what was found for the events where `where`, (n,), holds."""
+        for name in self.__slots__:
+            getattr(self, name)[where] = getattr(found, name)
+
+    def fill(self, where: npt.NDArray[np.intp], statuses: bytes, others: bytes, before: bytes) -> None:
+        """Take one shard's answer: a status each, flags and the other side's row for each that matched or corrected, the replaced label
+        for each that corrected."""
         self.status[where] = np.frombuffer(statuses, np.uint8)
-        matched = where[self.status[where] == MATCHED]
-        found = np.frombuffer(others, np.dtype([("flags", "u1"), ("other", self.others.dtype)]))
-        self.flags[matched], self.others[matched] = found["flags"], found["other"]
+        met = where[np.isin(self.status[where], (MATCHED, CORRECTED))]
+        kept = _kept(self.others[:0]).dtype
+        found = np.frombuffer(others, np.dtype([("flags", "u1"), ("other", kept)]))
+        self.flags[met], self.others[met] = found["flags"], _whole(found["other"], self.others.dtype)
+        corrected = where[self.status[where] == CORRECTED]
+        self.before[corrected] = _whole(np.frombuffer(before, _kept(self.before[:0]).dtype), LABEL)
+
+
+def _kept(rows: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
+    """The rows without the upper bytes of their times, (n,)."""
+    size = rows.dtype.itemsize
+    return rows.view(np.uint8).reshape(-1, size)[:, : size - _UNKEPT].copy().view(f"V{size - _UNKEPT}").ravel()
+
+
+def _whole(kept: npt.NDArray[np.void], dtype: np.dtype[np.void]) -> npt.NDArray[np.void]:
+    """The rows that `_kept` made."""
+    rows = np.zeros((len(kept), dtype.itemsize), np.uint8)
+    rows[:, :-_UNKEPT] = np.ascontiguousarray(kept).view(np.uint8).reshape(-1, dtype.itemsize - _UNKEPT)
+    return rows.view(dtype).ravel()
 
 
 def sources(partition: int, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
     """Which event it is, within its topic: what tells a replay from a duplicate."""
     return np.uint64(partition << 48) | offsets.astype(np.uint64)
-
-
-def other_side(side: Side) -> np.dtype[np.void]:
-    """The row type of what a batch of this side is matched with."""
-    return LABEL if side == "predictions" else PREDICTION

@@ -3,23 +3,23 @@
 A traffic aggregate counts, in this order: predictions, late, duplicates, then for the predicted class, the score and each feature of the
 reference its fine bins or categories, MISSING and INVALID (of the wrong type), and last the bins of the latency. An outcomes aggregate
 counts predictions, late labels, labels, then the confusion matrix, row by row, label first, the last class being all that is not
-configured, then in the bins of the score the misses and the hits: whether the label was the class that the score is of. The last two are
-sums of (1 - p)^2 and -ln p, p the score of the truth, in units of LOSS_UNIT: integers, so that they too are the same however a stream is
-cut into batches.
+configured, then in the bins of the score the misses and the hits: whether the label was the class that the score is of, and sums of
+(1 - p)^2 and -ln p, p the score of the truth, in units of LOSS_UNIT: integers, so that they too are the same however a stream is cut into
+batches. The bins of how long after its prediction a label was come last.
 
 Of a regression the score is the predicted number, no class is known, and an outcomes aggregate is what `regression` says.
 """
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
 import numpy as np
 from scipy.special import expit
 
-from detectors.latency import LATENCY_EDGES_MS
+from detectors.latency import DELAY_EDGES_S, LATENCY_EDGES_MS
 from detectors.regression import error_edges
 from stream.aggregates import Floats, Layout
 from stream.reference import CategoricalFeature, NumericFeature, Reference
@@ -35,7 +35,7 @@ PREDICTED_START: Final = 3  # of the counts by predicted class, with which a tra
 CONFUSION_START: Final = 3
 UNUSABLE: Final = 3  # count of an outcomes aggregate of a regression: labels that are no numbers
 NUMBERS_MAX: Final = 1e69  # the size of predictions and labels of a regression: squares of errors stay below `aggregates.MOMENTS_LIMIT`
-_ERROR_MOMENTS: Final = 7  # rows of `detectors.regression.error_rows`, the label first, the error second
+ERROR_ROWS: Final = 7  # rows of `detectors.regression.error_rows`, the label first, the error second
 LOSS_UNIT: Final = 2.0**-32  # the mean of so rounded losses is right to 1.2e-10; 10^7 of the greatest log loss, 36, stay below 2^63
 
 ALIAS: Final = {"true": "1", "false": "0", "1": "true", "0": "false"}  # classes that JSON's true and 1 may both mean
@@ -125,12 +125,12 @@ class Model:
             label=_classes(settings, reference, "label"),
             traffic=Layout(_fingerprint("traffic/2", [*named, *settings.classes]), position + LATENCY_EDGES_MS.size + 1, moments),
             outcomes=Layout(
-                _fingerprint("outcomes/2", [*named, *settings.classes, str(settings.positive)]),
-                _hits_start(settings) + 2 * score.bins + 2,
+                _fingerprint("outcomes/3", [*named, *settings.classes, str(settings.positive)]),
+                _hits_start(settings) + 2 * score.bins + 2 + DELAY_EDGES_S.size + 1,
                 moments=0,
             )
             if numbers is None
-            else Layout(_fingerprint("errors/1", named), numbers.label.start + numbers.label.bins, _ERROR_MOMENTS),
+            else Layout(_fingerprint("errors/2", named), numbers.label.start + numbers.label.bins + DELAY_EDGES_S.size + 1, 2 * ERROR_ROWS),
             numbers=numbers,
             version=version,
             variants=variants,
@@ -146,6 +146,11 @@ class Model:
         return self.traffic.width - LATENCY_EDGES_MS.size - 1
 
     @property
+    def delays_start(self) -> int:
+        """Where the bins of the label's delay begin in an outcomes aggregate, its last counts."""
+        return self.outcomes.width - DELAY_EDGES_S.size - 1
+
+    @property
     def hits_start(self) -> int:
         """Where the histograms of the score by outcome begin in an outcomes aggregate: (2, score bins), then the two sums of losses."""
         return _hits_start(self.settings)
@@ -157,7 +162,16 @@ class Model:
 
     def layout(self, subject: Subject) -> Layout:
         """Of the aggregates of a subject."""
+        if subject == "cohort":
+            return self.cohort
         return self.traffic if subject == "traffic" else self.outcomes
+
+    @property
+    def cohort(self) -> Layout:
+        """That of outcomes by the time of their predictions: the same counts, in panes of another length."""
+        cohorts = self.settings.cohorts
+        named = [self.outcomes.fingerprint.hex(), str(cohorts.pane_ms if cohorts else 0)]
+        return replace(self.outcomes, fingerprint=_fingerprint("cohort/1", named))
 
     def segment_column(self, segment: str) -> tuple[str, str]:
         """Where a segment's value stands in the event: a categorical feature of that name, else the event's segments."""

@@ -9,7 +9,7 @@ import base64
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,6 +23,7 @@ from stream.events import EventDecoder, Labels, Messages, Predictions
 from stream.freshness import Freshness
 from stream.groups import Groups
 from stream.join import (
+    CORRECTED,
     DUPLICATE,
     EXPIRED,
     GENERATIONS,
@@ -30,7 +31,9 @@ from stream.join import (
     LATE_PREDICTION,
     MATCHED,
     PREDICTION,
+    REPLACED,
     STORED,
+    TOO_LATE,
     JoinBatch,
     Matches,
     Side,
@@ -42,7 +45,7 @@ from stream.results import DeadLetter, LateEvent, Origin, encode, timestamp
 from stream.schema import Rejected
 from stream.sequential import Detection, Followed
 from stream.settings import Settings
-from stream.store import SUBJECTS, Clock, Partitions, Store, Subject, UnitId
+from stream.store import CLOCKS, SUBJECTS, Clock, ClockName, Partitions, Store, UnitId
 from stream.store_memory import MemoryStore
 from stream.unit import Unit
 from stream.unknown_features import looked_at
@@ -57,6 +60,19 @@ DEAD_LETTER_BYTES: Final = 700_000  # raw bytes that are kept: in base64 and its
 KEY_BYTES: Final = 10_000  # of a key, likewise
 
 
+class _Predicted(NamedTuple):
+    """What predictions said that labels have met, all (n,)."""
+
+    times_ms: Times
+    classes: npt.NDArray[np.uint16]
+    scores: npt.NDArray[np.float64]
+    values: npt.NDArray[np.float32]
+
+    @classmethod
+    def of_rows(cls, rows: npt.NDArray[np.void]) -> "_Predicted":
+        return cls(rows["time"], rows["cls"], rows["score"], rows["value"])
+
+
 class Pipeline:
     """One worker's share of the work."""
 
@@ -67,7 +83,7 @@ class Pipeline:
         texts = sorted({text for model in models.values() for text in model.settings.classes})
         classes = ClassCodes(models.values(), dict(zip(texts, store.intern("class", texts), strict=True)))
         self._decoder = EventDecoder(settings.events, models, lambda columns: Groups(models, columns, store), classes)
-        self._counting = Counting(models, self._decoder, classes, self._time.allowed_lateness_ms)
+        self._counting = Counting(models, self._decoder, classes, self._time.allowed_lateness_ms, self._labels.max_delay_ms)
         self._detection = Detection(models, self._decoder.groups, self._topics.alerts)
         self._reach = Reach(models.values(), self._time.allowed_lateness_ms, self._labels.max_delay_ms)
         self._freshness = Freshness(models, store)
@@ -178,9 +194,9 @@ class Pipeline:
             decoded.append((unit, messages, events, timing))
             batches.append(self._rows_of_predictions(unit, messages, events, timing))
         joined = [self._decoder.groups.table["labels"][events.groups] for _, _, events, _ in decoded]
-        for (unit, messages, events, timing), matches in zip(decoded, self._join(batches, joined), strict=True):
+        for (unit, messages, events, timing), batch, matches in zip(decoded, batches, self._join(batches, joined), strict=True):
             duplicate = matches.status == DUPLICATE
-            self._counting.predictions(unit, events, timing, duplicate)
+            self._counting.predictions(unit, events, timing, duplicate, (batch.flags & TOO_LATE) > 0)
             if self._detection.on["scores"]:
                 kept = ~(duplicate | timing.late) & np.isfinite(events.scores)
                 followed = Followed(messages, events.index, events.groups, events.times_ms, events.scores, kept)
@@ -191,7 +207,7 @@ class Pipeline:
             )
             matched = np.flatnonzero(matches.status == MATCHED)
             if matched.size:
-                self._count_early_labels(unit, messages, events, timing, matches, matched, now_ms)
+                self._count_early_labels(unit, messages, events, timing, matches.at(matched), matched, now_ms)
 
     def _look_for_unknown_features(self, messages: Messages, events: Predictions) -> None:
         if self._decoder.unknown is None:
@@ -206,7 +222,10 @@ class Pipeline:
         rows["source"] = sources(unit.id.partition, messages.offsets_at(events.index))
         rows["time"], rows["cls"], rows["score"], rows["value"] = events.times_ms, events.classes, events.scores, events.values
         rows["group"] = self._decoder.groups.table["number"][events.groups]
-        return JoinBatch("predictions", events.hashes, timing.late, rows)
+        closed = np.maximum(timing.watermark, unit.floors_ms["performance"])
+        too_late = self._counting.too_late(events.groups, events.times_ms, closed)
+        flags = (LATE_PREDICTION * timing.late + TOO_LATE * too_late).astype(np.uint8)
+        return JoinBatch("predictions", events.hashes, rows, flags, closed)
 
     def _join(self, batches: Sequence[JoinBatch], joined: Sequence[Mask]) -> list[Matches]:
         """What is found for each of some batches of one side: in one call, as a row costs Redis the less the more of them come together.
@@ -220,8 +239,7 @@ class Pipeline:
         if where.all():
             matches = self._store.match(whole)
         elif where.any():
-            found = self._store.match(whole.at(where))
-            matches.status[where], matches.flags[where], matches.others[where] = found.status, found.flags, found.others
+            matches.put(where, self._store.match(whole.at(where)))
         return matches.split([len(batch.rows) for batch in batches])
 
     def _count_early_labels(
@@ -234,16 +252,16 @@ class Pipeline:
         matched: npt.NDArray[np.int64],
         now_ms: int,
     ) -> None:
-        """Count the labels that had been waiting for these predictions, as on time as they were when they came."""
-        labels, groups = matches.others[matched], events.groups[matched]
-        ends = self._counting.panes(groups, labels["time"])[1]
-        closed = np.maximum(timing.watermark[matched], unit.floors_ms["performance"])
-        late = timing.late[matched] | self._counting.is_late(ends, np.maximum(closed, labels["time"] + labels["behind"].astype(np.int64)))
+        """Count the labels that had been waiting for these predictions, as on time as they were when both were there."""
+        labels, groups = matches.others, events.groups[matched]
+        closed = labels["time"] + labels["behind"].astype(np.int64)
+        predicted = _Predicted(events.times_ms[matched], events.classes[matched], events.scores[matched], events.values[matched])
+        outcomes = self._outcomes(groups, matches.flags, labels, predicted, closed)
         newest = np.maximum(timing.newest[matched], unit.floors_ms["performance"])  # which may be ahead of the traffic's
-        said, scores, stakes = events.classes[matched], events.scores[matched], events.values[matched]
-        self._counting.outcomes(unit, Outcomes(groups, labels["time"], said, labels["cls"], scores, labels["value"], stakes, newest, late))
+        self._counting.outcomes(unit, replace(outcomes, newest=newest))
         if self._detection.on["errors"]:
-            followed = Followed(messages, events.index[matched], groups, labels["time"], said != labels["cls"], ~late)
+            differs = outcomes.predicted != outcomes.labelled
+            followed = Followed(messages, events.index[matched], groups, outcomes.times_ms, differs, ~outcomes.late)
             self._counting.tally.alerts += self._detection.follow(unit, "errors", followed, now_ms)
         unit.counters["completed"] += matched.size
         add(self._counting.tally.labels, "matched", matched.size)
@@ -260,18 +278,20 @@ class Pipeline:
             decoded.append((unit, messages, events, unit.watermark.advance(events.times_ms)))
             batches.append(self._rows_of_labels(*decoded[-1]))
         joined = [np.ones(events.index.size, bool) for _, _, events, _ in decoded]
-        for (unit, messages, events, watermark), matches in zip(decoded, self._join(batches, joined), strict=True):
+        for (unit, messages, events, watermark), batch, matches in zip(decoded, batches, self._join(batches, joined), strict=True):
             outcomes: tuple[tuple[LabelOutcome, int], ...] = (
                 ("matched", MATCHED),
                 ("waiting", STORED),
                 ("duplicate", DUPLICATE),
                 ("expired", EXPIRED),
+                ("corrected", CORRECTED),
+                ("corrected", REPLACED),
             )
             for name, status in outcomes:
                 n = int((matches.status == status).sum())
                 unit.counters[name] += n
                 add(self._counting.tally.labels, name, n)
-            self._count_labels(unit, messages, events, watermark, matches, now_ms)
+            self._count_labels(unit, messages, events, watermark, batch.rows, matches, now_ms)
 
     def _rows_of_labels(self, unit: Unit, messages: Messages, events: Labels, watermark: Times) -> JoinBatch:
         rows = np.zeros(events.index.size, LABEL)
@@ -279,25 +299,71 @@ class Pipeline:
         rows["time"], rows["cls"], rows["value"] = events.times_ms, events.classes, events.values
         behind = np.maximum(watermark, unit.floors_ms["performance"]) - events.times_ms
         rows["behind"] = np.clip(behind, 0, np.iinfo(np.uint32).max)
-        return JoinBatch("labels", events.hashes, np.zeros(events.index.size, bool), rows)
+        return JoinBatch.of_labels(events.hashes, rows)
 
-    def _count_labels(self, unit: Unit, messages: Messages, events: Labels, watermark: Times, matches: Matches, now_ms: int) -> None:
-        """Count the labels that have met their predictions."""
-        matched = np.flatnonzero(matches.status == MATCHED)
-        groups = self._decoder.groups.of_numbers(matches.others["group"][matched])
-        matched, groups = matched[groups >= 0], groups[groups >= 0]  # the model of an older prediction may have left the configuration
-        if matched.size == 0:
+    def _count_labels(
+        self,
+        unit: Unit,
+        messages: Messages,
+        events: Labels,
+        watermark: Times,
+        rows: npt.NDArray[np.void],
+        found: Matches,
+        now_ms: int,
+    ) -> None:
+        """Count the labels that have met their predictions; for those that correct another, what that one had counted no longer."""
+        at = np.flatnonzero((found.status == MATCHED) | (found.status == CORRECTED))
+        groups = self._decoder.groups.of_numbers(found.others["group"][at])
+        at, groups = at[groups >= 0], groups[groups >= 0]  # the model of an older prediction may have left the configuration
+        if at.size == 0:
             return
-        times_ms, watermark, others = events.times_ms[matched], watermark[matched], matches.others[matched]
-        timing = self._counting.timing(unit, groups, times_ms, watermark, "performance")
-        late = timing.late | ((matches.flags[matched] & LATE_PREDICTION) > 0)
-        said, labelled, stakes = others["cls"], events.classes[matched], others["value"]
-        counted = Outcomes(groups, times_ms, said, labelled, others["score"], events.values[matched], stakes, timing.newest, late)
-        self._counting.outcomes(unit, counted)
+        matches, watermark = found.at(at), watermark[at]
+        timing = self._counting.timing(unit, groups, events.times_ms[at], watermark, "performance")
+        closed = np.maximum(watermark, unit.floors_ms["performance"])
+        outcomes = self._outcomes(groups, matches.flags, rows[at], _Predicted.of_rows(matches.others), closed)
+        self._counting.outcomes(unit, replace(outcomes, newest=timing.newest))
+        corrected = np.flatnonzero(matches.status == CORRECTED)
+        if corrected.size:
+            self._take_back(unit, groups[corrected], matches.at(corrected), closed[corrected])
+        late = outcomes.late
         if self._detection.on["errors"]:
-            followed = Followed(messages, events.index[matched], groups, times_ms, said != labelled, ~late)
+            differs, counted = outcomes.predicted != outcomes.labelled, ~late & (matches.status == MATCHED)
+            followed = Followed(messages, events.index[at], groups, outcomes.times_ms, differs, counted)
             self._counting.tally.alerts += self._detection.follow(unit, "errors", followed, now_ms)
-        self._send_late(unit, messages, "performance", events.index[matched][late], groups[late], times_ms[late], watermark[late])
+        self._send_late(unit, messages, "performance", events.index[at][late], groups[late], outcomes.times_ms[late], watermark[late])
+
+    def _take_back(self, unit: Unit, groups: npt.NDArray[np.int64], matches: Matches, closed: Times) -> None:
+        """Count no longer what labels had counted that are corrected, where they were counted and it can still be changed."""
+        labels = matches.before
+        counted_by = labels["time"] + labels["behind"].astype(np.int64)
+        predicted = _Predicted.of_rows(matches.others)
+        before, now = (self._outcomes(groups, matches.flags, labels, predicted, when) for when in (counted_by, closed))
+        self._counting.take_back(unit, replace(before, late=before.late | now.late, too_late=before.too_late | now.too_late))
+
+    def _outcomes(
+        self,
+        groups: npt.NDArray[np.int64],
+        flags: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.void],
+        predicted: "_Predicted",
+        closed: Times,
+    ) -> Outcomes:
+        """Labels with their predictions, and whether the windows of either time had closed, as time stood at `closed`."""
+        times_ms = labels["time"]
+        late = self._counting.is_late(self._counting.panes(groups, times_ms)[1], closed)
+        return Outcomes(
+            groups=groups,
+            times_ms=times_ms,
+            predicted_ms=predicted.times_ms,
+            predicted=predicted.classes,
+            labelled=labels["cls"],
+            scores=predicted.scores,
+            values=labels["value"],
+            stakes=predicted.values,
+            newest=times_ms,
+            late=late | ((flags & LATE_PREDICTION) > 0),
+            too_late=self._counting.too_late(groups, predicted.times_ms, closed) | ((flags & TOO_LATE) > 0),
+        )
 
     def _reject(self, unit: Unit, messages: Messages, rejected: Sequence[Rejected], now_ms: int) -> None:
         """Count unusable messages and send them to the dead letters with their reason and raw bytes."""
@@ -322,7 +388,7 @@ class Pipeline:
         self,
         unit: Unit,
         messages: Messages,
-        subject: Subject,
+        subject: ClockName,
         index: npt.NDArray[np.int64],
         groups: npt.NDArray[np.int64],
         times_ms: npt.NDArray[np.int64],
@@ -360,7 +426,8 @@ class Pipeline:
         idle_ms = now_ms - self._time.idle_after_ms if self._time.when_idle == "wall_clock" else NO_TIME
         if reports:
             self.clock, self._delivered = self._store.report(reports, self.partitions, now_ms, idle_ms)
-        closed = {subject: self.clock.of(subject) - self._time.allowed_lateness_ms for subject in SUBJECTS}
+        lateness_ms = {"cohort": self._labels.max_delay_ms}
+        closed = {subject: self.clock.of(subject) - lateness_ms.get(subject, self._time.allowed_lateness_ms) for subject in SUBJECTS}
         for unit in self.units.values():
             unit.forget_before(closed)
         return lost
@@ -376,7 +443,7 @@ class Pipeline:
 
     def bookmark(self, unit: Unit) -> Bookmark | None:
         """What to commit to Kafka beside the unit's offset, for the day when the state is gone from Redis; None if too little is known."""
-        delivered = Clock(*(max(self._delivered.of(subject), unit.quiet_ms[subject]) for subject in SUBJECTS))
+        delivered = Clock(*(max(self._delivered.of(name), unit.quiet_ms[name]) for name in CLOCKS))
         return unit.bookmark(self._settings.redis.namespace, delivered, self._reach.needed_from(delivered))
 
     def expire(self) -> tuple[int, int]:
@@ -396,7 +463,7 @@ class Pipeline:
 
     def ahead(self) -> frozenset[UnitId]:
         """The units whose watermark is ahead of the clock: what they hold stays open until others have caught up."""
-        subject: dict[Side, Subject] = {"predictions": "traffic", "labels": "performance"}
+        subject: dict[Side, ClockName] = {"predictions": "traffic", "labels": "performance"}
         return frozenset(unit.id for unit in self.units.values() if unit.watermark.value_ms > self.clock.of(subject[unit.id.side]))
 
     def take_tally(self) -> Tally:

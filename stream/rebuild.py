@@ -6,7 +6,7 @@ Reading from there counts the same events into the same panes as before; windows
 the alerts' states, and not sent again.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -14,8 +14,9 @@ import msgspec
 from stream.join import GENERATIONS, TRAIL
 from stream.model import Model
 from stream.settings import ModelSettings
-from stream.store import SUBJECTS, Clock, Mark
+from stream.store import CLOCKS, SUBJECTS, Clock, Mark, Subject
 from stream.watermark import NO_TIME
+from stream.windows import WindowSpec
 
 _MARKS: Final = 64  # in the time that is kept; so much of it, at most, is read in addition
 _MARKS_MAX: Final = 256  # when a partition runs far ahead of the clock; beyond, every second one goes
@@ -44,7 +45,7 @@ class Bookmark(msgspec.Struct, frozen=True, rename={"delivered": "delivered_ms"}
 def delivered_by(bookmarks: Iterable[Bookmark]) -> Clock:
     """The latest clock that one of them knows of: what it says holds for all partitions."""
     clocks = [bookmark.delivered for bookmark in bookmarks]
-    traffic, performance = (max((clock.of(subject) for clock in clocks), default=NO_TIME) for subject in SUBJECTS)
+    traffic, performance = (max((clock.of(name) for clock in clocks), default=NO_TIME) for name in CLOCKS)
     return Clock(traffic, performance)
 
 
@@ -53,12 +54,16 @@ class Reach:
 
     def __init__(self, models: Collection[Model], lateness_ms: int, max_delay_ms: int) -> None:
         self._window_ms = {
-            model.settings.name: max(spec.size_ms + spec.slide_ms for spec in model.settings.windows) + lateness_ms for model in models
+            (model.settings.name, subject): _longest_ms(model.settings.windows_of(subject))
+            + (max_delay_ms if subject == "cohort" else lateness_ms)
+            for model in models
+            for subject in SUBJECTS
         }
-        longest_ms = max(self._window_ms[model.settings.name] + _before_ms(model.settings) for model in models)
+        longest_ms = max(self._window_ms[model.settings.name, "traffic"] + _before_ms(model.settings) for model in models)
         join_ms = -(-max_delay_ms // GENERATIONS) * (TRAIL + 1)
         labels = any(model.settings.labels for model in models)
-        self._traffic_ms, self._performance_ms = longest_ms, longest_ms + join_ms if labels else longest_ms
+        cohorts_ms = max(self._window_ms[model.settings.name, "cohort"] for model in models)
+        self._traffic_ms, self._performance_ms = longest_ms, max(longest_ms + join_ms, cohorts_ms) if labels else longest_ms
         self.spacing_ms = max(self._performance_ms // _MARKS, 1)
 
     def needed_from(self, delivered: Clock) -> int:
@@ -67,9 +72,14 @@ class Reach:
             return NO_TIME
         return min(delivered.traffic - self._traffic_ms, delivered.performance - self._performance_ms)
 
-    def whole_from(self, model: str, quiet_ms: int) -> int:
+    def whole_from(self, model: str, subject: Subject, quiet_ms: int) -> int:
         """Windows of the model that start here or later are whole after a rebuild from the clock `quiet_ms`."""
-        return quiet_ms - self._window_ms[model]
+        return quiet_ms - self._window_ms[model, subject]
+
+
+def _longest_ms(windows: Sequence[WindowSpec]) -> int:
+    """From the beginning of a window to when the next one has begun, at most; 0 without windows."""
+    return max((spec.size_ms + spec.slide_ms for spec in windows), default=0)
 
 
 def _before_ms(settings: ModelSettings) -> int:

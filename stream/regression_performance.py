@@ -13,9 +13,11 @@ from detectors.regression import ErrorSums, absolute_quantile
 from stream.aggregates import M2, MAXIMUM, MEAN, MINIMUM, Aggregate, N
 from stream.model import LABELS, PREDICTIONS, UNUSABLE, Model
 from stream.reference import NumericFeature
+from stream.regression import standing
 from stream.results import BoundedMetric, Evidence, RegressionPerformance
 from stream.settings_thresholds import Rules
-from stream.verdicts import Judged, reported
+from stream.traffic import label_delay
+from stream.verdicts import Attribution, Judged, reported
 
 _WITH_INTERVAL: Final = ("mae", "rmse", "bias", "mape", "smape")
 _ERROR, _SIZE = 1, 2  # rows of `detectors.regression.error_rows`
@@ -28,21 +30,24 @@ class RegressionMeter:
         assert model.numbers is not None
         assert isinstance(model.numbers.error.feature, NumericFeature)
         slot, self._rules = model.numbers.error, model.settings.performance
+        self._model = model
         self._edges, self._errors = model.numbers.error.feature.edges, slice(slot.start, slot.start + slot.bins)
 
-    def performance(self, window: Aggregate) -> tuple[RegressionPerformance, list[Judged]]:
+    def performance(self, window: Aggregate, by: Attribution) -> tuple[RegressionPerformance, list[Judged]]:
         """Of an outcomes aggregate: all metrics, with their verdicts, and what was judged."""
         counts = window.counts
         n, predictions = int(counts[LABELS]), int(counts[PREDICTIONS])
-        sums = ErrorSums(*(Mean(int(row[N]), float(row[MEAN]), float(row[M2])) for row in window.moments))
+        sums = ErrorSums(*(Mean(int(row[N]), float(row[MEAN]), float(row[M2])) for row in standing(window.moments)))
         found, quantiles = sums.metrics(), self._quantiles(window)
         measured: dict[str, Measured | None] = {name: getattr(found, name, None) for name in _WITH_INTERVAL}
         values = {name: None if one is None else one.value for name, one in measured.items()}
         values |= {"wape": None, "r2": None} if found is None else {"wape": found.wape, "r2": found.r2}
         judgeable = values | {name: None if one is None else one.value for name, one in quantiles.items()}
-        judged = _judged(judgeable, n, self._rules)
+        judged = _judged(judgeable, by.judgeable(n, predictions), self._rules)
         performance = RegressionPerformance(
-            by="label_time",
+            by=by.by,
+            maturity=by.maturity,
+            label_delay=label_delay(self._model, counts),
             coverage=n / predictions if predictions else None,
             unusable=int(counts[UNUSABLE]),
             zeros=found.zeros if found else 0,

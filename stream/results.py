@@ -142,6 +142,18 @@ class TrafficMetrics(Struct, frozen=True, kw_only=True):
     latency_ms: Latency | UnsetType = UNSET
 
 
+class LabelDelay(Struct, frozen=True, kw_only=True):
+    """Percentiles, in seconds, of how long after its prediction's time a label's own was, over the n labels counted.
+
+    Each is the middle of its bin, within 5.8 % of that of the labels from 1 s to ten years; 0.5 says below 1 s.
+    """
+
+    n: int
+    p50: float
+    p95: float
+    p99: float
+
+
 class BoundedMetric(Struct, frozen=True, kw_only=True):
     """A metric from the bins of the score; that of the scores themselves, which are not kept, lies within the bounds."""
 
@@ -214,6 +226,8 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Online performance of a classifier. A metric that is undefined (no positives, say) is null, never 0.
 
     `coverage` is labels counted over predictions made in the same window (null without predictions); by label time it may exceed 1.
+    `maturity`, by prediction time: how much of `labels.max_delay`, in which labels may come, has passed since the window's end.
+    `label_delay`: absent without labels.
     `confusion[i][j]` counts label `classes[i]` predicted as `classes[j]`; the last class, "(other)", holds classes that are not configured.
     `intervals` are those of Wilson, of 95 %, of the metrics that are shares of rows. `scores` is absent where predictions have none.
     `by_class` has the configured classes, in the order of `classes`.
@@ -237,15 +251,18 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     scores: ScorePerformance | UnsetType = UNSET
     status: Status | UnsetType = UNSET
     broken: tuple[BrokenRule, ...] = ()
+    maturity: Ratio | UnsetType = UNSET
+    label_delay: LabelDelay | UnsetType = UNSET
 
 
 class RegressionPerformance(Struct, frozen=True, kw_only=True):
     """Online performance of a regression; the error of a row is its prediction less its label. What is undefined is null, never 0.
 
-    `coverage` as of a classifier. `unusable`: labels that are no numbers, counted nowhere else. `mae`, `rmse`, `bias` (mean error, above
-    0: predicted too high) are in units of the label. `mape` is of the labels that are not 0, `zeros` of them are; `smape`, in [0, 2], of
-    all; `wape` the sum of absolute errors over that of labels. `r2` takes the mean label of the window. The quantiles of the error and of
-    its size come from bins, those of the rows lie within their bounds. `intervals` are Student's, of 95 %.
+    `coverage`, `maturity` and `label_delay` as of a classifier. `unusable`: labels that are no numbers, counted nowhere else. `mae`,
+    `rmse`, `bias` (mean error, above 0: predicted too high) are in units of the label. `mape` is of the labels that are not 0, `zeros` of
+    them are; `smape`, in [0, 2], of all; `wape` the sum of absolute errors over that of labels. `r2` takes the mean label of the window.
+    The quantiles of the error and of its size come from bins, those of the rows lie within their bounds. `intervals` are Student's, of
+    95 %.
     """
 
     by: Literal["label_time", "prediction_time"]
@@ -266,6 +283,8 @@ class RegressionPerformance(Struct, frozen=True, kw_only=True):
     absolute_error_p95: BoundedMetric | None
     intervals: dict[str, tuple[float, float]]
     verdicts: dict[str, Score]
+    maturity: Ratio | UnsetType = UNSET
+    label_delay: LabelDelay | UnsetType = UNSET
 
 
 class Counts(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -346,6 +365,7 @@ class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     What is about all versions of a model has the version "(all)". `window` is null for the freshness of a model, which has none: its
     `value` and `threshold` are seconds of silence. `threshold` is null where the rule has none any more, so that the alert is resolved.
+    `by` is there if the window is one by prediction time.
     Both are null for `sequential_drift`, whose `metric` is the detector, `value` the mean after the change and `baseline` the mean before.
     """
 
@@ -367,6 +387,7 @@ class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True):
     emitted_at: Timestamp
     feature: str | UnsetType = UNSET
     baseline: float | UnsetType = UNSET
+    by: Literal["prediction_time"] | UnsetType = UNSET
 
 
 class Origin(Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ the counts and the reference alone.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from types import MappingProxyType
@@ -38,13 +39,15 @@ from stream.drift import (
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model
 from stream.quality import Quality
 from stream.reference import Feature, NumericFeature
+from stream.regression import standing
 from stream.regression_performance import RegressionMeter
 from stream.results import AlertKind, Averages, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, RegressionPerformance, Score
 from stream.results import Counts as EventCounts
 from stream.score_performance import SCORE_METRICS, ScoreMeter, scalars
 from stream.settings_thresholds import Rules
 from stream.status import Health
-from stream.verdicts import Judged, reported
+from stream.traffic import label_delay
+from stream.verdicts import LABEL_TIME, Attribution, Judged, reported
 
 _DISCARD: Final = -1
 Segments = Mapping[str, Aggregate]  # parts of a window, by the segment's name
@@ -240,15 +243,15 @@ class Scorer:
         k = len(self._classes)
         return counts[CONFUSION_START : self.model.hits_start].reshape(k, k)
 
-    def performance_of(self, window: Aggregate, drifts: Sequence[_Drift]) -> Outcomes:
+    def performance_of(self, window: Aggregate, drifts: Sequence[_Drift], by: Attribution = LABEL_TIME) -> Outcomes:
         counts = window.counts
         events = EventCounts(predictions=int(counts[PREDICTIONS]), labels=int(counts[LABELS]), late=int(counts[LATE]))
-        performance, judged = self._of_classes(window) if self._regression is None else self._regression.performance(window)
+        performance, judged = self._of_classes(window, by) if self._regression is None else self._regression.performance(window, by)
         found = [_reported(drift, lambda *_: UNSET) for drift in drifts]
         outputs = {drift.feature.name: told for drift, (told, _) in zip(drifts, found, strict=True)}
         return Outcomes(events, outputs, performance, [*chain.from_iterable(judged for _, judged in found), *judged])
 
-    def _of_classes(self, window: Aggregate) -> tuple[Performance, list[Judged]]:
+    def _of_classes(self, window: Aggregate, by: Attribution) -> tuple[Performance, list[Judged]]:
         """Performance of a classifier, and what was judged of it."""
         counts = window.counts
         n, predictions = int(counts[LABELS]), int(counts[PREDICTIONS])
@@ -257,7 +260,8 @@ class Scorer:
         rules = self.model.settings.performance
         metrics, scores = self._metrics(confusion), self._meter.performance(window)
         judgeable = metrics | dict.fromkeys(SCORE_METRICS) | ({} if scores is None else scalars(scores))
-        verdicts = {name: judge(judgeable[name], n, limits, rules.minimum_sample) for name, limits in rules.thresholds.items()}
+        enough = by.judgeable(n, predictions)
+        verdicts = {name: judge(judgeable[name], enough, limits, rules.minimum_sample) for name, limits in rules.thresholds.items()}
         health = self._health.of(confusion, bad=any(verdict.severity in ("warning", "critical") for verdict in verdicts.values()))
         evidence = Evidence(
             n=n, classes=self._classes, confusion=cells, baseline_confusion=self._health.before, worst_class=health.worst_class
@@ -267,9 +271,12 @@ class Scorer:
             for name, verdict in verdicts.items()
             for below in (rules.thresholds[name].direction == "below",)
         ]
-        judged += [Judged("performance", name, UNSET, drop, verdict, evidence, of) for name, drop, verdict, of in health.drops]
+        if enough:
+            judged += [Judged("performance", name, UNSET, drop, verdict, evidence, of) for name, drop, verdict, of in health.drops]
         performance = Performance(
-            by="label_time",
+            by=by.by,
+            maturity=by.maturity,
+            label_delay=label_delay(self.model, counts),
             coverage=n / predictions if predictions else None,
             classes=self._classes,
             confusion=cells,
@@ -284,8 +291,8 @@ class Scorer:
             averages=Averages(**{name: metrics[name] for name in AVERAGES}),
             by_class=class_table(confusion, self._classes),
             scores=UNSET if scores is None else scores,
-            status=health.status,
-            broken=health.broken,
+            status=health.status if enough or health.status is UNSET else "insufficient_data",
+            broken=health.broken if enough else (),
         )
         return performance, judged
 
@@ -294,7 +301,7 @@ class Scorer:
         if self.model.numbers is None:
             label, current = self.model.label, self._confusion(window.counts).sum(axis=1)
             return self._drift_of_label(label, label.counts, current, self._classes, lambda _: measure_categories(label.counts, current))
-        slot = self.model.numbers.label
+        slot, window = self.model.numbers.label, replace(window, moments=standing(window.moments))
         number = slot.feature
         assert isinstance(number, NumericFeature)
         before, now = (number.coarsen(counts, 0) for counts in (number.counts, window.counts[slot.start : slot.start + slot.bins]))
@@ -343,11 +350,12 @@ def close_traffic(scorers: Sequence[Scorer], windows: Sequence[Aggregate], segme
     return [scorer.traffic_of(window, found, of) for scorer, window, found, of in zip(scorers, windows, drifts, parts, strict=True)]
 
 
-def close_performance(scorers: Sequence[Scorer], windows: Sequence[Aggregate]) -> list[Outcomes]:
-    """The same of performance windows."""
-    drifts = [scorer.label_drift(window) for scorer, window in zip(scorers, windows, strict=True)]
+def close_performance(scorers: Sequence[Scorer], windows: Sequence[Aggregate], by: Attribution = LABEL_TIME) -> list[Outcomes]:
+    """The same of performance windows. Drift of the label is of those by label time: by the other it would be the same labels again."""
+    own = by.by == "label_time"
+    drifts = [scorer.label_drift(window) if own else [] for scorer, window in zip(scorers, windows, strict=True)]
     _adjust(chain.from_iterable(drifts))
-    return [scorer.performance_of(window, found) for scorer, window, found in zip(scorers, windows, drifts, strict=True)]
+    return [scorer.performance_of(window, found, by) for scorer, window, found in zip(scorers, windows, drifts, strict=True)]
 
 
 def _adjust(drifts: Iterable[_Drift]) -> None:

@@ -20,13 +20,13 @@ from stream.events import Messages
 from stream.groups import Group, Groups
 from stream.model import Model
 from stream.results import Alert, Evidence, encode, timestamp
-from stream.store import Subject
+from stream.store import ClockName
 from stream.unit import Unit
 
 log = logging.getLogger(__name__)
 
 StreamName = Literal["errors", "scores"]
-_SUBJECT: Final[Mapping[StreamName, Subject]] = {"errors": "performance", "scores": "traffic"}
+_SUBJECT: Final[Mapping[StreamName, ClockName]] = {"errors": "performance", "scores": "traffic"}
 Indices = npt.NDArray[np.int64]
 
 

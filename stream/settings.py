@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from detectors.judge import Thresholds
+from stream.settings_cohorts import Cohorts, CohortSection, resolve_cohorts, too_many_panes
 from stream.settings_degradation import DegradationSection, degradation_contradictions, resolve_degradation
 from stream.settings_errors import explain
 from stream.settings_events import EventSettings
-from stream.settings_file import ConfigError, quoted, read_document
+from stream.settings_file import ConfigError, read_document
 from stream.settings_quality import (
     BUILT_IN_FEATURE_QUALITY,
     BUILT_IN_OVERALL_QUALITY,
@@ -65,12 +66,13 @@ from stream.settings_values import (
     size,
     whole,
 )
+from stream.settings_windows import Windows, WindowSection
+from stream.store import Subject
 from stream.windows import WindowSpec, pane_length
 
 Task = Literal["classification", "regression"]
 _CLASSES_MAX = 200  # a confusion matrix of so many takes 320 KB in every pane
 _SEGMENTS_MAX = 20
-_PANES_MAX = 10_000  # of one window: a close reads and merges this many; 7d in panes of 1m is 10 080 and already too fine
 
 
 class Topics(Section):
@@ -128,47 +130,6 @@ class LabelSettings(Section):
     pending_max: Annotated[int, whole(1_000, 10**12)] = 100_000_000
 
 
-class WindowSection(Section):
-    name: Name | None = None
-    size_ms: Annotated[int, duration("1ms")] = Field(alias="size")
-    slide_ms: Annotated[int, duration("1ms")] | None = Field(default=None, alias="slide")
-
-    @field_validator("slide_ms")
-    @classmethod
-    def _covers_all_time(cls, slide_ms: int | None, info: ValidationInfo) -> int | None:
-        size_ms = info.data.get("size_ms")
-        if slide_ms is not None and size_ms is not None and slide_ms > size_ms:
-            raise broken(f"at most the size, {duration_text(size_ms)}: between the windows events would count nowhere")
-        return slide_ms
-
-    def spec(self) -> WindowSpec:
-        """The window family, name and slide filled in."""
-        slide_ms = self.slide_ms or self.size_ms
-        sliding = "" if slide_ms == self.size_ms else f"/{duration_text(slide_ms)}"
-        return WindowSpec(self.name or duration_text(self.size_ms) + sliding, self.size_ms, slide_ms)
-
-
-def _check_windows(windows: tuple[WindowSection, ...]) -> tuple[WindowSection, ...]:
-    if not windows:
-        raise broken("at least one window")
-    specs = [window.spec() for window in windows]
-    pane_ms = pane_length(specs)
-    names = [spec.name for spec in specs]
-    rule = (
-        f"at most {_PANES_MAX} panes; a pane is the greatest common divisor of all sizes and slides of the model, {duration_text(pane_ms)}"
-    )
-    taken = [
-        ((i, "name"), f"a name of its own: {quoted(name)} is that of window {names.index(name)}")
-        for i, name in enumerate(names)
-        if name in names[:i]
-    ]
-    refuse([*taken, *(((i, "size"), rule) for i, spec in enumerate(specs) if spec.size_ms > _PANES_MAX * pane_ms)])
-    return windows
-
-
-Windows = Annotated[tuple[WindowSection, ...], AfterValidator(_check_windows)]
-
-
 def _refuse_repeated(names: Sequence[str], most: int) -> None:
     if len(names) > most:
         raise broken(f"at most {most}")
@@ -185,6 +146,7 @@ class ModelSection(Section):
     positive: Text | None = None
     labels: Switch = True
     windows: Windows | None = None
+    by_prediction_time: CohortSection = CohortSection()
     segments: tuple[SegmentKeys, ...] = ()
     segment_values_max: Annotated[int, whole(1, 10_000)] = 50
     versions_max: Annotated[int, whole(1, 1_000)] = 20
@@ -333,6 +295,7 @@ class ModelSettings:
     labels: bool
     windows: tuple[WindowSpec, ...]
     pane_ms: int
+    cohorts: Cohorts | None
     segments: tuple[tuple[str, ...], ...]
     segment_values_max: int
     versions_max: int
@@ -347,6 +310,16 @@ class ModelSettings:
     performance: Rules
     sequential: Sequential
     degradation: Mapping[str, Mapping[str, Thresholds]]
+
+    def windows_of(self, subject: Subject) -> tuple[WindowSpec, ...]:
+        """The windows about a subject."""
+        if subject != "cohort":
+            return self.windows
+        return () if self.cohorts is None else self.cohorts.windows
+
+    def pane_of(self, subject: Subject) -> int:
+        """The length in ms of its panes."""
+        return self.pane_ms if subject != "cohort" or self.cohorts is None else self.cohorts.pane_ms
 
     def drift_for(self, feature: str) -> Rules:
         """The rules for the drift of `feature`."""
@@ -365,6 +338,7 @@ class Settings(Section):
     time: TimeSettings = TimeSettings()
     events: EventSettings = EventSettings()
     labels: LabelSettings = LabelSettings()
+    by_prediction_time: CohortSection = CohortSection()
     windows: Windows = (WindowSection(size=60_000), WindowSection(size=600_000, slide=60_000))
     drift: RatedDriftSection = RatedDriftSection()
     quality: QualitySection = QualitySection()
@@ -374,6 +348,13 @@ class Settings(Section):
     degradation: DegradationSection = DegradationSection()
     models: Mapping[Name, ModelSection]
     worker: WorkerSettings = WorkerSettings()
+
+    @field_validator("by_prediction_time")
+    @classmethod
+    def _cohorts_are_few(cls, section: CohortSection, info: ValidationInfo) -> CohortSection:
+        if "labels" in info.data:
+            refuse(too_many_panes([section], info.data["labels"].max_delay_ms))
+        return section
 
     @field_validator("drift")
     @classmethod
@@ -401,6 +382,13 @@ class Settings(Section):
             degradation=[given["degradation"]] if "degradation" in given else [],
         )
         refuse(((name, *path), rule) for name, model in models.items() for path, rule in model.contradictions(inherited))
+        if "labels" in given and "by_prediction_time" in given:
+            refuse(
+                ((name, "by_prediction_time", *path), rule)
+                for name, model in models.items()
+                for path, rule in too_many_panes([given["by_prediction_time"], model.by_prediction_time], given["labels"].max_delay_ms)
+                if model.by_prediction_time.windows
+            )
         if "windows" in given and inherited.drift:
             refuse(
                 ((name, "drift", "against"), rule) for name, model in models.items() for rule in model.short(inherited, given["windows"])
@@ -426,6 +414,9 @@ class Settings(Section):
             labels=section.labels,
             windows=windows,
             pane_ms=pane_length(windows),
+            cohorts=resolve_cohorts([self.by_prediction_time, section.by_prediction_time], self.labels.max_delay_ms)
+            if section.labels
+            else None,
             segments=section.segments,
             segment_values_max=section.segment_values_max,
             versions_max=section.versions_max,

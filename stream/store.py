@@ -6,7 +6,7 @@ nothing when its writer no longer owns the unit. `<ns>` is `redis.namespace`, br
 
 | key | type | fields | written by |
 |---|---|---|---|
-| `<ns>:era` | hash | id, cluster, topic:<side>, partitions:<side>, homes | begin |
+| `<ns>:era` | hash | id, cluster, topic:<side>, partitions:<side>, homes, rows (their format) | begin |
 | `<ns>:{<unit>}:unit` | hash | epoch, sequence, next_offset, newest_ms, floor:<subject>, outbox, count:<name> | acquire, checkpoint |
 | same | | quiet:<subject>, marks (newest ms and offset), lost (first and last offset), suspects | checkpoint, suspect |
 | same | | sequential: JSON of the state of each stream that sequential detectors follow | checkpoint |
@@ -17,6 +17,7 @@ nothing when its writer no longer owns the unit. `<ns>` is `redis.namespace`, br
 | `<ns>:{<home>}:slices:<model>` | hash | <pane group>, whose time is that of a slice -> sum of its panes (`baselines.py`) | close |
 | `<ns>:clock` | hash | <unit> -> epoch, watermark, idle, when, delivered; <subject>, delivered:<subject> -> ms | report, wake |
 | `<ns>:{join/<shard>}:pending:<generation>:<bucket>` | hash | 8 bytes of a hashed id -> packed row (`join.py`) | match, drop |
+| same, with `:corrected` | hash | the same -> newer labels than the first, and what they came to | match, drop |
 | `<ns>:{join/<shard>}:generations` | hash | <generation> -> its end ms; dropped -> ms up to which they are gone | match, drop |
 | `<ns>:{join/<shard>}:counts` | hash | predictions, labels: dropped without a match; rows:<end ms of a generation> | drop, match |
 | `<ns>:heard` | hash | counted:<model>, looked:<model> -> ms by the clock on the wall, of models with `quality.freshness` | hear |
@@ -37,9 +38,13 @@ from sinks import OutboundMessage
 from stream.join import JoinBatch, Matches, Side
 from stream.watermark import NO_TIME
 
-Subject = Literal["traffic", "performance"]
+ClockName = Literal["traffic", "performance"]
+Subject = Literal[
+    "traffic", "performance", "cohort"
+]  # a cohort: outcomes by the time of their predictions, which is revised as labels come
 Heard = Literal["counted", "looked"]  # predictions of a model were counted; its silence was looked at
-SUBJECTS: tuple[Subject, ...] = ("traffic", "performance")
+CLOCKS: tuple[ClockName, ...] = ("traffic", "performance")
+SUBJECTS: tuple[Subject, ...] = (*CLOCKS, "cohort")
 
 
 class UnitId(NamedTuple):
@@ -97,8 +102,8 @@ class UnitState:
     next_offset: int | None = None
     newest_ms: int = NO_TIME
     outbox_end: int = 0
-    floors_ms: dict[Subject, int] = field(default_factory=dict)
-    quiet_ms: dict[Subject, int] = field(default_factory=dict)
+    floors_ms: dict[ClockName, int] = field(default_factory=dict)
+    quiet_ms: dict[ClockName, int] = field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
     lost: tuple[OffsetRange, ...] = ()
     suspects: tuple[Suspect, ...] = ()
@@ -117,11 +122,11 @@ class Checkpoint:
     sequence: int
     next_offset: int | None
     newest_ms: int
-    floors_ms: dict[Subject, int]
+    floors_ms: dict[ClockName, int]
     counters: dict[str, int]
     panes: dict[str, dict[PaneGroup, bytes]]
     outbox: list[tuple[int, OutboundMessage]]
-    quiet_ms: dict[Subject, int] = field(default_factory=dict)
+    quiet_ms: dict[ClockName, int] = field(default_factory=dict)
     marks: tuple[Mark, ...] | None = None  # None: as they were
     lost: tuple[OffsetRange, ...] | None = None
     sequential: bytes | None = None  # likewise

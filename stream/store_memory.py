@@ -9,13 +9,16 @@ import numpy as np
 from sinks import OutboundMessage
 from stream.join import (
     BY_LABEL,
+    CORRECTED,
     DUPLICATE,
     EXPIRED,
     GENERATIONS,
     HAS_LABEL,
     HAS_PREDICTION,
-    LATE_PREDICTION,
+    LABEL,
     MATCHED,
+    REPLACED,
+    REVISED,
     STORED,
     TRAIL,
     JoinBatch,
@@ -44,13 +47,22 @@ _SOURCE = 8  # bytes: partition and offset, the start of every row
 
 
 @dataclass(slots=True)
+class _Label:
+    """A label that was newer than all others when it came: whether its prediction was there then, and whether it said something else."""
+
+    row: bytes
+    met: bool
+    differs: bool
+
+
+@dataclass(slots=True)
 class _Pending:
-    """One row of the join."""
+    """One row of the join: the labels, each newer than the one before."""
 
     end_ms: int
     flags: int = 0
     prediction: bytes = b""
-    label: bytes = b""
+    labels: list[_Label] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -159,20 +171,23 @@ class MemoryStore:
     # join
 
     def match(self, batch: JoinBatch) -> Matches:
-        statuses, others = bytearray(), bytearray()
         length = -(-self.max_delay_ms // GENERATIONS)
         ends = (batch.rows["time"] // length * length + length).tolist()
-        is_prediction = batch.side == "predictions"
-        for hashed, end, late, row in zip(map(bytes, batch.hashes), ends, batch.late.tolist(), map(bytes, batch.rows), strict=True):
-            held = self._find(hashed, end, length if is_prediction else -length)
-            if held is None and end > self._dropped_ms:
-                held = self._pending[hashed, end] = _Pending(end)
-            status = EXPIRED if held is None else self._match(held, row, LATE_PREDICTION if late else 0, is_prediction)
-            statuses.append(status)
-            if held is not None and status == MATCHED:
-                others += bytes([held.flags]) + (held.label if is_prediction else held.prediction)
         matches = Matches.none(batch)
-        matches.fill(np.arange(len(batch.rows)), bytes(statuses), bytes(others))
+        for i, (hashed, end) in enumerate(zip(map(bytes, batch.hashes), ends, strict=True)):
+            held = self._find(hashed, end, length if batch.side == "predictions" else -length)
+            if held is None and end <= self._dropped_ms:
+                matches.status[i] = EXPIRED
+                continue
+            if held is None:
+                held = self._pending[hashed, end] = _Pending(end)
+            meet = self._prediction_meets if batch.side == "predictions" else self._label_meets
+            status, other, before = meet(held, batch, i)
+            matches.status[i] = status
+            if status in (MATCHED, CORRECTED):
+                matches.flags[i], matches.others[i] = held.flags, np.frombuffer(other, matches.others.dtype)[0]
+            if status == CORRECTED:
+                matches.before[i] = np.frombuffer(before, LABEL)[0]
         return matches
 
     def _find(self, hashed: bytes, end_ms: int, step_ms: int) -> _Pending | None:
@@ -182,24 +197,40 @@ class MemoryStore:
                 return held
         return None
 
-    def _match(self, held: _Pending, row: bytes, late: int, is_prediction: bool) -> int:
-        mine, other = (held.prediction, held.label) if is_prediction else (held.label, held.prediction)
-        if mine:
-            if mine[:_SOURCE] != row[:_SOURCE]:
-                return DUPLICATE
-            return MATCHED if other and bool(held.flags & BY_LABEL) != is_prediction else STORED
-        if is_prediction:
-            held.prediction, held.flags = row, held.flags | HAS_PREDICTION | late
-        else:
-            held.label, held.flags = row, held.flags | HAS_LABEL | late | (BY_LABEL if other else 0)
-        return MATCHED if other else STORED
+    def _prediction_meets(self, held: _Pending, batch: JoinBatch, i: int) -> tuple[int, bytes, bytes]:
+        """Status, the label that stood when the prediction came, and nothing."""
+        row, first = batch.rows[i].tobytes(), not held.prediction
+        if not first and held.prediction[:_SOURCE] != row[:_SOURCE]:
+            return DUPLICATE, b"", b""
+        if first:
+            held.prediction, held.flags = row, held.flags | HAS_PREDICTION | int(batch.flags[i])
+        stood = [label for label in held.labels if label.differs and not label.met]
+        if not stood:
+            return STORED, b"", b""
+        if first:
+            stood[-1].row = _met_at(stood[-1].row, int(batch.closed[i]))
+        return MATCHED, stood[-1].row, b""
+
+    def _label_meets(self, held: _Pending, batch: JoinBatch, i: int) -> tuple[int, bytes, bytes]:
+        """Status, the prediction, and the label that is replaced."""
+        row, met, before = batch.rows[i].tobytes(), bool(held.prediction), b""
+        for label in held.labels:
+            if label.row[:_SOURCE] == row[:_SOURCE]:
+                return _label_status(label, before), held.prediction, before
+            before = label.row if label.differs else before
+        differs = not before or _says(row) != _says(before)
+        if held.labels and not _is_newer(row, held.labels[-1].row, differs):
+            return DUPLICATE, b"", b""
+        held.labels.append(_Label(row, met, differs))
+        held.flags |= HAS_LABEL | (REVISED if before else BY_LABEL if met else 0)
+        return _label_status(held.labels[-1], before), held.prediction, before
 
     def drop_generations(self, before_ms: int) -> tuple[int, int]:
         gone = {key: row for key, row in self._pending.items() if row.end_ms <= before_ms}
         self._dropped_ms = max(self._dropped_ms, before_ms)
         for key in gone:
             del self._pending[key]
-        counted = (sum(not row.label for row in gone.values()), sum(not row.prediction for row in gone.values()))
+        counted = (sum(not row.labels for row in gone.values()), sum(not row.prediction for row in gone.values()))
         self._expired = (self._expired[0] + counted[0], self._expired[1] + counted[1])
         return counted
 
@@ -303,3 +334,32 @@ class MemoryStore:
 
     def clock(self) -> Clock:
         return self._clocks.now
+
+
+def _met_at(row: bytes, closed_ms: int) -> bytes:
+    """The label, late by what had closed when its prediction came."""
+    label = np.frombuffer(row, LABEL).copy()
+    label["behind"] = np.clip(closed_ms - label["time"], label["behind"], np.iinfo(np.uint32).max)
+    return label.tobytes()
+
+
+def _says(row: bytes) -> bytes:
+    """Class and value of a label."""
+    (label,) = np.frombuffer(row, LABEL)
+    return bytes(label["cls"].tobytes() + label["value"].tobytes())
+
+
+def _is_newer(row: bytes, newest: bytes, differs: bool) -> bool:
+    """By its time; if that is the same it replaces one that came before it in the same partition."""
+    (now,), (then,) = (np.frombuffer(label, LABEL) for label in (row, newest))
+    one_partition = now["source"] >> np.uint64(48) == then["source"] >> np.uint64(48)
+    in_order = now["time"] == then["time"] and one_partition and now["source"] > then["source"]
+    return bool(now["time"] > then["time"] or (in_order and differs))
+
+
+def _label_status(label: _Label, before: bytes) -> int:
+    if not label.differs:
+        return DUPLICATE
+    if not before:
+        return MATCHED if label.met else STORED
+    return CORRECTED if label.met else REPLACED

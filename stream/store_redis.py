@@ -24,12 +24,14 @@ from redis.retry import Retry
 
 from sinks import OutboundMessage
 from stream.aggregates import distinct
-from stream.join import BUCKETS, GENERATIONS, SHARDS, TRAIL, JoinBatch, Matches
+from stream.join import BUCKETS, GENERATIONS, ROWS_FORMAT, SHARDS, TRAIL, JoinBatch, Matches
 from stream.results import timestamp
 from stream.store import (
+    CLOCKS,
     SUBJECTS,
     Checkpoint,
     Clock,
+    ClockName,
     Clocks,
     Closing,
     Heard,
@@ -120,7 +122,8 @@ class RedisStore:
         if before not in ("", self._run_id):
             self._mend_log()
         key, partitions = self._key("era"), source.partitions
-        args = (uuid.uuid4().hex, source.cluster, source.predictions_topic, partitions.predictions, source.labels_topic, partitions.labels)
+        topics = (source.predictions_topic, partitions.predictions, source.labels_topic, partitions.labels)
+        args = (uuid.uuid4().hex, source.cluster, *topics, ROWS_FORMAT)
         with _refusals():
             pairs = cast(list[bytes], self._begin(keys=[key], args=args))
         era = {name.decode(): value.decode() for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
@@ -131,6 +134,11 @@ class RedisStore:
                     f"cannot go on with the state in redis.namespace={self._namespace!r}: it was made from {name}={era[name]!r}, this is "
                     f"{value!r}; point kafka.brokers to the cluster it was made from, or start anew with another redis.namespace"
                 )
+        if (rows := int(era.get("rows", 1))) != ROWS_FORMAT:
+            raise WrongSourceError(
+                f"cannot go on with the state in redis.namespace={self._namespace!r}: predictions wait in format {rows}, expected "
+                f"{ROWS_FORMAT}; delete the namespace, and all is counted again from Kafka"
+            )
         self._era = [key, era["id"]]
         return Partitions(partitions.predictions, partitions.labels, int(era["homes"]))
 
@@ -267,8 +275,8 @@ class RedisStore:
             calls.append(([self._key(tag, "generations"), self._key(tag, "counts")], args))
             slices.append(order[start:end])
         matches = Matches.none(batch)
-        for rows, (statuses, others) in zip(slices, self._run("match", calls), strict=True):
-            matches.fill(rows, statuses, others)
+        for rows, answer in zip(slices, self._run("match", calls), strict=True):
+            matches.fill(rows, *answer)
         return matches
 
     def drop_generations(self, before_ms: int) -> tuple[int, int]:
@@ -421,7 +429,7 @@ class RedisStore:
         return {unit: _view(*found[i : i + 3]) for unit, i in zip(units, range(0, len(found), 3), strict=True)}
 
     def clock(self) -> Clock:
-        return Clock(*(_ms(value or b"") for value in cast(list[bytes | None], self._redis.hmget(self._key("clock"), list(SUBJECTS)))))
+        return Clock(*(_ms(value or b"") for value in cast(list[bytes | None], self._redis.hmget(self._key("clock"), list(CLOCKS)))))
 
 
 def _view(held: Mapping[bytes, bytes], outbox: int, report: bytes | None) -> UnitView:
@@ -468,8 +476,8 @@ def _end_ms(field: bytes) -> int:
     return int(field.removeprefix(b"rows:"))
 
 
-def _times(fields: Mapping[str, bytes], name: str) -> dict[Subject, int]:
-    return {subject: int(fields[f"{name}:{subject}"]) for subject in SUBJECTS if f"{name}:{subject}" in fields}
+def _times(fields: Mapping[str, bytes], name: str) -> dict[ClockName, int]:
+    return {clock: int(fields[f"{name}:{clock}"]) for clock in CLOCKS if f"{name}:{clock}" in fields}
 
 
 def _listed(pairs: Iterable[tuple[int, int]]) -> str:

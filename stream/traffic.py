@@ -1,11 +1,11 @@
-"""How busy a model was in a window: rate, classes and latency of its predictions, from the counts of a traffic aggregate. Pure."""
+"""How busy a model was in a window: rate, classes and latency of its predictions, and how long its labels took. Pure."""
 
 from msgspec import UNSET, UnsetType
 
-from detectors.latency import LATENCY_EDGES_MS, latency
+from detectors.latency import DELAY_EDGES_S, LATENCY_EDGES_MS, latency
 from stream.aggregates import Counts
 from stream.model import OTHER, PREDICTIONS, Model
-from stream.results import Latency, TrafficMetrics
+from stream.results import LabelDelay, Latency, TrafficMetrics
 
 
 def traffic_metrics(model: Model, counts: Counts, size_ms: int) -> TrafficMetrics:
@@ -29,3 +29,11 @@ def _latency(counts: Counts) -> Latency | UnsetType:
     if found is None:
         return UNSET
     return Latency(n=found.n, p50=found.p50.value, p95=found.p95.value, p99=found.p99.value)
+
+
+def label_delay(model: Model, counts: Counts) -> LabelDelay | UnsetType:
+    """The same of the labels' delays, in seconds, from an outcomes aggregate."""
+    found = latency(counts[model.delays_start :], 0.0, float(DELAY_EDGES_S[-1]), DELAY_EDGES_S)
+    if found is None:
+        return UNSET
+    return LabelDelay(n=found.n, p50=found.p50.value, p95=found.p95.value, p99=found.p99.value)

@@ -18,15 +18,16 @@ from stream.groups import Group
 from stream.model import Model
 from stream.panes import PaneKey, Panes
 from stream.rebuild import Bookmark, needed, passed
-from stream.store import SUBJECTS, Checkpoint, Clock, Mark, OffsetRange, PaneGroup, Subject, UnitId, UnitReport, UnitState
+from stream.store import CLOCKS, Checkpoint, Clock, ClockName, Mark, OffsetRange, PaneGroup, Subject, UnitId, UnitReport, UnitState
 from stream.watermark import NO_TIME, Watermark
 
 log = logging.getLogger(__name__)
 
 # The balance sheet. Predictions: consumed = counted + late + duplicate + malformed.
-# Labels: consumed = matched + waiting + expired + duplicate + malformed; a waiting label is later matched by its prediction (`completed`).
+# Labels: consumed = matched + waiting + expired + duplicate + corrected + malformed; a waiting label is later matched by its prediction
+# (`completed`), and a label that corrects another is `corrected`, whether that one has been counted or waits.
 PREDICTION_COUNTERS: Final = ("consumed", "counted", "late", "duplicate", "malformed", "completed")
-LABEL_COUNTERS: Final = ("consumed", "matched", "waiting", "expired", "duplicate", "malformed")
+LABEL_COUNTERS: Final = ("consumed", "matched", "waiting", "expired", "duplicate", "corrected", "malformed")
 _LOST_RANGES: Final = 100  # the newest that are remembered; the counter knows all
 
 
@@ -40,9 +41,9 @@ class Unit:
         self.epoch = state.epoch
         self.next_offset = state.next_offset
         self.watermark = Watermark(out_of_orderness_ms, state.newest_ms)
-        self.floors_ms: dict[Subject, int] = dict.fromkeys(SUBJECTS, NO_TIME) | state.floors_ms
+        self.floors_ms: dict[ClockName, int] = dict.fromkeys(CLOCKS, NO_TIME) | state.floors_ms
         self.counters = Counter(dict.fromkeys(PREDICTION_COUNTERS if unit.side == "predictions" else LABEL_COUNTERS, 0) | state.counters)
-        self.quiet_ms: dict[Subject, int] = dict.fromkeys(SUBJECTS, NO_TIME) | state.quiet_ms  # rebuilt: up to here all was said before
+        self.quiet_ms: dict[ClockName, int] = dict.fromkeys(CLOCKS, NO_TIME) | state.quiet_ms  # rebuilt: up to here all was said before
         self.suspects = state.suspects
         self.outbox_end = state.outbox_end
         self.undelivered = list(state.outbox)
@@ -99,7 +100,7 @@ class Unit:
         self.advance_to(mark.offset)
         self.watermark.newest_ms = mark.newest_ms
         self.marks, self._marks_changed = (mark,), True
-        self.quiet_ms = {subject: said.of(subject) for subject in SUBJECTS}
+        self.quiet_ms = {clock: said.of(clock) for clock in CLOCKS}
 
     def lose(self, gone: OffsetRange) -> None:
         """These messages are gone from Kafka before they were counted."""
@@ -123,9 +124,9 @@ class Unit:
 
     def raise_floors(self, clock: Clock) -> None:
         """What is behind the clock is late from now on: windows closed there while the partition was idle. No change if it was not."""
-        for subject in SUBJECTS:
-            if clock.of(subject) > max(self.floors_ms[subject], self.watermark.value_ms):
-                self.floors_ms[subject], self._changed = clock.of(subject), True
+        for name in CLOCKS:
+            if clock.of(name) > max(self.floors_ms[name], self.watermark.value_ms):
+                self.floors_ms[name], self._changed = clock.of(name), True
 
     def settled(self, clock: Clock) -> None:
         """What the clock made fire is in the outbox; note it as delivered if nothing is left there."""
@@ -165,7 +166,7 @@ class Unit:
             counters=dict(self.counters),
             panes=panes,
             outbox=outbox,
-            quiet_ms={subject: ms for subject, ms in self.quiet_ms.items() if ms > NO_TIME},
+            quiet_ms={clock: ms for clock, ms in self.quiet_ms.items() if ms > NO_TIME},
             marks=self.marks if self._marks_changed else None,
             lost=self._lost if self._lost_changed else None,
             sequential=self._written_streams(),
@@ -181,5 +182,9 @@ class Unit:
 
     def forget_before(self, closed_ms: Mapping[Subject, int]) -> None:
         """Let go of the panes that end at or before the watermark of their kind: nothing may be counted into them any more."""
-        if self.panes.forget(lambda key: key.group.start_ms + self._models[key.model].settings.pane_ms <= closed_ms[key.group.subject]):
+
+        def over(key: PaneKey) -> bool:
+            return key.group.start_ms + self._models[key.model].settings.pane_of(key.group.subject) <= closed_ms[key.group.subject]
+
+        if self.panes.forget(over):
             self._numbers.clear()

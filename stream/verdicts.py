@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from msgspec import UNSET, UnsetType
 
@@ -27,3 +27,18 @@ def reported(value: float | None, verdict: Verdict, beside: Mapping[str, Any] = 
     """The score as it is reported: none below the minimum sample."""
     score = None if verdict.severity == "insufficient_data" else value
     return Score(score=score, threshold=verdict.threshold, severity=verdict.severity, **beside)
+
+
+class Attribution(NamedTuple):
+    """Which time outcomes are attributed by, what share of predictions must have labels for them to be judged, and their maturity."""
+
+    by: Literal["label_time", "prediction_time"]
+    minimum_coverage: float = 0.0
+    maturity: float | UnsetType = UNSET
+
+    def judgeable(self, labels: int, predictions: int) -> int:
+        """How many labels there are to judge by: none, if too few of the predictions have them."""
+        return labels if labels >= self.minimum_coverage * predictions else 0
+
+
+LABEL_TIME: Final = Attribution("label_time")

@@ -21,7 +21,7 @@ from stream.pipeline import POISON_KILLS, Pipeline
 from stream.rebuild import Bookmark, delivered_by
 from stream.sequential import firing_detectors
 from stream.settings import Settings
-from stream.store import SUBJECTS, Mark, OffsetRange, Store, UnitId
+from stream.store import CLOCKS, Mark, OffsetRange, Store, UnitId
 from stream.store_redis import UNREACHABLE, StateChangedError
 from stream.unit import Unit
 from stream.watermark import NO_TIME
@@ -255,7 +255,7 @@ class Worker:
                 self._forget([*lost, *lost_closing])
                 self._fenced_s |= dict.fromkeys([*lost, *lost_closing], time.monotonic())
             self._durable = {unit.id: self._hint(unit) for unit in self._pipeline.units.values() if unit.next_offset is not None}
-            for subject in SUBJECTS:
+            for subject in CLOCKS:
                 ms = self._pipeline.clock.of(subject)
                 self._gauges.set_watermark(subject, None if ms == NO_TIME else ms)
             self._gauges.set_sequential(firing_detectors(self._pipeline.units.values()))

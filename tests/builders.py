@@ -250,7 +250,7 @@ class Monitor:
             counters = self.pipeline.units[unit].counters
             headings = ("counted", "late") if unit.side == "predictions" else ("matched", "waiting", "expired")
             assert counters["consumed"] == read_to - self.begun_at.get(unit, 0), unit
-            assert counters["consumed"] == sum(counters[name] for name in (*headings, "duplicate", "malformed")), unit
+            assert counters["consumed"] == sum(counters[name] for name in (*headings, "duplicate", "corrected", "malformed")), unit
 
     def validate(self) -> None:
         """Every message that was delivered is what its published schema says."""

@@ -1,17 +1,18 @@
 -- Store or match one shard's share of a batch. KEYS: generations, counts. ARGV: side ('P' or 'L'), prefix of the buckets' keys, packed rows, length
 -- of a generation, generations that a label may trail, then name and end of each generation that the rows point into.
 -- Row layouts, flags, and which generations may hold the other side: stream/join.py. Rows of one bucket stand together, in their order.
--- Returns one status byte per row, and for each matched row, one behind the other, the stored flags and the other side's row.
-local STORED, DUPLICATE, MATCHED, EXPIRED = '\0', '\1', '\2', '\3'
+-- Returns one status byte per row; for each that matched or corrected, one behind the other, the stored flags and the other side's row; and for
+-- each that corrected the label that it replaced.
+local STORED, DUPLICATE, MATCHED, EXPIRED, CORRECTED, REPLACED = '\0', '\1', '\2', '\3', '\4', '\5'
+local BY_LABEL, REVISED = 4, 32
 local ADDRESS, ROW, SOURCE = '<c8HH', 12, 13  -- a packed row: its address, then flags and row as it waits, which start with its source
-local PREDICTION, LABEL = 34, 30  -- bytes of a row; once met, flags, the row of the first and the source of the second remain
-local WHOLE, NO_VALUE = 61, '\0\0\192\127'  -- what older versions wrote: both rows whole; predictions without their value, which is NaN then
+local PREDICTION, LABEL, CLOSED = 32, 28, 8  -- bytes of a row, and of where time stood; once met, flags and both rows remain, the prediction's first
 local RUN = 64  -- rows of one command: they must fit Lua's stack, and are compared with each other
-local call, address, sub, byte, char = redis.call, struct.unpack, string.sub, string.byte, string.char
+local call, unpacked, sub, byte, char = redis.call, struct.unpack, string.sub, string.byte, string.char
 local is_prediction, prefix, rows = ARGV[1] == 'P', ARGV[2], ARGV[3]
 local length, trail = tonumber(ARGV[4]), tonumber(ARGV[5])
-local mine, theirs, by_mine = is_prediction and 1 or 2, is_prediction and 2 or 1, is_prediction and 0 or 4
-local RECORD = SOURCE + (is_prediction and PREDICTION or LABEL)
+local LAST = SOURCE + (is_prediction and PREDICTION or LABEL) - 1  -- offset of the last byte of a row
+local RECORD = LAST + 1 + (is_prediction and CLOSED or 0)
 local dropped, live = -math.huge, {}  -- live: name of each generation by its end
 local held = call('HGETALL', KEYS[1])
 for i = 1, #held, 2 do
@@ -36,39 +37,101 @@ for i = 6, #ARGV, 2 do  -- a label comes after its prediction, or a little befor
   near[#near + 1] = found
 end
 -- Commands and new strings are what costs here, so a row becomes one only where it must: `at` is where it starts.
-local statuses, judged, others, n_others = {}, 0, {}, 0
-local function answer(flags, other)
+local statuses, judged, others, n_others, before = {}, 0, {}, 0, {}
+local function answer(status, flags, other)
   others[n_others + 1], others[n_others + 2] = flags, other
   n_others = n_others + 2
-  return MATCHED
+  return status
 end
--- The prediction in a row, up to where its label's part starts.
-local function prediction(value, label)
-  local row = sub(value, 2, label - 1)
-  return #row < PREDICTION and row .. NO_VALUE or row
+-- The label, late by what had closed when its prediction came.
+local function met_at(label, closed)
+  local behind, low, high = unpacked('<I4I4I2', label, 19)
+  local passed = math.min(closed - (low + high * 2 ^ 32), 2 ^ 32 - 1)
+  return passed > behind and sub(label, 1, 18) .. struct.pack('<I4', passed) .. sub(label, 23) or label
 end
--- What a row comes to that finds its id held: its status, and what to hold from now on if that changes.
-local function meet(value, at)
-  local flags, source = byte(value), sub(rows, at + SOURCE, at + SOURCE + 7)
-  local sides = flags % 4
-  if sides == theirs then  -- the other side waits: this event completes the match
-    local met, other = char(flags + byte(rows, at + ROW) + by_mine), is_prediction and sub(value, 2) or prediction(value, #value + 1)
-    return answer(met, other), is_prediction and met .. source .. other or met .. other .. source
+local function time_of(label)
+  local low, high = unpacked('<I4I2', label, 23)
+  return low + high * 2 ^ 32
+end
+-- The time of a label, and which event it is within its partition.
+local function time_and_offset(label)
+  local offset, offset_high = unpacked('<I4I2', label)
+  local time, time_high = unpacked('<I4I2', label, 23)
+  return time + time_high * 2 ^ 32, offset + offset_high * 2 ^ 32
+end
+-- The labels of an id after the first that were newer when they came: EARLY ones corrected it before its prediction was there, MET ones after, SAME
+-- ones said what had been said.
+local EARLY, MET, SAME = 48, 49, 50
+local function later_labels(key, id)
+  local found, held = {}, call('HGET', key .. ':corrected', id)
+  for i = 1, held and #held or 0, 1 + LABEL do found[#found + 1] = {kind = byte(held, i), label = sub(held, i + 1, i + LABEL)} end
+  return found
+end
+local function keep(key, id, found)
+  local parts = {}
+  for i = 1, #found do parts[#parts + 1] = char(found[i].kind) .. found[i].label end
+  call('HSET', key .. ':corrected', id, table.concat(parts))
+end
+-- What a prediction comes to that finds its id held, and what to hold from now on if that changes.
+local function prediction_meets(value, at, key, id)
+  local flags, row = byte(value), sub(rows, at + SOURCE, at + LAST)
+  if flags % 4 ~= 2 and sub(value, 2, 9) ~= sub(row, 1, 8) then return DUPLICATE end
+  if flags % 4 == 1 or flags % 8 >= BY_LABEL then return STORED end
+  local label, found, last = sub(value, -LABEL), flags >= REVISED and later_labels(key, id) or {}, 0
+  for i = 1, #found do last = found[i].kind == EARLY and i or last end
+  local current = last > 0 and found[last].label or label
+  if flags % 4 == 3 then return answer(MATCHED, char(flags), current) end  -- a replay
+  current = met_at(current, unpacked('<i8', rows, at + LAST + 1))
+  if last > 0 then
+    found[last].label = current
+    keep(key, id, found)
+  else
+    label = current
   end
-  local by = flags % 8 - sides  -- 4: the label completed it
-  local label = (sides == 2 and 2) or (#value == WHOLE and 32) or (by == 0 and 10) or #value - 7
-  local start = is_prediction and 2 or label
-  if sub(value, start, start + 7) ~= source then return DUPLICATE end
-  if sides == mine or by ~= by_mine then return STORED end
-  -- a replay of the event that completed the match
-  return answer(char(flags), is_prediction and sub(value, label, label + LABEL - 1) or prediction(value, label))
+  local met = char(flags + byte(rows, at + ROW))
+  return answer(MATCHED, met, current), met .. row .. label
 end
+-- The same of a label.
+local function label_meets(value, at, key, id)
+  local flags, row = byte(value), sub(rows, at + SOURCE, at + LAST)
+  local sides, prediction = flags % 4, sub(value, 2, 1 + PREDICTION)
+  if sides == 1 then  -- the prediction waits
+    local met = char(flags + byte(rows, at + ROW) + BY_LABEL)
+    return answer(MATCHED, met, prediction), met .. sub(value, 2) .. row
+  end
+  local source, current = sub(row, 1, 8), sub(value, -LABEL)
+  if sub(current, 1, 8) == source then  -- a replay
+    return flags % 8 < BY_LABEL and STORED or answer(MATCHED, char(flags), prediction)
+  end
+  local function corrects(kind, old)
+    if kind == EARLY then return REPLACED end
+    before[#before + 1] = old
+    return answer(CORRECTED, char(flags), prediction)
+  end
+  local found, newest = flags >= REVISED and later_labels(key, id) or {}, current
+  for i = 1, #found do
+    newest = found[i].label
+    if sub(newest, 1, 8) == source then return found[i].kind == SAME and DUPLICATE or corrects(found[i].kind, current) end
+    current = found[i].kind == SAME and current or newest
+  end
+  local time, offset = time_and_offset(row)
+  local newest_time, newest_offset = time_and_offset(newest)
+  local in_order = time == newest_time and sub(row, 7, 8) == sub(newest, 7, 8) and offset > newest_offset  -- of one partition
+  local same = sub(row, 9, 18) == sub(current, 9, 18)
+  if not (time > newest_time or in_order and not same) then return DUPLICATE end
+  local kind = same and SAME or sides == 3 and MET or EARLY
+  found[#found + 1] = {kind = kind, label = row}
+  keep(key, id, found)
+  flags = flags % REVISED + REVISED
+  return same and DUPLICATE or corrects(kind, current), char(flags) .. sub(value, 2)
+end
+local meet = is_prediction and prediction_meets or label_meets
 local ids, ats, missing, places, written, where = {}, {}, {}, {}, {}, {}
 -- Store or match `n` rows of one bucket and generation; no id comes twice, so that all are looked up, and then written, at once.
 local function run(n, bucket, generation)
   local key, expired, fresh, found = own[generation] .. bucket, gone[generation], false, nil
   if n == 1 and is_prediction and not expired then  -- new as a rule, so it is stored before it is looked for
-    fresh = call('HSETNX', key, ids[1], sub(rows, ats[1] + ROW, ats[1] + RECORD - 1)) == 1
+    fresh = call('HSETNX', key, ids[1], sub(rows, ats[1] + ROW, ats[1] + LAST)) == 1
     found = {not fresh and call('HGET', key, ids[1])}
   else
     found = call('HMGET', key, unpack(ids, 1, n))  -- their own generation first: a replay finds itself, whoever else has its id
@@ -95,12 +158,12 @@ local function run(n, bucket, generation)
     local held, status, value = found[i], STORED, nil
     if held then
       if fresh then call('HDEL', key, ids[i]) end  -- it stands in another generation
-      status, value = meet(held, ats[i])
+      status, value = meet(held, ats[i], where[i], ids[i])
     elseif expired then
       status = EXPIRED
     else
       stored[generation] = stored[generation] + 1
-      value = not fresh and sub(rows, ats[i] + ROW, ats[i] + RECORD - 1)
+      value = not fresh and sub(rows, ats[i] + ROW, ats[i] + LAST)
     end
     if value and where[i] == key then
       written[changes + 1], written[changes + 2] = ids[i], value
@@ -115,7 +178,7 @@ local function run(n, bucket, generation)
 end
 local n, bucket, generation = 0, nil, nil
 for at = 1, #rows, RECORD do
-  local id, place, index = address(ADDRESS, rows, at)
+  local id, place, index = unpacked(ADDRESS, rows, at)
   local ends = n == RUN or place ~= bucket or index + 1 ~= generation
   for i = 1, ends and 0 or n do ends = ends or ids[i] == id end
   if ends and n > 0 then
@@ -129,4 +192,4 @@ if n > 0 then run(n, bucket, generation) end
 for i = 1, #own do
   if stored[i] > 0 then call('HINCRBY', KEYS[2], 'rows:' .. ending[i], stored[i]) end
 end
-return {table.concat(statuses), table.concat(others)}
+return {table.concat(statuses), table.concat(others), table.concat(before)}

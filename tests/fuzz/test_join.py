@@ -16,7 +16,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.join import BUCKETS, DUPLICATE, EXPIRED, LABEL, MATCHED, PREDICTION, SHARDS, STORED, TRAIL, JoinBatch, Side, id_hashes, sources
+from stream.join import (
+    BUCKETS,
+    CORRECTED,
+    DUPLICATE,
+    EXPIRED,
+    LABEL,
+    LATE_PREDICTION,
+    MATCHED,
+    PREDICTION,
+    REPLACED,
+    SHARDS,
+    STORED,
+    TRAIL,
+    JoinBatch,
+    Side,
+    id_hashes,
+    sources,
+)
 from stream.store import JoinStore
 from stream.store_memory import MemoryStore
 from stream.store_redis import RedisStore
@@ -26,7 +43,7 @@ from tests.stream.stores import MAX_DELAY_MS, SOURCE, in_redis
 GENERATION_MS = MAX_DELAY_MS // 4
 LATEST_MS = 253_402_300_799_999
 NUMBERS = [float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 0.5, 5e-324, 1.7e308]
-STATUSES = (STORED, DUPLICATE, MATCHED, EXPIRED)
+STATUSES = (STORED, DUPLICATE, MATCHED, EXPIRED, CORRECTED, REPLACED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +60,47 @@ class Event:
     cls: int
 
 
+Source = tuple[Side, int, int]
+
+
 @dataclass
 class Dictionary:
-    """What every event must come to, if all times are near each other: the first of each side under an id waits or matches."""
+    """What every event must come to, if all times are near each other: what it came to when it was first read.
 
-    rows: dict[bytes, dict[Side, tuple[int, int]]] = field(default_factory=dict)
-    completed_by: dict[bytes, tuple[Side, int, int]] = field(default_factory=dict)
+    The first of each side under an id waits or matches; a newer label that says something else corrects the one before.
+    """
+
+    answers: dict[Source, int] = field(default_factory=dict)
+    predicted: set[bytes] = field(default_factory=set)
+    labels: dict[bytes, tuple[Event, tuple[int, str]]] = field(default_factory=dict)  # the newest, and what stands
 
     def match(self, event: Event) -> int:
-        row = self.rows.setdefault(event.hashed, {})
-        held = row.setdefault(event.side, (event.partition, event.offset))
-        if held != (event.partition, event.offset):
+        source = (event.side, event.partition, event.offset)
+        if source not in self.answers:
+            self.answers[source] = self._prediction(event) if event.side == "predictions" else self._label(event)
+        return self.answers[source]
+
+    def _prediction(self, event: Event) -> int:
+        if event.hashed in self.predicted:
             return DUPLICATE
-        if len(row) < 2:
-            return STORED
-        by = self.completed_by.setdefault(event.hashed, (event.side, event.partition, event.offset))
-        return MATCHED if by == (event.side, event.partition, event.offset) else STORED
+        self.predicted.add(event.hashed)
+        return MATCHED if event.hashed in self.labels else STORED
+
+    def _label(self, event: Event) -> int:
+        says, met = (event.cls, event.number.hex()), event.hashed in self.predicted
+        if event.hashed not in self.labels:
+            self.labels[event.hashed] = event, says
+            return MATCHED if met else STORED
+        newest, standing = self.labels[event.hashed]
+        later = event.time_ms > newest.time_ms
+        next_in_line = event.time_ms == newest.time_ms and event.partition == newest.partition and event.offset > newest.offset
+        if says == standing:
+            self.labels[event.hashed] = (event if later else newest), standing
+            return DUPLICATE
+        if not (later or next_in_line):
+            return DUPLICATE
+        self.labels[event.hashed] = event, says
+        return CORRECTED if met else REPLACED
 
 
 @cache
@@ -92,7 +134,7 @@ def logs(hashes: st.SearchStrategy[bytes], times: st.SearchStrategy[int]) -> st.
         times,
         st.booleans(),
         st.sampled_from(NUMBERS),
-        st.integers(0, 65_535),
+        st.sampled_from((0, 1, 65_535)),
     )
 
     def numbered(drawn: list[tuple[Side, int, bytes, int, bool, float, int]]) -> list[Event]:
@@ -111,9 +153,12 @@ def batch(events: list[Event]) -> JoinBatch:
     rows["source"] = sources(partition, np.array([event.offset for event in events], np.int64))
     rows["time"], rows["cls"] = [event.time_ms for event in events], [event.cls for event in events]
     rows["score" if side == "predictions" else "value"] = [event.number for event in events]
-    rows["group" if side == "predictions" else "behind"] = 2**32 - 1
+    rows["group" if side == "predictions" else "behind"] = 2**32 - 1 if side == "predictions" else [event.cls // 2 for event in events]
     hashed = np.frombuffer(b"".join(event.hashed for event in events), np.uint8).reshape(-1, 16)
-    return JoinBatch(side, hashed, np.array([event.late and side == "predictions" for event in events]), rows)
+    if side == "labels":
+        return JoinBatch.of_labels(hashed, rows)
+    flags = np.array([LATE_PREDICTION * event.late for event in events], np.uint8)
+    return JoinBatch(side, hashed, rows, flags, rows["time"] + rows["cls"])
 
 
 def batches(log: list[Event], again: list[tuple[int, int]]) -> Iterator[list[Event]]:
@@ -125,11 +170,11 @@ def batches(log: list[Event], again: list[tuple[int, int]]) -> Iterator[list[Eve
         order = order[n:]
 
 
-def asked(store: JoinStore, events: list[Event]) -> tuple[list[int], list[int], list[bytes]]:
-    """Status, flags and the other side's row, byte by byte (NaN is not equal to itself), of each event."""
+def asked(store: JoinStore, events: list[Event]) -> tuple[list[int], list[int], list[bytes], list[bytes]]:
+    """Status, flags, the other side's row and the replaced label, byte by byte (NaN is not equal to itself), of each event."""
     found = store.match(batch(events))
     assert set(found.status.tolist()) <= set(STATUSES)
-    return found.status.tolist(), found.flags.tolist(), [row.tobytes() for row in found.others]
+    return found.status.tolist(), found.flags.tolist(), [row.tobytes() for row in found.others], [row.tobytes() for row in found.before]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import redis
 
 from sinks import OutboundMessage
-from stream.join import LABEL, MATCHED, PREDICTION, JoinBatch, Matches, Side, id_hashes, sources
+from stream.join import LABEL, LATE_PREDICTION, MATCHED, PREDICTION, JoinBatch, Matches, Side, id_hashes, sources
 from stream.store import Checkpoint, Closing, PaneGroup, Partitions, Source, Store, UnitId
 from stream.store_memory import MemoryStore
 from stream.store_redis import RedisStore
@@ -114,12 +114,16 @@ def closing(unit: UnitId, epoch: int, sequence: int, **changes: Any) -> Closing:
     return Closing(**{"unit": unit, "epoch": epoch, "sequence": sequence, **fields, "expired": [], "alerts": {}, "outbox": [], **changes})
 
 
-def join_batch(side: Side, *events: Event, partition: int = 0, late: bool = False) -> JoinBatch:
-    """Events of one partition; the class of each row is its offset, to tell whose row came back."""
+def join_batch(side: Side, *events: Event, partition: int = 0, late: bool = False, says: int = 1) -> JoinBatch:
+    """Events of one partition, labels that say all the same; the class of a prediction is its offset, to tell whose row came back."""
     ids, times, offsets = zip(*events, strict=True) if events else ((), (), ())
     rows = np.zeros(len(events), PREDICTION if side == "predictions" else LABEL)
-    rows["source"], rows["time"], rows["cls"] = sources(partition, np.array(offsets, np.int64)), times, np.array(offsets, np.int64) % 2**16
-    return JoinBatch(side, id_hashes(list(ids)), np.full(len(events), late), rows)
+    rows["source"], rows["time"] = sources(partition, np.array(offsets, np.int64)), times
+    rows["cls"] = np.array(offsets, np.int64) % 2**16 if side == "predictions" else says
+    if side == "labels":
+        return JoinBatch.of_labels(id_hashes(list(ids)), rows)
+    flags, closed = np.full(len(events), LATE_PREDICTION * late, np.uint8), np.zeros(len(events), np.int64)
+    return JoinBatch(side, id_hashes(list(ids)), rows, flags, closed)
 
 
 def answers(matches: Matches) -> list[Answer]:

@@ -27,7 +27,7 @@ def test_features_stand_side_by_side_and_fill_the_layout() -> None:
     assert [slot.moments for slot in slots] == [-1, 0, 1, -1, -1, -1]
     assert made.traffic.moments == sum(isinstance(slot.feature, NumericFeature) for slot in slots)
     assert made.hits_start == CONFUSION_START + 3 * 3
-    assert made.outcomes.width == made.losses_start + 2 == made.hits_start + 2 * made.score.bins + 2
+    assert made.delays_start == made.losses_start + 2 == made.hits_start + 2 * made.score.bins + 2
 
 
 def test_layouts_tell_references_panes_and_classes_apart() -> None:

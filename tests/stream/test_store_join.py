@@ -33,7 +33,6 @@ from tests.stream.stores import GENERATION_MS, MAX_DELAY_MS, Answer, Backend, Ev
 
 BASE_MS = 1_000 * GENERATION_MS
 COMPLETE = HAS_PREDICTION | HAS_LABEL
-OLD_BYTES = 30  # of either row, before a prediction kept its value
 OTHER: dict[Side, Side] = {"predictions": "labels", "labels": "predictions"}
 both_sides = pytest.mark.parametrize("first", ["predictions", "labels"])
 
@@ -157,27 +156,6 @@ def test_a_batch_may_reach_over_any_number_of_generations(backend: Backend) -> N
     assert match(backend, "labels", *events[::-1]) == [completed("predictions", i, time_ms) for _, time_ms, i in events[::-1]]
 
 
-@both_sides
-def test_rows_of_predictions_that_an_older_version_has_stored_are_read_as_without_value(redis_backend: RedisBackend, first: Side) -> None:
-    """Waiting, or met by their label, whichever came first: the prediction's row stopped before its value, its label's source came next."""
-    old = {side: join_batch(side, ("a", BASE_MS, 5 if side == "predictions" else 7)) for side in OTHER}
-    redis_backend.store.match(old[first])
-    (key,) = (key for key in redis_backend.all_keys() if b":pending:" in key)
-    ((field, held),) = redis_backend.redis.hgetall(key).items()
-    redis_backend.redis.hset(key, field, held[: 1 + OLD_BYTES])
-    second = old[OTHER[first]]
-    found = redis_backend.store.match(second)
-    assert answers(found) == [completed(first, 5 if first == "predictions" else 7)]
-    if first == "predictions":
-        ((field, held),) = redis_backend.redis.hgetall(key).items()
-        redis_backend.redis.hset(key, field, held[: 1 + OLD_BYTES] + second.rows["source"].tobytes())
-        assert np.isnan(found.others["value"]).all()
-    again = redis_backend.store.match(second)
-    assert again.others.tobytes() == found.others.tobytes()
-    assert answers(again) == answers(found)
-    assert redis_backend.store.match(old[first]).status.tolist() == [STORED]
-
-
 def test_an_empty_batch_matches_nothing(backend: Backend) -> None:
     for side in OTHER:
         assert match(backend, side) == []
@@ -275,29 +253,14 @@ def test_rows_crowded_in_one_bucket_are_judged_one_after_the_other(backend: Back
             side, *[(f"id {i}", BASE_MS + g * GENERATION_MS, 1000 * step + i) for i, g in zip(numbers, generations, strict=True)]
         )
         batch = replace(batch, hashes=batch.hashes * (np.arange(16) < 8).astype(np.uint8))  # what chooses shard and bucket is cleared
-        alone = [JoinBatch(side, *(column[i : i + 1] for column in (batch.hashes, batch.late, batch.rows))) for i in range(n)]
+        alone = [batch.at(np.arange(n) == i) for i in range(n)]
         assert answers(backend.store.match(batch)) == [answer for event in alone for answer in answers(one_by_one.match(event))]
     assert backend.store.pending() == one_by_one.pending()
 
 
 @both_sides
-def test_rows_that_an_older_version_has_matched_are_read(redis_backend: RedisBackend, first: Side) -> None:
-    """It kept both rows whole, the prediction's in front."""
-    match(redis_backend, first, ("a", BASE_MS, 5))
-    match(redis_backend, OTHER[first], ("a", BASE_MS, 7))
-    rows = {side: join_batch(side, ("a", BASE_MS, 5 if side == first else 7)).rows.tobytes()[:OLD_BYTES] for side in OTHER}
-    (key,) = (key for key in redis_backend.all_keys() if b":pending:" in key)
-    ((field, held),) = redis_backend.redis.hgetall(key).items()
-    redis_backend.redis.hset(key, field, held[:1] + rows["predictions"] + rows["labels"])
-    for _ in range(2):
-        assert match(redis_backend, OTHER[first], ("a", BASE_MS, 7), ("a", BASE_MS, 8)) == [completed(first, 5), (DUPLICATE,)]
-        assert match(redis_backend, first, ("a", BASE_MS, 5), ("a", BASE_MS, 6)) == [(STORED,), (DUPLICATE,)]
-
-
-@both_sides
-def test_rows_that_have_met_keep_the_second_only_by_name(redis_backend: RedisBackend, first: Side) -> None:
-    own = {"predictions": 34, "labels": 30}[first]
-    for side, size in ((first, 1 + own), (OTHER[first], 1 + own + 8)):
+def test_rows_stay_small_when_they_have_met(redis_backend: RedisBackend, first: Side) -> None:
+    for side, size in ((first, {"predictions": 33, "labels": 29}[first]), (OTHER[first], 61)):
         match(redis_backend, side, ("a", BASE_MS, 5))
         (key,) = (key for key in redis_backend.all_keys() if b":pending:" in key)
         assert [len(value) for value in redis_backend.redis.hvals(key)] == [size]
@@ -311,7 +274,7 @@ def test_an_event_is_named_by_its_partition_and_offset() -> None:
 
 def test_ids_are_spread_over_shards_and_buckets() -> None:
     hashes = id_hashes([str(i) for i in range(10_000)])
-    batch = JoinBatch("labels", hashes, np.zeros(10_000, bool), join_batch("labels", *[("", 0, 0)] * 10_000).rows)
+    batch = JoinBatch.of_labels(hashes, join_batch("labels", *[("", 0, 0)] * 10_000).rows)
     shards = np.bincount(batch.shards(), minlength=8)
     packed = batch.packed(np.zeros(10_000, np.int64))["address"]
     assert shards.min() > 1_000

@@ -1,0 +1,251 @@
+"""Windows by the time of the predictions: provisional, revised as labels come, final at `labels.max_delay`; and labels that correct others.
+
+Timelines as in test_pipeline_labels.py. Windows by prediction time are one minute long here, may be revised every minute, and are final
+five minutes after their end.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stream.settings import Settings
+from tests.builders import Monitor, label, prediction, seconds_of, settings
+
+Watch = Callable[..., Monitor]
+
+
+def delayed(models: Any = None, minimum_coverage: str = "0.5", revise_every: str = "1m", **more: Any) -> Settings:
+    cohorts = {"windows": [{"size": "1m"}], "revise_every": revise_every, "minimum_coverage": minimum_coverage}
+    return settings(models, by_prediction_time=cohorts, labels={"max_delay": "5m"}, **more)
+
+
+def pass_to(monitor: Monitor, seconds: float) -> None:
+    """Both clocks pass this time, by events of another version."""
+    monitor.run(prediction(f"clock {seconds}", seconds + 5.001, 0, version="clock"))
+    monitor.run(label(f"nobody {seconds}", seconds + 5.001, 0), side="labels")
+
+
+def said(monitor: Monitor, by: str = "prediction_time", start: float = 0) -> list[tuple[int, bool, int, int, float | None]]:
+    """(revision, final, predictions, labels, accuracy) of the results about the first window of version v."""
+    found = []
+    for result in monitor.said("results"):
+        if result["subject"] == "performance" and result["version"] == "v" and seconds_of(result["window"]["start"]) == start:
+            performance, counts = result["performance"], result["counts"]
+            if performance["by"] == by:
+                found.append((result["revision"], result["final"], counts["predictions"], counts["labels"], performance["accuracy"]))
+    return found
+
+
+def v(id_: str, seconds: float, says: str | float = "1") -> dict[str, Any]:
+    return prediction(id_, seconds, says, version="v")
+
+
+def test_a_window_is_provisional_revised_and_final(watch: Watch) -> None:
+    """
+    P  a(10) b(20) |
+    L       a(30)  |        b(70) |              |  ...  |
+                  60: 1 of 2     120: 2 of 2    180: -  360: final
+    """
+    monitor = watch(delayed())
+    monitor.run(v("a", 10), v("b", 20))
+    monitor.run(label("a", 30, "1"), side="labels")
+    pass_to(monitor, 60)
+    assert said(monitor) == [(0, False, 2, 1, 1.0)]
+    monitor.run(label("b", 70, "0"), side="labels")
+    pass_to(monitor, 120)
+    assert said(monitor)[1:] == [(1, False, 2, 2, 0.5)]
+    pass_to(monitor, 180)
+    pass_to(monitor, 359.9)
+    assert len(said(monitor)) == 2
+    pass_to(monitor, 360)
+    assert said(monitor)[2:] == [(6, True, 2, 2, 0.5)]
+    assert not [group for group in monitor.store._units[next(iter(monitor.owned))].panes.get("fraud", {}) if group.version == "v"]
+    monitor.validate()
+
+
+def test_a_label_that_is_too_late_for_its_own_window_still_counts_by_the_time_of_its_prediction(watch: Watch) -> None:
+    monitor = watch(delayed())
+    monitor.run(v("a", 10))
+    pass_to(monitor, 200)
+    monitor.run(label("a", 30, "1"), side="labels")
+    assert monitor.counters(side="labels")["matched"] == 1
+    pass_to(monitor, 240)
+    assert said(monitor, "label_time") == [(0, True, 1, 0, None)]
+    assert said(monitor) == [(2, False, 1, 0, None), (3, False, 1, 1, 1.0)]
+
+
+def test_labels_after_the_last_revision_change_nothing(watch: Watch) -> None:
+    monitor = watch(delayed())
+    monitor.run(v("a", 10), v("b", 10))
+    pass_to(monitor, 60)
+    monitor.run(label("a", 364, "1"), side="labels")
+    pass_to(monitor, 370)
+    final = said(monitor)[-1]
+    assert final[1:] == (True, 2, 1, 1.0)
+    monitor.run(label("b", 380, "1"), side="labels")
+    pass_to(monitor, 900)
+    assert said(monitor)[-1] == final
+
+
+def test_revisions_come_no_more_often_than_configured(watch: Watch) -> None:
+    monitor = watch(delayed(revise_every="2m"))
+    monitor.run(*[v(f"p{i}", 10) for i in range(10)])
+    for i in range(10):
+        pass_to(monitor, 60 + 30 * i)
+        monitor.run(label(f"p{i}", 60 + 30 * i, "1"), side="labels")
+    pass_to(monitor, 400)
+    revisions = [revision for revision, *_ in said(monitor)]
+    assert revisions == sorted(set(revisions))
+    assert len(revisions) <= 1 + 3 + 1  # at 60; at 120, 240 and 360 at most; and in the end
+    assert said(monitor)[-1][1:] == (True, 10, 10, 1.0)
+
+
+def test_maturity_and_coverage_stand_beside_the_metrics(watch: Watch) -> None:
+    monitor = watch(delayed())
+    monitor.run(v("a", 10), v("b", 20))
+    monitor.run(label("a", 30), side="labels")
+    pass_to(monitor, 120)
+    pass_to(monitor, 360)
+    found = [r["performance"] for r in monitor.said("results") if r["version"] == "v" and r["subject"] == "performance"]
+    by = {one["by"]: one for one in found}
+    assert "maturity" not in by["label_time"]
+    assert by["prediction_time"]["coverage"] == 0.5
+    mature = [one["maturity"] for one in found if one["by"] == "prediction_time"]
+    assert mature[-1] == 1.0
+    assert mature == sorted(mature)
+
+
+# alerts
+
+FLOOR = {"performance": {"minimum_sample": 1, "accuracy": {"warning": 0.9, "critical": 0.4}}}
+
+
+def alerts(monitor: Monitor) -> list[tuple[str, str, float]]:
+    """(status, severity, start) of the alerts by prediction time."""
+    return [
+        (one["status"], one["severity"], seconds_of(one["window"]["start"]))
+        for one in monitor.said("alerts")
+        if one.get("by") == "prediction_time" and one["metric"] == "accuracy"
+    ]
+
+
+def test_alerts_wait_for_labels_enough(watch: Watch) -> None:
+    monitor = watch(delayed(**FLOOR))
+    monitor.run(*[v(f"p{i}", 10) for i in range(4)])
+    monitor.run(label("p0", 70, "0"), side="labels")
+    pass_to(monitor, 120)
+    assert said(monitor)[-1][2:] == (4, 1, 0.0)
+    (verdict,) = {
+        r["performance"]["verdicts"]["accuracy"]["severity"]
+        for r in monitor.said("results")
+        if r["version"] == "v" and r["subject"] == "performance" and r["performance"]["by"] == "prediction_time"
+    }
+    assert (verdict, alerts(monitor)) == ("insufficient_data", [])
+    monitor.run(label("p1", 130, "0"), side="labels")
+    pass_to(monitor, 180)
+    assert alerts(monitor) == [("firing", "critical", 0)]
+    (alert,) = [one for one in monitor.said("alerts") if one.get("by")]
+    assert "by prediction time" in alert["summary"]
+    monitor.validate()
+
+
+def test_a_revision_of_an_older_window_does_not_speak_over_a_newer_one(watch: Watch) -> None:
+    """The window of 0 turns bad after that of 60 has been judged good; the alert is about the newest one that can be judged."""
+    monitor = watch(delayed(**FLOOR))
+    monitor.run(v("old", 10), v("young", 70))
+    monitor.run(label("young", 80, "1"), side="labels")
+    pass_to(monitor, 120)
+    monitor.run(label("old", 130, "0"), side="labels")
+    pass_to(monitor, 180)
+    assert said(monitor)[-1][-1] == 0.0
+    assert alerts(monitor) == []
+
+
+# corrections
+
+
+def test_a_correction_replaces_the_outcome_in_both_windows_while_they_are_open(watch: Watch) -> None:
+    monitor = watch(delayed())
+    monitor.run(v("a", 10), v("b", 20))
+    monitor.run(label("a", 30, "1"), label("b", 31, "1"), label("a", 40, "0"), side="labels")
+    assert monitor.counters(side="labels") == {"consumed": 3, "matched": 2, "corrected": 1}
+    pass_to(monitor, 60)
+    assert said(monitor, "label_time") == [(0, True, 2, 2, 0.5)]
+    assert said(monitor) == [(0, False, 2, 2, 0.5)]
+
+
+def test_a_correction_after_the_window_of_the_label_revises_that_of_the_prediction(watch: Watch) -> None:
+    monitor = watch(delayed())
+    monitor.run(v("a", 10))
+    monitor.run(label("a", 30, "1"), side="labels")
+    pass_to(monitor, 120)
+    monitor.run(label("a", 130, "0"), side="labels")
+    pass_to(monitor, 180)
+    assert said(monitor, "label_time") == [(0, True, 1, 1, 1.0)]
+    assert said(monitor, "label_time", start=120) == [
+        (0, True, 0, 1, 0.0)
+    ]  # what was known then stays said; the new label counts in its own
+    assert [one[2:] for one in said(monitor)] == [(1, 1, 1.0), (1, 1, 0.0)]
+
+
+@pytest.mark.parametrize("partition", [0, 1])
+def test_a_correction_may_come_in_another_partition(watch: Watch, partition: int) -> None:
+    """Its part of the pane has counted less than nothing; the sum is right."""
+    monitor = watch(delayed(), partitions=(1, 2))
+    monitor.run(v("a", 10), v("b", 11))
+    monitor.run(label("a", 30, "1"), label("b", 31, "0"), side="labels")
+    monitor.run(label("a", 40, "0"), side="labels", partition=partition)
+    monitor.start()  # what is open is read from the store
+    for one in (0, 1):
+        monitor.run(label(f"nobody {one}", 70), side="labels", partition=one)
+    monitor.run(prediction("clock", 70, version="clock"))
+    assert said(monitor, "label_time") == [(0, True, 2, 2, 0.0)]
+    assert said(monitor) == [(0, False, 2, 2, 0.0)]
+
+
+def test_a_correction_before_the_prediction_is_what_counts(watch: Watch) -> None:
+    monitor = watch(delayed())
+    monitor.run(label("a", 20, "1"), label("a", 25, "0"), side="labels")
+    monitor.run(v("a", 10))
+    assert monitor.counters(side="labels") == {"consumed": 2, "waiting": 1, "corrected": 1}
+    pass_to(monitor, 60)
+    assert said(monitor) == [(0, False, 1, 1, 0.0)]
+
+
+def test_a_worker_that_dies_between_counting_and_writing_corrects_once(watch: Watch) -> None:
+    monitor = watch(delayed())
+    monitor.run(v("a", 10))
+    monitor.log(label("a", 30, "1"), label("a", 40, "0"), label("a", 41, "0"), side="labels")
+    for _ in range(3):
+        monitor.read("labels")
+        monitor.start()  # nothing was written: all is read again
+    monitor.read("labels")
+    pass_to(monitor, 60)
+    assert monitor.counters(side="labels")["corrected"] == 1
+    assert said(monitor) == [(0, False, 1, 1, 0.0)]
+
+
+def test_without_windows_by_prediction_time_corrections_count_by_their_own(watch: Watch) -> None:
+    monitor = watch(settings())
+    monitor.run(v("a", 10))
+    monitor.run(label("a", 30, "1"), label("a", 40, "0"), side="labels")
+    pass_to(monitor, 60)
+    assert (said(monitor), said(monitor, "label_time")) == ([], [(0, True, 1, 1, 0.0)])
+
+
+def test_a_correction_of_a_regression_leaves_no_trace_of_what_it_replaced(watch: Watch) -> None:
+    models = {"fraud": {"task": "regression"}}
+    corrected, right = watch(delayed(models)), watch(delayed(models))
+    for monitor, labels in ((corrected, [("a", 1000.0), ("b", 3.5), ("a", 2.0)]), (right, [("b", 3.5), ("a", 2.0)])):
+        monitor.run(v("a", 10, 1.5), v("b", 20, 3.0))
+        monitor.run(*[label(id_, 30 + i, truth) for i, (id_, truth) in enumerate(labels)], side="labels")
+        pass_to(monitor, 60)
+    found, expected = (
+        [r["regression"] for r in monitor.said("results") if r["version"] == "v" and r["subject"] == "performance"]
+        for monitor in (corrected, right)
+    )
+    assert len(found) == len(expected) == 2
+    for one, other in zip(found, expected, strict=True):
+        for metric in ("mae", "rmse", "bias", "mape", "smape", "wape", "r2"):
+            assert one[metric] == pytest.approx(other[metric], rel=1e-9), metric
