@@ -44,7 +44,7 @@ def revise(cohorts: Cohorts, panes: Panes, before: Panes, since: tuple[int, int]
     changed = {group: pane for group, pane in panes.items() if group not in before or not np.array_equal(pane.counts, before[group].counts)}
     stirred = {group.start_ms for group in changed}
     due = [
-        Due(end, spec, cohorts.revision(end, fired) + 1, final=True)
+        Due(end, spec, cohorts.revision(end, end + cohorts.max_delay_ms) + 1, final=True)
         for end, spec in windows_ending(cohorts.windows, starts, was_closed, closed)
     ]
     for end, spec in windows_ending(cohorts.windows, starts, closed, fired):

@@ -15,7 +15,7 @@ stays for `max_delay` to `max_delay * (1 + 1 / GENERATIONS)`. A label is looked 
 after (clocks differ a little), a prediction in its own, the one before and the TRAIL after; nearest first is not needed, ids are unique.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -31,10 +31,12 @@ TRAIL: Final = GENERATIONS + 1
 # What one side knows of itself. In Redis it waits as its flags and its row; once they have met, the flags and both rows remain, the
 # prediction's in front: 33, 29 and 61 bytes, under the 64 that keep a bucket a listpack. Times have no more than 48 bits, and stand last,
 # so that their upper two bytes need not be kept.
-# source: partition in the top 16 bits, offset below. behind: ms that time had passed the label when it could first be counted.
+# source: partition in the top 16 bits, offset below. behind: ms that time had passed the label when it could first be counted, below 0
+# if it had not.
 # value: what the prediction says is at stake, or the label where it is a number; NaN for none.
 PREDICTION: Final = np.dtype([("source", "<u8"), ("cls", "<u2"), ("group", "<u4"), ("score", "<f8"), ("value", "<f4"), ("time", "<i8")])
-LABEL: Final = np.dtype([("source", "<u8"), ("cls", "<u2"), ("value", "<f8"), ("behind", "<u4"), ("time", "<i8")])
+LABEL: Final = np.dtype([("source", "<u8"), ("cls", "<u2"), ("value", "<f8"), ("behind", "<i4"), ("time", "<i8")])
+ALSO: Final = np.dtype([("event", "<i8"), ("row", LABEL)])
 ADDRESS: Final = np.dtype([("id", "<u8"), ("bucket", "<u2"), ("generation", "<u2"), ("flags", "u1")])  # flags: of the row while it waits
 ROWS_FORMAT: Final = 2  # of all this; state that was written in another one is refused
 _UNKEPT: Final = 2  # bytes of a time
@@ -112,44 +114,67 @@ class JoinBatch:
 @dataclass(frozen=True, slots=True)
 class Matches:
     """What the join found: `status` (n,); `flags` (n,) of the stored row and the other side's row in `others` (n,), where matched or
-    corrected; the label that was replaced in `before` (n,), where corrected."""
+    corrected. `also` (m,): the label that a label has corrected; the labels that had corrected a waiting one when its prediction came, in
+    order, while `others` has the first."""
 
     status: npt.NDArray[np.uint8]
     flags: npt.NDArray[np.uint8]
     others: npt.NDArray[np.void]
-    before: npt.NDArray[np.void]
+    also: npt.NDArray[np.void]
 
     @classmethod
     def none(cls, batch: JoinBatch) -> "Matches":
         """Every event stored, none matched."""
         n = len(batch.rows)
         other = LABEL if batch.side == "predictions" else PREDICTION
-        return cls(np.zeros(n, np.uint8), np.zeros(n, np.uint8), np.zeros(n, other), np.zeros(n, LABEL))
+        return cls(np.zeros(n, np.uint8), np.zeros(n, np.uint8), np.zeros(n, other), np.zeros(0, ALSO))
 
     def split(self, sizes: Sequence[int]) -> "list[Matches]":
         """What was found for each of the batches, of these sizes, that were looked for together."""
-        columns = (np.split(getattr(self, name), np.cumsum(sizes)[:-1]) for name in self.__slots__)
-        return [Matches(*part) for part in zip(*columns, strict=True)]
+        ends = np.cumsum(sizes)
+        return [self.at(np.arange(end - size, end)) for end, size in zip(ends, sizes, strict=True)]
 
     def at(self, where: npt.NDArray[np.intp]) -> "Matches":
-        """What was found for some of the events."""
-        return Matches(*(getattr(self, name)[where] for name in self.__slots__))
+        """What was found for some of the events, (k,) ascending."""
+        also = self.also
+        if also.size:
+            also = also[np.isin(also["event"], where)]
+            also["event"] = np.searchsorted(where, also["event"])
+        return Matches(self.status[where], self.flags[where], self.others[where], also)
 
-    def put(self, where: npt.NDArray[np.bool_], found: "Matches") -> None:
-        """Take what was found for the events where `where`, (n,), holds."""
-        for name in self.__slots__:
-            getattr(self, name)[where] = getattr(found, name)
+    @classmethod
+    def of_answers(cls, batch: JoinBatch, answers: "Iterable[tuple[npt.NDArray[np.intp], bytes, bytes, bytes]]") -> "Matches":
+        """Of the shards' answers: which events, a status each, flags and the other side's row for each that matched or corrected, and the
+        labels beside, each time after their number, for each that corrected, and each prediction whose label was corrected."""
+        found, also = cls.none(batch), [np.zeros(0, ALSO)]
+        for where, statuses, others, labels in answers:
+            found.status[where] = np.frombuffer(statuses, np.uint8)
+            met = where[np.isin(found.status[where], (MATCHED, CORRECTED))]
+            rows = np.frombuffer(others, np.dtype([("flags", "u1"), ("other", _kept(found.others[:0]).dtype)]))
+            found.flags[met], found.others[met] = rows["flags"], _whole(rows["other"], found.others.dtype)
+            has = found.flags[met] >= REVISED if batch.side == "predictions" else found.status[met] == CORRECTED
+            also.append(_listed(met[has], labels))
+        return cls(found.status, found.flags, found.others, np.sort(np.concatenate(also), order="event", kind="stable"))
 
-    def fill(self, where: npt.NDArray[np.intp], statuses: bytes, others: bytes, before: bytes) -> None:
-        """Take one shard's answer: a status each, flags and the other side's row for each that matched or corrected, the replaced label
-        for each that corrected."""
-        self.status[where] = np.frombuffer(statuses, np.uint8)
-        met = where[np.isin(self.status[where], (MATCHED, CORRECTED))]
-        kept = _kept(self.others[:0]).dtype
-        found = np.frombuffer(others, np.dtype([("flags", "u1"), ("other", kept)]))
-        self.flags[met], self.others[met] = found["flags"], _whole(found["other"], self.others.dtype)
-        corrected = where[self.status[where] == CORRECTED]
-        self.before[corrected] = _whole(np.frombuffer(before, _kept(self.before[:0]).dtype), LABEL)
+    def put(self, where: npt.NDArray[np.bool_], found: "Matches") -> "Matches":
+        """With what was found for the events where `where`, (n,), holds; there was nothing for any before."""
+        self.status[where], self.flags[where], self.others[where] = found.status, found.flags, found.others
+        also = found.also.copy()
+        also["event"] = np.flatnonzero(where)[also["event"]]
+        return Matches(self.status, self.flags, self.others, also)
+
+
+def _listed(events: npt.NDArray[np.intp], labels: bytes) -> npt.NDArray[np.void]:
+    """The labels beside some events, of each a number and so many rows."""
+    kept, at, numbers, rows = _kept(np.zeros(0, LABEL)).dtype, 0, [], []
+    for _ in events:
+        numbers.append(labels[at])
+        rows.append(np.frombuffer(labels, kept, labels[at], at + 1))
+        at += 1 + labels[at] * kept.itemsize
+    also = np.zeros(sum(numbers), ALSO)
+    if rows:
+        also["event"], also["row"] = np.repeat(events, numbers), _whole(np.concatenate(rows), LABEL)
+    return also
 
 
 def _kept(rows: npt.NDArray[np.void]) -> npt.NDArray[np.void]:

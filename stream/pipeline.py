@@ -68,9 +68,8 @@ class _Predicted(NamedTuple):
     scores: npt.NDArray[np.float64]
     values: npt.NDArray[np.float32]
 
-    @classmethod
-    def of_rows(cls, rows: npt.NDArray[np.void]) -> "_Predicted":
-        return cls(rows["time"], rows["cls"], rows["score"], rows["value"])
+    def at(self, where: npt.NDArray[np.int64]) -> "_Predicted":
+        return _Predicted(self.times_ms[where], self.classes[where], self.scores[where], self.values[where])
 
 
 class Pipeline:
@@ -239,7 +238,7 @@ class Pipeline:
         if where.all():
             matches = self._store.match(whole)
         elif where.any():
-            matches.put(where, self._store.match(whole.at(where)))
+            matches = matches.put(where, self._store.match(whole.at(where)))
         return matches.split([len(batch.rows) for batch in batches])
 
     def _count_early_labels(
@@ -254,9 +253,9 @@ class Pipeline:
     ) -> None:
         """Count the labels that had been waiting for these predictions, as on time as they were when both were there."""
         labels, groups = matches.others, events.groups[matched]
-        closed = labels["time"] + labels["behind"].astype(np.int64)
         predicted = _Predicted(events.times_ms[matched], events.classes[matched], events.scores[matched], events.values[matched])
-        outcomes = self._outcomes(groups, matches.flags, labels, predicted, closed)
+        stood = np.maximum(timing.watermark[matched], unit.floors_ms["performance"])
+        outcomes = self._outcomes(groups, matches.flags, labels, predicted, np.maximum(stood, _closed(labels)))
         newest = np.maximum(timing.newest[matched], unit.floors_ms["performance"])  # which may be ahead of the traffic's
         self._counting.outcomes(unit, replace(outcomes, newest=newest))
         if self._detection.on["errors"]:
@@ -265,6 +264,14 @@ class Pipeline:
             self._counting.tally.alerts += self._detection.follow(unit, "errors", followed, now_ms)
         unit.counters["completed"] += matched.size
         add(self._counting.tally.labels, "matched", matched.size)
+        while matches.also.size:  # as if the prediction had been there when they came: one after the other
+            events_at, first = np.unique(matches.also["event"], return_index=True)
+            more, rest = matches.also["row"][first], np.delete(matches.also, first)
+            closed = np.maximum(stood[events_at], _closed(more))
+            now = self._outcomes(groups[events_at], matches.flags[events_at], more, predicted.at(events_at), closed)
+            self._counting.outcomes(unit, replace(now, newest=newest[events_at]))
+            self._take_back(unit, groups[events_at], matches.flags[events_at], labels[events_at], predicted.at(events_at), closed)
+            labels[events_at], matches = more, replace(matches, also=rest)
 
     def _process_labels(self, parts: Sequence[tuple[Unit, Messages]], now_ms: int) -> None:
         latest_ms = now_ms + self._time.max_future_skew_ms
@@ -298,7 +305,7 @@ class Pipeline:
         rows["source"] = sources(unit.id.partition, messages.offsets_at(events.index))
         rows["time"], rows["cls"], rows["value"] = events.times_ms, events.classes, events.values
         behind = np.maximum(watermark, unit.floors_ms["performance"]) - events.times_ms
-        rows["behind"] = np.clip(behind, 0, np.iinfo(np.uint32).max)
+        rows["behind"] = np.clip(behind, np.iinfo(np.int32).min, np.iinfo(np.int32).max)
         return JoinBatch.of_labels(events.hashes, rows)
 
     def _count_labels(
@@ -320,11 +327,14 @@ class Pipeline:
         matches, watermark = found.at(at), watermark[at]
         timing = self._counting.timing(unit, groups, events.times_ms[at], watermark, "performance")
         closed = np.maximum(watermark, unit.floors_ms["performance"])
-        outcomes = self._outcomes(groups, matches.flags, rows[at], _Predicted.of_rows(matches.others), closed)
+        others = matches.others
+        predicted = _Predicted(others["time"], others["cls"], others["score"], others["value"])
+        outcomes = self._outcomes(groups, matches.flags, rows[at], predicted, closed)
         self._counting.outcomes(unit, replace(outcomes, newest=timing.newest))
-        corrected = np.flatnonzero(matches.status == CORRECTED)
+        corrected = matches.also["event"]
         if corrected.size:
-            self._take_back(unit, groups[corrected], matches.at(corrected), closed[corrected])
+            flags, before = matches.flags[corrected], matches.also["row"]
+            self._take_back(unit, groups[corrected], flags, before, predicted.at(corrected), closed[corrected])
         late = outcomes.late
         if self._detection.on["errors"]:
             differs, counted = outcomes.predicted != outcomes.labelled, ~late & (matches.status == MATCHED)
@@ -332,12 +342,17 @@ class Pipeline:
             self._counting.tally.alerts += self._detection.follow(unit, "errors", followed, now_ms)
         self._send_late(unit, messages, "performance", events.index[at][late], groups[late], outcomes.times_ms[late], watermark[late])
 
-    def _take_back(self, unit: Unit, groups: npt.NDArray[np.int64], matches: Matches, closed: Times) -> None:
-        """Count no longer what labels had counted that are corrected, where they were counted and it can still be changed."""
-        labels = matches.before
-        counted_by = labels["time"] + labels["behind"].astype(np.int64)
-        predicted = _Predicted.of_rows(matches.others)
-        before, now = (self._outcomes(groups, matches.flags, labels, predicted, when) for when in (counted_by, closed))
+    def _take_back(
+        self,
+        unit: Unit,
+        groups: npt.NDArray[np.int64],
+        flags: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.void],
+        predicted: "_Predicted",
+        closed: Times,
+    ) -> None:
+        """Count no longer what these labels had counted, which are corrected, where they were counted and it can still be changed."""
+        before, now = (self._outcomes(groups, flags, labels, predicted, when) for when in (_closed(labels), closed))
         self._counting.take_back(unit, replace(before, late=before.late | now.late, too_late=before.too_late | now.too_late))
 
     def _outcomes(
@@ -490,6 +505,11 @@ class Pipeline:
         for unit_id, messages in taken.items():
             if unit_id in self.units:
                 self.units[unit_id].undelivered[:0], self.units[unit_id].in_delivery = messages, False
+
+
+def _closed(labels: npt.NDArray[np.void]) -> Times:
+    """Where time stood when these rows of labels could first be counted."""
+    return labels["time"] + labels["behind"].astype(np.int64)
 
 
 def _short(key: bytes | None) -> bytes | None:

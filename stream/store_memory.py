@@ -8,6 +8,7 @@ import numpy as np
 
 from sinks import OutboundMessage
 from stream.join import (
+    ALSO,
     BY_LABEL,
     CORRECTED,
     DUPLICATE,
@@ -173,7 +174,7 @@ class MemoryStore:
     def match(self, batch: JoinBatch) -> Matches:
         length = -(-self.max_delay_ms // GENERATIONS)
         ends = (batch.rows["time"] // length * length + length).tolist()
-        matches = Matches.none(batch)
+        matches, also = Matches.none(batch), [np.zeros(0, ALSO)]
         for i, (hashed, end) in enumerate(zip(map(bytes, batch.hashes), ends, strict=True)):
             held = self._find(hashed, end, length if batch.side == "predictions" else -length)
             if held is None and end <= self._dropped_ms:
@@ -182,13 +183,12 @@ class MemoryStore:
             if held is None:
                 held = self._pending[hashed, end] = _Pending(end)
             meet = self._prediction_meets if batch.side == "predictions" else self._label_meets
-            status, other, before = meet(held, batch, i)
+            status, other, labels = meet(held, batch, i)
             matches.status[i] = status
             if status in (MATCHED, CORRECTED):
                 matches.flags[i], matches.others[i] = held.flags, np.frombuffer(other, matches.others.dtype)[0]
-            if status == CORRECTED:
-                matches.before[i] = np.frombuffer(before, LABEL)[0]
-        return matches
+                also.append(np.array([(i, np.frombuffer(label, LABEL)[0]) for label in labels], ALSO))
+        return replace(matches, also=np.concatenate(also))
 
     def _find(self, hashed: bytes, end_ms: int, step_ms: int) -> _Pending | None:
         """The row of an id, in its own generation or where the other side may be."""
@@ -197,33 +197,33 @@ class MemoryStore:
                 return held
         return None
 
-    def _prediction_meets(self, held: _Pending, batch: JoinBatch, i: int) -> tuple[int, bytes, bytes]:
-        """Status, the label that stood when the prediction came, and nothing."""
+    def _prediction_meets(self, held: _Pending, batch: JoinBatch, i: int) -> tuple[int, bytes, list[bytes]]:
+        """Status, the first label that was there when the prediction came, and those that had corrected it by then."""
         row, first = batch.rows[i].tobytes(), not held.prediction
         if not first and held.prediction[:_SOURCE] != row[:_SOURCE]:
-            return DUPLICATE, b"", b""
+            return DUPLICATE, b"", []
         if first:
             held.prediction, held.flags = row, held.flags | HAS_PREDICTION | int(batch.flags[i])
         stood = [label for label in held.labels if label.differs and not label.met]
         if not stood:
-            return STORED, b"", b""
+            return STORED, b"", []
         if first:
             stood[-1].row = _met_at(stood[-1].row, int(batch.closed[i]))
-        return MATCHED, stood[-1].row, b""
+        return MATCHED, stood[0].row, [label.row for label in stood[1:]]
 
-    def _label_meets(self, held: _Pending, batch: JoinBatch, i: int) -> tuple[int, bytes, bytes]:
-        """Status, the prediction, and the label that is replaced."""
+    def _label_meets(self, held: _Pending, batch: JoinBatch, i: int) -> tuple[int, bytes, list[bytes]]:
+        """Status, the prediction, and the label that is corrected."""
         row, met, before = batch.rows[i].tobytes(), bool(held.prediction), b""
         for label in held.labels:
             if label.row[:_SOURCE] == row[:_SOURCE]:
-                return _label_status(label, before), held.prediction, before
+                return _answer(label, before, held.prediction)
             before = label.row if label.differs else before
         differs = not before or _says(row) != _says(before)
         if held.labels and not _is_newer(row, held.labels[-1].row, differs):
-            return DUPLICATE, b"", b""
+            return DUPLICATE, b"", []
         held.labels.append(_Label(row, met, differs))
         held.flags |= HAS_LABEL | (REVISED if before else BY_LABEL if met else 0)
-        return _label_status(held.labels[-1], before), held.prediction, before
+        return _answer(held.labels[-1], before, held.prediction)
 
     def drop_generations(self, before_ms: int) -> tuple[int, int]:
         gone = {key: row for key, row in self._pending.items() if row.end_ms <= before_ms}
@@ -339,7 +339,7 @@ class MemoryStore:
 def _met_at(row: bytes, closed_ms: int) -> bytes:
     """The label, late by what had closed when its prediction came."""
     label = np.frombuffer(row, LABEL).copy()
-    label["behind"] = np.clip(closed_ms - label["time"], label["behind"], np.iinfo(np.uint32).max)
+    label["behind"] = np.clip(closed_ms - label["time"], label["behind"], np.iinfo(np.int32).max)
     return label.tobytes()
 
 
@@ -357,9 +357,9 @@ def _is_newer(row: bytes, newest: bytes, differs: bool) -> bool:
     return bool(now["time"] > then["time"] or (in_order and differs))
 
 
-def _label_status(label: _Label, before: bytes) -> int:
+def _answer(label: _Label, before: bytes, prediction: bytes) -> tuple[int, bytes, list[bytes]]:
     if not label.differs:
-        return DUPLICATE
+        return DUPLICATE, b"", []
     if not before:
-        return MATCHED if label.met else STORED
-    return CORRECTED if label.met else REPLACED
+        return MATCHED if label.met else STORED, prediction, []
+    return (CORRECTED, prediction, [before]) if label.met else (REPLACED, b"", [])

@@ -274,10 +274,8 @@ class RedisStore:
             args = [side, self._key(tag, "pending", ""), packed[start:end].tobytes(), self._generation_ms, TRAIL, *names]
             calls.append(([self._key(tag, "generations"), self._key(tag, "counts")], args))
             slices.append(order[start:end])
-        matches = Matches.none(batch)
-        for rows, answer in zip(slices, self._run("match", calls), strict=True):
-            matches.fill(rows, *answer)
-        return matches
+        answers = self._run("match", calls)
+        return Matches.of_answers(batch, ((rows, *answer) for rows, answer in zip(slices, answers, strict=True)))
 
     def drop_generations(self, before_ms: int) -> tuple[int, int]:
         totals = np.zeros(2, np.int64)

@@ -114,6 +114,7 @@ def monitored(configured: Settings, name: str = MODEL, reference_file: Path | No
         classes=model.classes,
         positive=model.positive,
         labels=model.labels,
+        cohorts=tuple(Family(window.name, window.size_ms, window.slide_ms) for window in model.windows_of("cohort")),
         segments=model.segments,
         features=reference_features(reference_file) if reference_file else (),
         outputs=reference_features(reference_file, "outputs") if reference_file else (),
@@ -122,7 +123,7 @@ def monitored(configured: Settings, name: str = MODEL, reference_file: Path | No
 
 def timing(configured: Settings) -> Timing:
     """What is late, as the oracle wants it."""
-    return Timing(configured.time.out_of_orderness_ms, configured.time.allowed_lateness_ms)
+    return Timing(configured.time.out_of_orderness_ms, configured.time.allowed_lateness_ms, configured.labels.max_delay_ms)
 
 
 def prediction(id_: str | int, seconds: float, said: Any = "0", **more: Any) -> dict[str, Any]:

@@ -5,7 +5,8 @@ panes; `mismatches` compares the result messages of a run with it; `expected_ale
 It is meant to be slow, short and obviously right.
 
 What it assumes: the events are usable (leave dead letters out), no partition was idle between its first and its last event, and every
-label waits less than `labels.max_delay`. The order of events of different partitions plays no part in what is counted, but for two things,
+label waits less than `labels.max_delay` and has all that corrects it in its own partition. The order of events of different partitions
+plays no part in what is counted, but for two things,
 which the caller avoids: an id that is repeated in another partition (refused with ValueError, since either copy might be the duplicate),
 and labels with a time before the pane of their prediction (they may be late for a label that came first, and on time otherwise).
 """
@@ -45,21 +46,25 @@ class Monitored:
     segments: tuple[tuple[str, ...], ...] = ()  # the keys of each; values have no commas where there are crosses
     features: tuple[Mapping[str, Any], ...] = ()
     outputs: tuple[Mapping[str, Any], ...] = ()
+    cohorts: tuple[Family, ...] = ()  # windows by the time of the predictions
 
-    @property
-    def pane_ms(self) -> int:
-        return math.gcd(*(length for family in self.windows for length in (family.size_ms, family.slide_ms)))
+    def families(self, subject: str) -> tuple[Family, ...]:
+        return self.cohorts if subject == "cohort" else self.windows
+
+    def pane_ms(self, subject: str) -> int:
+        return math.gcd(*(length for family in self.families(subject) for length in (family.size_ms, family.slide_ms)))
 
 
 class Timing(NamedTuple):
-    """The two settings that decide what is late."""
+    """The settings that decide what is late: for windows by prediction time, that is `labels.max_delay`."""
 
     out_of_orderness_ms: int
     allowed_lateness_ms: int = 0
+    max_delay_ms: int = 0
 
 
 class Key(NamedTuple):
-    """One window of one model, version and segment (None: all traffic; else "name=value")."""
+    """One window of one model, version and segment (None: all traffic; else "name=value"). `subject`: traffic, performance or cohort."""
 
     model: str
     subject: str
@@ -99,7 +104,19 @@ class Recomputed:
 
     windows: dict[Key, Window] = field(default_factory=dict)
     predictions: Counter[str] = field(default_factory=Counter)  # consumed = counted + late + duplicate
-    labels: Counter[str] = field(default_factory=Counter)  # consumed = matched + waiting + duplicate; late ones are matched as well
+    labels: Counter[str] = field(default_factory=Counter)  # consumed = matched + waiting + duplicate + corrected; late ones count too
+
+
+@dataclass
+class Standing:
+    """The newest label under an id: what it says, its partition, and where it was counted, by subject."""
+
+    text: str
+    partition: int
+    newest_ms: int
+    label_ms: int
+    outcome: tuple[tuple[str, str], list[float]] | None = None
+    windows: dict[str, list[Window]] = field(default_factory=dict)
 
 
 def recompute(
@@ -113,12 +130,15 @@ def recompute(
     done = Recomputed()
     panes: dict[Key, Window] = {}  # `window` is empty, `start_ms` is that of the pane
     by_name = {model.name: model for model in models}
-    known: dict[Any, tuple[Event, int, bool]] = {}  # id -> the first prediction with it, its partition, and whether it was late
+    known: dict[
+        Any, tuple[Event, int, bool, bool]
+    ] = {}  # id -> the first prediction with it, its partition, whether it was late, or too late
 
     def counted_in(subject: str, prediction: Event, at_ms: int) -> Iterable[Window]:
         model = by_name[prediction["model"]]
         version = prediction.get("version")
-        start = at_ms // model.pane_ms * model.pane_ms
+        pane_ms = model.pane_ms(subject)
+        start = at_ms // pane_ms * pane_ms
         for segment in (None, *(",".join(_segment(model, key, prediction) for key in keys) for keys in model.segments)):
             key = Key(model.name, subject, "unversioned" if version is None else str(version), segment, "", start)
             yield panes.setdefault(key, Window())
@@ -126,7 +146,7 @@ def recompute(
     for partition, events in enumerate(predictions):
         for event, at, newest in _clocked(events):
             model, id_ = by_name[event["model"]], str(event["prediction_id"])
-            late = _is_late(at, newest, model, timing)
+            late = _is_late("traffic", at, newest, model, timing)
             again = model.labels and id_ in known
             if again and known[id_][1] != partition:
                 raise ValueError(f"cannot tell the duplicate of prediction_id={id_!r}: it is in two partitions, expected one")
@@ -144,30 +164,54 @@ def recompute(
             if not again and not late and model.labels:
                 for window in counted_in("performance", event, at):
                     window.predictions += 1
+            too_late = not model.cohorts or _is_late("cohort", at, newest, model, timing)
+            if not (again or too_late):
+                for window in counted_in("cohort", event, at):
+                    window.predictions += 1
             if model.labels:
-                known.setdefault(id_, (event, partition, late))
+                known.setdefault(id_, (event, partition, late, too_late))
 
-    labelled: set[str] = set()
-    for events in labels:
+    standing: dict[str, Standing] = {}
+    for partition, events in enumerate(labels):
         for event, at, newest in _clocked(events):
-            id_ = str(event["prediction_id"])
-            found = known.get(id_)
-            outcome = "duplicate" if id_ in labelled else "waiting" if found is None else "matched"
-            done.labels.update(["consumed", outcome])
-            labelled.add(id_)
-            if outcome != "matched" or found is None:
+            id_, text = str(event["prediction_id"]), class_text(event["label"])
+            found, before = known.get(id_), standing.get(id_)
+            if before is not None and text != before.text and partition != before.partition:
+                raise ValueError(f"cannot tell which label of prediction_id={id_!r} stands: they are in two partitions, expected one")
+            if before is not None and (text == before.text or at < before.newest_ms):
+                done.labels.update(["consumed", "duplicate"])
+                before.newest_ms = max(at, before.newest_ms)
                 continue
-            prediction, _, late_prediction = found
-            late = late_prediction or _is_late(at, newest, by_name[prediction["model"]], timing)
-            for window in counted_in("performance", prediction, max(at, newest) if late else at):
-                if late:
+            done.labels.update(["consumed", "corrected" if before else "matched" if found else "waiting"])
+            now = standing[id_] = Standing(text, partition, at, at)
+            if found is None:
+                continue
+            prediction, _, late_prediction, too_late = found
+            model, predicted_ms = by_name[prediction["model"]], milliseconds(prediction["timestamp"])
+            now.outcome = (text, class_text(prediction["prediction"])), _truth(model, prediction, event)
+            late = late_prediction or _is_late("performance", at, newest, model, timing)
+            if late:
+                for window in counted_in("performance", prediction, max(at, newest)):
                     window.late += 1
-                else:
-                    window.pairs.append((class_text(event["label"]), class_text(prediction["prediction"])))
-                    window.truths += _truth(by_name[prediction["model"]], prediction, event)
+            else:
+                now.windows["performance"] = list(counted_in("performance", prediction, at))
+            in_time = not (too_late or _is_late("cohort", predicted_ms, newest, model, timing))
+            now.windows["cohort"] = list(counted_in("cohort", prediction, predicted_ms)) if in_time else []
+            for window in (window for windows in now.windows.values() for window in windows):
+                window.pairs.append(now.outcome[0])
+                window.truths += now.outcome[1]
+            if before is not None and before.outcome is not None:
+                gone = {
+                    "performance": _is_late("performance", before.label_ms, newest, model, timing),
+                    "cohort": not in_time,
+                }
+                for window in (window for subject, windows in before.windows.items() if not gone[subject] for window in windows):
+                    window.pairs.remove(before.outcome[0])
+                    for truth in before.outcome[1]:
+                        window.truths.remove(truth)
 
     for key, pane in panes.items():
-        for family in by_name[key.model].windows:
+        for family in by_name[key.model].families(key.subject):
             first = key.start_ms // family.slide_ms * family.slide_ms
             for start in range(first, key.start_ms - family.size_ms, -family.slide_ms):
                 done.windows.setdefault(key._replace(window=family.name, start_ms=start), Window()).add(pane)
@@ -183,10 +227,11 @@ def _clocked(events: Iterable[Event]) -> Iterable[tuple[Event, int, int]]:
         newest = max(newest, at)
 
 
-def _is_late(at: int, newest: int, model: Monitored, timing: Timing) -> bool:
-    """Whether the pane that the event belongs to had closed when it came."""
-    pane_end = at // model.pane_ms * model.pane_ms + model.pane_ms
-    return pane_end + timing.allowed_lateness_ms <= newest - timing.out_of_orderness_ms
+def _is_late(subject: str, at: int, newest: int, model: Monitored, timing: Timing) -> bool:
+    """Whether the pane of this time had closed when the newest event of the partition was this old."""
+    pane_ms = model.pane_ms(subject)
+    lateness_ms = timing.max_delay_ms if subject == "cohort" else timing.allowed_lateness_ms
+    return at // pane_ms * pane_ms + pane_ms + lateness_ms <= newest - timing.out_of_orderness_ms
 
 
 def milliseconds(timestamp: int | str) -> int:
@@ -393,9 +438,16 @@ def metrics(model: Monitored, pairs: Sequence[tuple[str, str]]) -> dict[str, flo
 
 def key_of(result: Mapping[str, Any]) -> Key:
     """The key of a result message."""
-    window = result["window"]
+    window, by = result["window"], (result.get("performance") or {}).get("by")
     start = milliseconds(window["start"])
-    return Key(result["model"], result["subject"], result["version"], result["segment"], window["name"], start)
+    return Key(
+        result["model"],
+        "cohort" if by == "prediction_time" else result["subject"],
+        result["version"],
+        result["segment"],
+        window["name"],
+        start,
+    )
 
 
 def mismatches(
@@ -442,13 +494,13 @@ def _only_late(key: Key, counts: Mapping[str, int]) -> bool:
 
 def described(model: Monitored, key: Key, window: Window) -> dict[str, Any]:
     """What the result message of a window must say, as far as it follows from the events."""
-    if key.subject == "performance":
+    if key.subject != "traffic":
         matrix, n = confusion(model, window.pairs), len(window.pairs)
         coverage = n / window.predictions if window.predictions else None
         return {
             "counts": {"predictions": window.predictions, "late": window.late, "labels": n},
             "performance": {"coverage": coverage, "confusion": matrix, **metrics(model, window.pairs), **_losses(window.truths)},
-            "outputs": _described_outputs(model, key, window) if n else {},
+            "outputs": _described_outputs(model, key, window) if n and key.subject == "performance" else {},
         }
     n, drift, quality = window.predictions, {}, {}
     for feature in model.features if n else ():
@@ -532,7 +584,8 @@ def expected_alerts(
     sizes = {(model.name, family.name): family.size_ms for model in models for family in model.windows}
     severity: dict[str, str] = {}
     alerts: dict[str, str] = {}
-    for key in sorted(expected.windows, key=lambda key: key.start_ms):  # in one family of windows the ends are in the order of the starts
+    of_one_firing = [key for key in expected.windows if key.subject != "cohort"]
+    for key in sorted(of_one_firing, key=lambda key: key.start_ms):  # in one family of windows the ends are in the order of the starts
         model, window = by_name[key.model], expected.windows[key]
         start, end = (rfc3339(at) for at in (key.start_ms, key.start_ms + sizes[key.model, key.window]))
         for kind, feature, metric, score, n in _scored(model, key, window):

@@ -2,7 +2,7 @@
 -- of a generation, generations that a label may trail, then name and end of each generation that the rows point into.
 -- Row layouts, flags, and which generations may hold the other side: stream/join.py. Rows of one bucket stand together, in their order.
 -- Returns one status byte per row; for each that matched or corrected, one behind the other, the stored flags and the other side's row; and for
--- each that corrected the label that it replaced.
+-- each that corrected the label that it replaced, for each prediction whose waiting label has been corrected all that replaced it: a number of them, and they.
 local STORED, DUPLICATE, MATCHED, EXPIRED, CORRECTED, REPLACED = '\0', '\1', '\2', '\3', '\4', '\5'
 local BY_LABEL, REVISED = 4, 32
 local ADDRESS, ROW, SOURCE = '<c8HH', 12, 13  -- a packed row: its address, then flags and row as it waits, which start with its source
@@ -45,9 +45,9 @@ local function answer(status, flags, other)
 end
 -- The label, late by what had closed when its prediction came.
 local function met_at(label, closed)
-  local behind, low, high = unpacked('<I4I4I2', label, 19)
-  local passed = math.min(closed - (low + high * 2 ^ 32), 2 ^ 32 - 1)
-  return passed > behind and sub(label, 1, 18) .. struct.pack('<I4', passed) .. sub(label, 23) or label
+  local behind, low, high = unpacked('<i4I4I2', label, 19)
+  local passed = math.min(closed - (low + high * 2 ^ 32), 2 ^ 31 - 1)
+  return passed > behind and sub(label, 1, 18) .. struct.pack('<i4', passed) .. sub(label, 23) or label
 end
 local function time_of(label)
   local low, high = unpacked('<I4I2', label, 23)
@@ -77,19 +77,26 @@ local function prediction_meets(value, at, key, id)
   local flags, row = byte(value), sub(rows, at + SOURCE, at + LAST)
   if flags % 4 ~= 2 and sub(value, 2, 9) ~= sub(row, 1, 8) then return DUPLICATE end
   if flags % 4 == 1 or flags % 8 >= BY_LABEL then return STORED end
-  local label, found, last = sub(value, -LABEL), flags >= REVISED and later_labels(key, id) or {}, 0
-  for i = 1, #found do last = found[i].kind == EARLY and i or last end
-  local current = last > 0 and found[last].label or label
-  if flags % 4 == 3 then return answer(MATCHED, char(flags), current) end  -- a replay
-  current = met_at(current, unpacked('<i8', rows, at + LAST + 1))
-  if last > 0 then
-    found[last].label = current
-    keep(key, id, found)
-  else
-    label = current
+  local label, found, early = sub(value, -LABEL), flags >= REVISED and later_labels(key, id) or {}, {}
+  for i = 1, #found do early[#early + 1] = found[i].kind == EARLY and found[i] or nil end
+  local replay, first = flags % 4 == 3, label
+  if not replay then  -- the label that stands was not counted before now
+    local closed = unpacked('<i8', rows, at + LAST + 1)
+    if #early > 0 then
+      early[#early].label = met_at(early[#early].label, closed)
+      keep(key, id, found)
+    else
+      label = met_at(label, closed)
+      first = label
+    end
   end
+  if flags >= REVISED then
+    before[#before + 1] = char(#early)
+    for i = 1, #early do before[#before + 1] = early[i].label end
+  end
+  if replay then return answer(MATCHED, char(flags), first) end
   local met = char(flags + byte(rows, at + ROW))
-  return answer(MATCHED, met, current), met .. row .. label
+  return answer(MATCHED, met, first), met .. row .. label
 end
 -- The same of a label.
 local function label_meets(value, at, key, id)
@@ -105,7 +112,7 @@ local function label_meets(value, at, key, id)
   end
   local function corrects(kind, old)
     if kind == EARLY then return REPLACED end
-    before[#before + 1] = old
+    before[#before + 1] = '\1' .. old
     return answer(CORRECTED, char(flags), prediction)
   end
   local found, newest = flags >= REVISED and later_labels(key, id) or {}, current

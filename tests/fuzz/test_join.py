@@ -174,7 +174,7 @@ def asked(store: JoinStore, events: list[Event]) -> tuple[list[int], list[int], 
     """Status, flags, the other side's row and the replaced label, byte by byte (NaN is not equal to itself), of each event."""
     found = store.match(batch(events))
     assert set(found.status.tolist()) <= set(STATUSES)
-    return found.status.tolist(), found.flags.tolist(), [row.tobytes() for row in found.others], [row.tobytes() for row in found.before]
+    return found.status.tolist(), found.flags.tolist(), [row.tobytes() for row in found.others], [row.tobytes() for row in found.also]
 
 
 @pytest.fixture(scope="module")

@@ -64,12 +64,14 @@ class Unit:
         if self.unit.side == "labels":
             batch.rows["cls"] = [says for _, _, says in read]
         found = self.store.match(batch)
-        for (id_, _, _), status, row, other, before in zip(read, found.status, batch.rows, found.others, found.before, strict=True):
+        for i, ((id_, _, _), status, row, other) in enumerate(zip(read, found.status, batch.rows, found.others, strict=True)):
             self.held.statuses[int(status)] += 1
-            if status in (MATCHED, CORRECTED):
-                self.held.outcomes[id_, int((row if self.unit.side == "labels" else other)["cls"])] += 1
+            also = [int(label["cls"]) for label in found.also["row"][found.also["event"] == i]]
             if status == CORRECTED:
-                self.held.outcomes[id_, int(before["cls"])] -= 1
+                self.held.outcomes.update({(id_, int(row["cls"])): 1})
+                self.held.outcomes.subtract({(id_, also[0]): 1})
+            elif status == MATCHED:
+                self.held.outcomes[id_, int(row["cls"]) if self.unit.side == "labels" else [int(other["cls"]), *also][-1]] += 1
         self.held.offset += len(read)
 
     def checkpoint(self) -> None:

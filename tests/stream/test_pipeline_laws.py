@@ -31,12 +31,13 @@ MODELS: dict[str, Any] = {
         "windows": [{"size": "30s"}, {"size": "1m", "slide": "30s"}],
         "drift": {"psi": {"warning": 0.05, "critical": 0.3}},
         "performance": {"accuracy": {"warning": 0.8, "critical": 0.4}},
+        "by_prediction_time": {"windows": [{"size": "1m"}, {"size": "2m", "slide": "1m"}], "revise_every": "1m"},
     },
     "other": {"classes": ["0", "1", "2"], "windows": [{"size": "50s"}]},
     "mute": {"classes": ["0", "1"], "labels": False},
 }
 REFERENCES = {MODEL: small_reference()}
-MINIMUM: dict[str, Any] = {"drift": {"minimum_sample": 3}, "performance": {"minimum_sample": 2}}
+MINIMUM: dict[str, Any] = {"drift": {"minimum_sample": 3}, "performance": {"minimum_sample": 2}, "labels": {"max_delay": "5m"}}
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ EVENTS = st.lists(
         FEATURES,
         st.sampled_from([None, None, 0.0, 3.0, 45.0]),  # label delay
         st.booleans(),  # is it sent twice?
+        st.sampled_from([None, None, 0.0, 20.0, 100.0]),  # how long after it the label is corrected
     ),
     max_size=40,
 )
@@ -83,13 +85,16 @@ def traffics(draw: st.DrawFn, *, most_disorder: float = 90) -> Traffic:
     """Traffic whose labels come in order of time, and are never older than the pane of their prediction."""
     made = Traffic([[], []], [[], []])
     now, delayed = 100.0, []
-    for i, (gap, disorder, partition, model, said, version, features, delay, twice) in enumerate(draw(EVENTS)):
+    for i, (gap, disorder, partition, model, said, version, features, delay, twice, correction) in enumerate(draw(EVENTS)):
         now += gap
         at = now - min(disorder, most_disorder)
         event = prediction(f"id-{i}", at, said, version=version, features=features, score=SCORES[i % len(SCORES)]) | {"model": model}
         made.predictions[partition] += [event] * (2 if twice else 1)
         if delay is not None:
             delayed.append((at + delay, (i * 7) % 2, label(f"id-{i}", at + delay, (i * 5) % 3 % 2)))
+            if correction is not None:
+                again = at + delay + correction
+                delayed.append((again, (i * 7) % 2, label(f"id-{i}", again, 1 - (i * 5) % 3 % 2)))
     for _, partition, event in sorted(delayed, key=lambda one: one[0]):
         made.labels[partition].append(event)
     return made
@@ -142,9 +147,11 @@ def without_late_labels(said: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def alerts(monitor: Monitor) -> dict[str, Any]:
-    """Alerts by id, but for when."""
+    """Alerts by id, but for when; not those by prediction time, which depend on what was known when they were looked at."""
     said: dict[str, Any] = {}
     for alert in monitor.said("alerts"):
+        if "by" in alert:
+            continue
         del alert["emitted_at"], alert["first_fired_at"]
         assert said.setdefault(alert["alert_id"], alert) == alert
     return said

@@ -14,10 +14,10 @@ BASE_MS = 1_000 * GENERATION_MS
 
 
 class Found(NamedTuple):
-    """What an event came to; of a label that corrects, what the one before had said, and how far time was ahead of it."""
+    """What an event came to; what the label before had said, or all labels that were there by then; how far time was ahead of the last."""
 
     status: int
-    said: int | None = None
+    said: int | tuple[int, ...] | None = None
     behind: int | None = None
 
 
@@ -28,7 +28,8 @@ def label(backend: Backend, says: int, offset: int, after_ms: int = 0, partition
     matches = backend.store.match(batch)
     if matches.status[0] == CORRECTED:
         assert matches.others["cls"][0] == 5  # the prediction comes with it
-        return Found(CORRECTED, int(matches.before["cls"][0]), int(matches.before["behind"][0]))
+        (before,) = matches.also["row"]
+        return Found(CORRECTED, int(before["cls"]), int(before["behind"]))
     return Found(int(matches.status[0]))
 
 
@@ -38,7 +39,8 @@ def prediction(backend: Backend, offset: int = 5, closed_ms: int = 0) -> Found:
     batch.closed[:] = BASE_MS + closed_ms
     matches = backend.store.match(batch)
     if matches.status[0] == MATCHED:
-        return Found(MATCHED, int(matches.others["cls"][0]), int(matches.others["behind"][0]))
+        labels = [matches.others[0], *matches.also["row"]]
+        return Found(MATCHED, tuple(int(one["cls"]) for one in labels), int(labels[-1]["behind"]))
     return Found(int(matches.status[0]))
 
 
@@ -87,7 +89,7 @@ def test_a_label_that_repeats_what_stands_later_makes_older_corrections_void(bac
 def test_a_label_that_waits_is_replaced_before_its_prediction_comes(backend: Backend) -> None:
     assert [label(backend, says, offset).status for offset, says in enumerate((1, 2, 3))] == [STORED, REPLACED, REPLACED]
     for _ in range(2):
-        assert prediction(backend) == Found(MATCHED, 3, 20)
+        assert prediction(backend) == Found(MATCHED, (1, 2, 3), 20)
         assert [label(backend, says, offset).status for offset, says in enumerate((1, 2, 3))] == [STORED, REPLACED, REPLACED]
     assert prediction(backend, offset=6).status == DUPLICATE
 
@@ -95,9 +97,9 @@ def test_a_label_that_waits_is_replaced_before_its_prediction_comes(backend: Bac
 def test_a_prediction_that_is_replayed_finds_the_label_of_its_time(backend: Backend) -> None:
     label(backend, says=1, offset=1)
     label(backend, says=2, offset=2)
-    assert prediction(backend) == Found(MATCHED, 2, 20)
+    assert prediction(backend) == Found(MATCHED, (1, 2), 20)
     assert label(backend, says=3, offset=3) == Found(CORRECTED, 2, 20)
-    assert prediction(backend) == Found(MATCHED, 2, 20)
+    assert prediction(backend) == Found(MATCHED, (1, 2), 20)
     assert label(backend, says=3, offset=3) == Found(CORRECTED, 2, 20)
 
 
@@ -107,8 +109,8 @@ def test_how_late_a_waiting_label_was_is_known_when_it_is_corrected(backend: Bac
     for offset, says in enumerate(labels):
         label(backend, says, offset)
     last = len(labels) - 1
-    assert prediction(backend, closed_ms=7_000) == Found(MATCHED, 1, 7_000)
-    assert prediction(backend, closed_ms=9_000) == Found(MATCHED, 1, 7_000)  # a replay
+    assert prediction(backend, closed_ms=7_000) == Found(MATCHED, labels, 7_000)
+    assert prediction(backend, closed_ms=9_000) == Found(MATCHED, labels, 7_000)  # a replay
     assert label(backend, says=9, offset=last + 1) == Found(CORRECTED, 1, 7_000)
 
 

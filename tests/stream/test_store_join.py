@@ -134,7 +134,7 @@ def test_rows_come_back_byte_for_byte(backend: Backend) -> None:
     batch.rows["value"] = rng.normal(size=300)
     backend.store.match(batch)
     labels = join_batch("labels", *[(f"id {i}", BASE_MS, i) for i in range(300)])
-    labels.rows["behind"], labels.rows["value"] = 2**32 - 1, -np.inf
+    labels.rows["behind"], labels.rows["value"] = 2**31 - 1, -np.inf
     found = backend.store.match(labels)
     assert found.others.tobytes() == batch.rows.tobytes()
     again = backend.store.match(batch)
