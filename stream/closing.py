@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
@@ -18,12 +19,13 @@ from msgspec import UNSET, UnsetType
 from detectors.judge import AlertState, Thresholds, judge, transition
 from sinks import OutboundMessage
 from stream.aggregates import Aggregate, LayoutMismatch
-from stream.baselines import Panes, Period, Rolled, Slices, against, merged_groups, roll
+from stream.baselines import Key, Panes, Period, Rolled, Slices, against, merged_groups, roll
 from stream.freshness import Freshness
 from stream.model import PREDICTIONS, Model
 from stream.rebuild import Reach
 from stream.results import (
     Alert,
+    Counts,
     Evidence,
     FeatureDrift,
     FeatureQuality,
@@ -112,6 +114,21 @@ class _About:
     def of(cls, result: Result) -> "_About":
         window = result.window
         return cls(result.model, result.version, result.segment or "", window, (window.start, window.end, str(result.revision)))
+
+
+class _Found(NamedTuple):
+    """What a window comes to for one version and segment: what its result says, and what was judged."""
+
+    counts: Counts
+    reference_id: str | None
+    judged: list[Judged]
+    outputs: dict[str, FeatureDrift]
+    drift: dict[str, FeatureDrift] | UnsetType = UNSET
+    quality: dict[str, FeatureQuality] | UnsetType = UNSET
+    summary: Summary | UnsetType = UNSET
+    traffic: TrafficMetrics | UnsetType = UNSET
+    performance: Performance | UnsetType = UNSET
+    regression: RegressionPerformance | UnsetType = UNSET
 
 
 @dataclass(slots=True)
@@ -299,62 +316,81 @@ class Closer:
         if said and start < self._reach.whole_from(home.model.settings.name, quiet):
             return
         groups = merged_groups(panes, start, end)
-        settings, subject = home.model.settings, step.closing.subject
-        keys = sorted(groups)
-        scorers = [home.scorer_of(version) for version, _ in keys]
-        if subject == "traffic" and settings.against != "reference":
-            scorers = against(scorers, keys, step.rolled.before, Period.before(settings, start, spec))
-        closing = [groups[key] for key in keys]
-        parts = [{} if segment else {name: groups[of, name] for of, name in keys if of == version and name} for version, segment in keys]
-        traffic = close_traffic(scorers, closing, parts) if subject == "traffic" else []
-        outcomes = close_performance(scorers, closing) if subject == "performance" else []
-        for i, (version, segment) in enumerate(keys):
-            window = Window(name=spec.name, kind=spec.kind, start=timestamp(start), end=timestamp(end))
-            outputs: dict[str, FeatureDrift] | UnsetType = UNSET
-            drift: dict[str, FeatureDrift] | UnsetType = UNSET
-            quality: dict[str, FeatureQuality] | UnsetType = UNSET
-            features: Summary | UnsetType = UNSET
-            busy: TrafficMetrics | UnsetType = UNSET
-            performance: Performance | UnsetType = UNSET
-            regression: RegressionPerformance | UnsetType = UNSET
-            if subject == "traffic":
-                counts, outputs, drift, quality, judged = traffic[i]
-                features, more = scorers[i].quality.summary(groups[version, segment], drift, quality)
-                judged += more
-                busy = traffic_metrics(scorers[i].model, groups[version, segment].counts, spec.size_ms)
-            else:
-                counts, outputs, found, judged = outcomes[i]
-                if isinstance(found, Performance):
-                    performance = found
-                else:
-                    regression = found
+        found = self._traffic(home, step, groups, start, spec) if step.closing.subject == "traffic" else self._performance(home, groups)
+        window = Window(name=spec.name, kind=spec.kind, start=timestamp(start), end=timestamp(end))
+        for (version, segment), one in zip(sorted(groups), found, strict=True):
             result = Result(
-                result_id=identity(settings.name, version, segment, subject, spec.name, str(start), str(end), str(revision)),
-                subject=subject,
-                model=settings.name,
+                result_id=identity(
+                    step.closing.model, version, segment, step.closing.subject, spec.name, str(start), str(end), str(revision)
+                ),
+                subject=step.closing.subject,
+                model=step.closing.model,
                 version=version,
                 segment=segment or None,
                 window=window,
                 revision=revision,
                 final=final,
-                counts=counts,
-                reference_id=scorers[i].compared_with,
+                counts=one.counts,
+                reference_id=one.reference_id,
                 closed_at=timestamp(now_ms),
                 watermark=timestamp(clock_ms),
-                outputs=outputs,
-                drift=drift,
-                quality=quality,
-                summary=features,
-                traffic=busy,
-                performance=performance,
-                regression=regression,
+                outputs=one.outputs,
+                drift=one.drift,
+                quality=one.quality,
+                summary=one.summary,
+                traffic=one.traffic,
+                performance=one.performance,
+                regression=one.regression,
             )
             about = _About.of(result)
-            alerts = self._alerts(home, step, about, judged, now_ms)
-            if subject == "traffic" and (version, segment) == min(groups):  # what is about all versions goes with the first
+            alerts = self._alerts(home, step, about, one.judged, now_ms)
+            if step.closing.subject == "traffic" and (version, segment) == min(groups):  # what is about all versions goes with the first
                 alerts += self._volume(home, step, groups, about, spec.size_ms, now_ms)
             if not said:
                 step.fired.append((result, tuple(alerts)))
+
+    @staticmethod
+    def _traffic(home: _Home, step: _Step, groups: Mapping[Key, Aggregate], start_ms: int, spec: WindowSpec) -> list[_Found]:
+        """What a traffic window comes to for each version and segment, in their order."""
+        settings, keys = home.model.settings, sorted(groups)
+        scorers = [home.scorer_of(version) for version, _ in keys]
+        if settings.against != "reference":
+            scorers = against(scorers, keys, step.rolled.before, Period.before(settings, start_ms, spec))
+        parts = [{} if segment else {name: groups[of, name] for of, name in keys if of == version and name} for version, segment in keys]
+        found = []
+        for scorer, key, told in zip(scorers, keys, close_traffic(scorers, [groups[key] for key in keys], parts), strict=True):
+            features, more = scorer.quality.summary(groups[key], told.drift, told.quality)
+            found.append(
+                _Found(
+                    counts=told.counts,
+                    reference_id=scorer.compared_with,
+                    judged=[*told.judged, *more],
+                    outputs=told.outputs,
+                    drift=told.drift,
+                    quality=told.quality,
+                    summary=features,
+                    traffic=traffic_metrics(scorer.model, groups[key].counts, spec.size_ms),
+                )
+            )
+        return found
+
+    @staticmethod
+    def _performance(home: _Home, groups: Mapping[Key, Aggregate]) -> list[_Found]:
+        """What a performance window comes to for each version and segment, in their order."""
+        keys = sorted(groups)
+        scorers = [home.scorer_of(version) for version, _ in keys]
+        told = close_performance(scorers, [groups[key] for key in keys])
+        return [
+            _Found(
+                counts=one.counts,
+                reference_id=scorer.compared_with,
+                judged=one.judged,
+                outputs=one.outputs,
+                performance=one.performance if isinstance(one.performance, Performance) else UNSET,
+                regression=UNSET if isinstance(one.performance, Performance) else one.performance,
+            )
+            for scorer, one in zip(scorers, told, strict=True)
+        ]
 
     def _volume(
         self, home: _Home, step: _Step, groups: Mapping[tuple[str, str], Aggregate], about: _About, size_ms: int, now_ms: int
