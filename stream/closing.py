@@ -44,6 +44,7 @@ from stream.store import SUBJECTS, Clock, Closing, Held, HomeState, HomeStore, P
 from stream.traffic import traffic_metrics
 from stream.unit import Unit, log
 from stream.verdicts import Judged
+from stream.volume import volume_change
 from stream.watermark import NO_TIME
 from stream.windows import WindowSpec, expired_panes, windows_ending
 
@@ -359,7 +360,7 @@ class Closer:
             about = _About.of(result)
             alerts = self._alerts(home, step, about, one.judged, now_ms)
             if step.closing.subject == "traffic" and (version, segment) == min(groups):  # what is about all versions goes with the first
-                alerts += self._volume(home, step, groups, about, spec.size_ms, now_ms)
+                alerts += self._volume(home, step, groups, about, start, spec, now_ms)
             if groups[version, segment].counts[PREDICTIONS if step.closing.subject == "traffic" else LABELS]:
                 step.spoken[version, segment, spec.name] = about
             if not said:
@@ -419,13 +420,17 @@ class Closer:
         ]
 
     def _volume(
-        self, home: _Home, step: _Step, groups: Mapping[tuple[str, str], Aggregate], about: _About, size_ms: int, now_ms: int
+        self, home: _Home, step: _Step, groups: Mapping[Key, Aggregate], about: _About, start_ms: int, spec: WindowSpec, now_ms: int
     ) -> list[Alert]:
         """Alerts on how many predictions all versions have made in a window."""
         about = replace(about, version=ALL_VERSIONS)
         step.spoken[about.version, about.segment, about.family] = about
         predictions = sum(int(aggregate.counts[PREDICTIONS]) for (_, segment), aggregate in groups.items() if not segment)
-        return self._alerts(home, step, about, home.scorer.quality.volume(predictions, size_ms), now_ms)
+        settings, judged = home.model.settings, home.scorer.quality.volume(predictions, spec.size_ms)
+        if settings.against != "reference":
+            period = Period.before(settings, start_ms, spec)
+            judged += volume_change(settings.quality, predictions, spec.size_ms, step.rolled.before, period)
+        return self._alerts(home, step, about, judged, now_ms)
 
     def _alerts(self, home: _Home, step: _Step, about: _About, judged: Iterable[Judged], now_ms: int) -> list[Alert]:
         return [alert for one in judged if (alert := self._alert(home, step, about, one, now_ms)) is not None]

@@ -47,6 +47,7 @@ from stream.status import Health
 from stream.verdicts import Judged, reported
 
 _DISCARD: Final = -1
+_PERIOD: Final = "the period before"
 Segments = Mapping[str, Aggregate]  # parts of a window, by the segment's name
 _NO_SEGMENTS: Final[Segments] = MappingProxyType({})
 
@@ -106,6 +107,8 @@ class Scorer:
         features = [slot.feature for slot in self._slots]
         self._labels = [feature.bin_labels() for feature in features]
         self._directions = [_direction(feature) for feature in features]
+        of_traffic = model.settings.against != "reference"
+        self._directions_of_period = [_direction(feature, _PERIOD) for feature in features] if of_traffic else self._directions
         self._sizes = np.array([len(labels) for labels in self._labels], np.int64)
         self._starts: Codes = np.concatenate(([0], np.cumsum(self._sizes)))[:-1].astype(np.int64)
         self._reference = np.concatenate([feature.coarse_counts() for feature in features]) if features else np.zeros(0, np.int64)
@@ -135,7 +138,7 @@ class Scorer:
         A score is judged only where the period has the minimum sample, too. Its counts are chance, like those of the window.
         """
         other = copy(self)
-        other.compared_with, other._of_traffic = name, True
+        other.compared_with, other._of_traffic, other._directions = name, True, self._directions_of_period
         other._reference = self._coarse_counts(period)
         other._rows = [int(other._reference[bins].sum()) for bins in self._bins]
         other._numeric = np.zeros_like(self._numeric)
@@ -398,11 +401,11 @@ def _reported(drift: _Drift, source: Callable[[str, Verdict], str | UnsetType]) 
     return FeatureDrift(kind=kind, n=drift.n, reference_n=drift.m, top_bins=top, direction=direction, comes_from=of, **scores), judged
 
 
-def _direction(feature: Feature) -> Callable[[Floats], str]:
-    """What says in words where a feature went, from the shares of its coarse bins."""
+def _direction(feature: Feature, before: str = "the reference") -> Callable[[Floats], str]:
+    """What says in words where a feature went since `before`, from the shares of its coarse bins."""
     if isinstance(feature, NumericFeature):
         return partial(numeric_direction, name=feature.range_namer())
-    return partial(categorical_direction, categories=feature.categories)
+    return partial(categorical_direction, categories=feature.categories, before=before)
 
 
 def _label_direction(pair: Floats, categories: Sequence[str]) -> str:
