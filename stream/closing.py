@@ -383,9 +383,8 @@ class Closer:
         scorers = [home.scorer_of(version) for version, _ in keys]
         if settings.against != "reference":
             scorers = against(scorers, keys, step.rolled.before, Period.before(settings, start_ms, spec))
-        parts = [{} if segment else {name: groups[of, name] for of, name in keys if of == version and name} for version, segment in keys]
         found = []
-        for scorer, key, told in zip(scorers, keys, close_traffic(scorers, [groups[key] for key in keys], parts), strict=True):
+        for scorer, key, told in zip(scorers, keys, close_traffic(scorers, [groups[key] for key in keys], _parts(groups)), strict=True):
             features, more = scorer.quality.summary(groups[key], told.drift, told.quality)
             found.append(
                 _Found(
@@ -406,7 +405,7 @@ class Closer:
         """What a performance window comes to for each version and segment, in their order."""
         keys = sorted(groups)
         scorers = [home.scorer_of(version) for version, _ in keys]
-        told = close_performance(scorers, [groups[key] for key in keys])
+        told = close_performance(scorers, [groups[key] for key in keys], _parts(groups))
         return [
             _Found(
                 counts=one.counts,
@@ -495,6 +494,12 @@ class Closer:
         home.inherited = {key: rule for key, rule in home.inherited.items() if key not in step.judged}
         home.slices = step.rolled.slices
         home.unit.undelivered += closing.outbox
+
+
+def _parts(groups: Mapping[Key, Aggregate]) -> list[dict[str, Aggregate]]:
+    """Of each version and segment, in their order, the segments that it consists of: of all traffic of a version those of that version."""
+    keys = sorted(groups)
+    return [{} if segment else {name: groups[of, name] for of, name in keys if of == version and name} for version, segment in keys]
 
 
 def _silence(settings: ModelSettings, silent_ms: int) -> Judged:

@@ -235,21 +235,40 @@ class Scorer:
             drifts.append(_Drift(about, slot.feature, self._rules[i], measured, n, 0, (), nothing, self._directions[i]))
         return drifts
 
-    def performance(self, window: Aggregate) -> Outcomes:
-        """Counts, drift of the label, metrics with their verdicts, and what was judged, of a window that closes alone."""
-        return close_performance([self], [window])[0]
+    def performance(self, window: Aggregate, segments: Segments = _NO_SEGMENTS) -> Outcomes:
+        """Counts, drift of the label, metrics with their verdicts, and what was judged, of a window that closes alone.
+
+        `segments`: parts of the window that drift of the label may come from.
+        """
+        return close_performance([self], [window], [segments])[0]
 
     def _confusion(self, counts: Counts) -> Counts:
         k = len(self._classes)
         return counts[CONFUSION_START : self.model.hits_start].reshape(k, k)
 
-    def performance_of(self, window: Aggregate, drifts: Sequence[_Drift]) -> Outcomes:
+    def performance_of(self, window: Aggregate, drifts: Sequence[_Drift], segments: Segments) -> Outcomes:
         counts = window.counts
         events = EventCounts(predictions=int(counts[PREDICTIONS]), labels=int(counts[LABELS]), late=int(counts[LATE]))
         performance, judged = self._of_classes(window) if self._regression is None else self._regression.performance(window)
-        found = [_reported(drift, lambda *_: UNSET) for drift in drifts]
+        found = [_reported(drift, partial(self._source_of_label, window=window, segments=segments)) for drift in drifts]
         outputs = {drift.feature.name: told for drift, (told, _) in zip(drifts, found, strict=True)}
         return Outcomes(events, outputs, performance, [*chain.from_iterable(judged for _, judged in found), *judged])
+
+    def _source_of_label(self, method: str, verdict: Verdict, window: Aggregate, segments: Segments) -> str | UnsetType:
+        """The segment that the drift of the label comes from, as of a feature."""
+        if verdict.severity not in ("warning", "critical") or method not in OF_COUNTS or not segments:
+            return UNSET
+        assert verdict.threshold is not None
+
+        def score(counts: Counts) -> float:
+            found = self.label_drift(Aggregate(window.layout, counts, window.moments))
+            return found[0].measured[method].score or 0.0 if found else 0.0
+
+        whole, *parts = (np.append(counts[LABELS], counts[1:]) for counts in (window.counts, *(one.counts for one in segments.values())))
+        found = comes_from(
+            whole, dict(zip(segments, parts, strict=True)), score, verdict.threshold, self.model.settings.drift.minimum_sample
+        )
+        return UNSET if found is None else found
 
     def _of_classes(self, window: Aggregate) -> tuple[Performance, list[Judged]]:
         """Performance of a classifier, and what was judged of it."""
@@ -346,11 +365,12 @@ def close_traffic(scorers: Sequence[Scorer], windows: Sequence[Aggregate], segme
     return [scorer.traffic_of(window, found, of) for scorer, window, found, of in zip(scorers, windows, drifts, parts, strict=True)]
 
 
-def close_performance(scorers: Sequence[Scorer], windows: Sequence[Aggregate]) -> list[Outcomes]:
+def close_performance(scorers: Sequence[Scorer], windows: Sequence[Aggregate], segments: Sequence[Segments] = ()) -> list[Outcomes]:
     """The same of performance windows."""
     drifts = [scorer.label_drift(window) for scorer, window in zip(scorers, windows, strict=True)]
     _adjust(chain.from_iterable(drifts))
-    return [scorer.performance_of(window, found) for scorer, window, found in zip(scorers, windows, drifts, strict=True)]
+    parts = segments or [_NO_SEGMENTS] * len(windows)
+    return [scorer.performance_of(window, found, of) for scorer, window, found, of in zip(scorers, windows, drifts, parts, strict=True)]
 
 
 def _adjust(drifts: Iterable[_Drift]) -> None:
