@@ -27,10 +27,6 @@ class Rule(NamedTuple):
     metric: str
     window: str
 
-    def key(self, model: str) -> str:
-        """The dedup key of its alerts."""
-        return f"{model}|{self.version}|{self.segment}|{self.kind}|{self.feature}|{self.metric}|{self.window}"
-
     def has_left(self, settings: ModelSettings) -> bool:
         """Whether there are no windows any more that it could be judged in, or, of a model's silence, nobody looks."""
         if not self.window:

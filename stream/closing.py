@@ -10,38 +10,23 @@ import hashlib
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 from zlib import crc32
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from detectors.judge import AlertState, Thresholds, Verdict, judge, transition
 from sinks import OutboundMessage
 from stream.aggregates import Aggregate, LayoutMismatch
 from stream.alert_rules import Rule, decoded, encoded
 from stream.baselines import Key, Panes, Period, Rolled, Slices, against, merged_groups, roll
+from stream.found import found_in_outcomes, found_in_traffic
 from stream.freshness import Freshness
 from stream.model import LABELS, PREDICTIONS, Model
 from stream.rebuild import Reach
-from stream.results import (
-    Alert,
-    Counts,
-    Evidence,
-    FeatureDrift,
-    FeatureQuality,
-    Performance,
-    RegressionPerformance,
-    Result,
-    Summary,
-    TrafficMetrics,
-    Window,
-    encode,
-    timestamp,
-)
-from stream.scoring import Scorer, close_performance, close_traffic
+from stream.results import Alert, Evidence, Result, Window, encode, timestamp
+from stream.scoring import Scorer
 from stream.settings import ModelSettings, Settings
 from stream.store import SUBJECTS, Clock, Closing, Held, HomeState, HomeStore, PaneGroup, Partitions, Subject, UnitId
-from stream.traffic import traffic_metrics
 from stream.unit import Unit, log
 from stream.verdicts import Judged
 from stream.volume import volume_change
@@ -118,21 +103,6 @@ class _About:
         window = result.window
         occasion = (window.start, window.end, str(result.revision))
         return cls(result.model, result.version, result.segment or "", window, window.name, occasion)
-
-
-class _Found(NamedTuple):
-    """What a window comes to for one version and segment: what its result says, and what was judged."""
-
-    counts: Counts
-    reference_id: str | None
-    judged: list[Judged]
-    outputs: dict[str, FeatureDrift]
-    drift: dict[str, FeatureDrift] | UnsetType = UNSET
-    quality: dict[str, FeatureQuality] | UnsetType = UNSET
-    summary: Summary | UnsetType = UNSET
-    traffic: TrafficMetrics | UnsetType = UNSET
-    performance: Performance | UnsetType = UNSET
-    regression: RegressionPerformance | UnsetType = UNSET
 
 
 @dataclass(slots=True)
@@ -331,7 +301,8 @@ class Closer:
         if said and start < self._reach.whole_from(home.model.settings.name, quiet):
             return
         groups = merged_groups(panes, start, end)
-        found = self._traffic(home, step, groups, start, spec) if step.closing.subject == "traffic" else self._performance(home, groups)
+        scorers = self._scorers(home, step, sorted(groups), start, spec)
+        found = found_in_traffic(groups, scorers, spec.size_ms) if step.closing.subject == "traffic" else found_in_outcomes(groups, scorers)
         window = Window(name=spec.name, kind=spec.kind, start=timestamp(start), end=timestamp(end))
         for (version, segment), one in zip(sorted(groups), found, strict=True):
             result = Result(
@@ -366,6 +337,14 @@ class Closer:
             if not said:
                 step.fired.append((result, tuple(alerts)))
 
+    @staticmethod
+    def _scorers(home: _Home, step: _Step, keys: Sequence[Key], start_ms: int, spec: WindowSpec) -> list[Scorer]:
+        """What scores a window of each version and segment."""
+        settings, scorers = home.model.settings, [home.scorer_of(version) for version, _ in keys]
+        if step.closing.subject != "traffic" or settings.against == "reference":
+            return scorers
+        return against(scorers, keys, step.rolled.before, Period.before(settings, start_ms, spec))
+
     def _retire(self, home: _Home, step: _Step, now_ms: int) -> None:
         """Resolve the alerts whose rule has left the configuration. Which rules there are does not change while a worker has the home."""
         for key, rule in home.inherited.items():
@@ -375,48 +354,6 @@ class Closer:
             about = about or _About(step.closing.model, rule.version, rule.segment, None, rule.window)
             gone = Judged(rule.kind, rule.metric, rule.feature or UNSET, None, Verdict("ok", None), Evidence(n=0))
             step.fired.append((None, tuple(self._alerts(home, step, about, [gone], now_ms))))
-
-    @staticmethod
-    def _traffic(home: _Home, step: _Step, groups: Mapping[Key, Aggregate], start_ms: int, spec: WindowSpec) -> list[_Found]:
-        """What a traffic window comes to for each version and segment, in their order."""
-        settings, keys = home.model.settings, sorted(groups)
-        scorers = [home.scorer_of(version) for version, _ in keys]
-        if settings.against != "reference":
-            scorers = against(scorers, keys, step.rolled.before, Period.before(settings, start_ms, spec))
-        found = []
-        for scorer, key, told in zip(scorers, keys, close_traffic(scorers, [groups[key] for key in keys], _parts(groups)), strict=True):
-            features, more = scorer.quality.summary(groups[key], told.drift, told.quality)
-            found.append(
-                _Found(
-                    counts=told.counts,
-                    reference_id=scorer.compared_with,
-                    judged=[*told.judged, *more],
-                    outputs=told.outputs,
-                    drift=told.drift,
-                    quality=told.quality,
-                    summary=features,
-                    traffic=traffic_metrics(scorer.model, groups[key].counts, spec.size_ms),
-                )
-            )
-        return found
-
-    @staticmethod
-    def _performance(home: _Home, groups: Mapping[Key, Aggregate]) -> list[_Found]:
-        """What a performance window comes to for each version and segment, in their order."""
-        keys = sorted(groups)
-        scorers = [home.scorer_of(version) for version, _ in keys]
-        told = close_performance(scorers, [groups[key] for key in keys], _parts(groups))
-        return [
-            _Found(
-                counts=one.counts,
-                reference_id=scorer.compared_with,
-                judged=one.judged,
-                outputs=one.outputs,
-                performance=one.performance if isinstance(one.performance, Performance) else UNSET,
-                regression=UNSET if isinstance(one.performance, Performance) else one.performance,
-            )
-            for scorer, one in zip(scorers, told, strict=True)
-        ]
 
     def _volume(
         self, home: _Home, step: _Step, groups: Mapping[Key, Aggregate], about: _About, start_ms: int, spec: WindowSpec, now_ms: int
@@ -437,14 +374,14 @@ class Closer:
     def _alert(self, home: _Home, step: _Step, about: _About, judged: Judged, now_ms: int) -> Alert | None:
         """The alert that the verdict makes of the rule's state, if any; the new state goes with the step."""
         window, feature = about.window, "" if judged.feature is UNSET else str(judged.feature)
-        rule = Rule(step.closing.subject, about.version, about.segment, judged.kind, feature, judged.metric, about.family)
-        key = rule.key(about.model)
+        key = f"{about.model}|{about.version}|{about.segment}|{judged.kind}|{feature}|{judged.metric}|{about.family}"
         before = step.alerts.get(key) or home.alerts.get(key, _QUIET)
         if before is _QUIET and judged.verdict.severity in ("ok", "insufficient_data"):
             return None  # as a rule
         step.judged.add(key)
         after, status = transition(before, judged.verdict, now_ms)
         if after != before:
+            rule = Rule(step.closing.subject, about.version, about.segment, judged.kind, feature, judged.metric, about.family)
             step.alerts[key], step.rules[key] = after, rule
         if status is None:
             return None
@@ -494,12 +431,6 @@ class Closer:
         home.inherited = {key: rule for key, rule in home.inherited.items() if key not in step.judged}
         home.slices = step.rolled.slices
         home.unit.undelivered += closing.outbox
-
-
-def _parts(groups: Mapping[Key, Aggregate]) -> list[dict[str, Aggregate]]:
-    """Of each version and segment, in their order, the segments that it consists of: of all traffic of a version those of that version."""
-    keys = sorted(groups)
-    return [{} if segment else {name: groups[of, name] for of, name in keys if of == version and name} for version, segment in keys]
 
 
 def _silence(settings: ModelSettings, silent_ms: int) -> Judged:
