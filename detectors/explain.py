@@ -140,19 +140,20 @@ def numeric_direction(pair: Floats, name: Callable[[int, int], str], *, most: in
     return _said([*movements, _missing(float(p[-1]), float(q[-1]))], most)
 
 
-def categorical_direction(pair: Floats, categories: Sequence[str], *, most: int = 3) -> str:
+def categorical_direction(pair: Floats, categories: Sequence[str], *, most: int = 3, before: str = "the reference") -> str:
     """Which categories gained or lost, in words, as in `numeric_direction`.
 
     Args:
         pair: (2, n + 2) `shares` of the categories, of all others, and of missing values in reference and current counts. Not modified.
         categories: n texts; as they may come from anywhere, they are quoted, escaped and cut.
+        before: what the first row is of.
 
     >>> categorical_direction(np.array([[0.6, 0.4, 0, 0], [0.58, 0.35, 0.07, 0]]), ["DE", "FR"])
     "categories unseen in the reference 0.0% -> 7.0%; less 'FR' (40.0% -> 35.0%)"
     """
     p, q = pair.tolist()
     largest = sorted(range(len(p)), key=lambda i: -_size(p[i], q[i]))[:most]  # stable: ties in their order; only these are put in words
-    return _said([_movement(i, p[i], q[i], categories) for i in largest], most)
+    return _said([_movement(i, p[i], q[i], categories, before) for i in largest], most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,15 +178,15 @@ def _size(before: float, now: float) -> float:
     return round(abs(now - before), 12)  # what one gained the other may have lost: a tie, whatever the last digit says
 
 
-def _movement(i: int, before: float, now: float, categories: Sequence[str]) -> _Movement:
-    """Of the count at `i`: of a category, of all others, or of missing values."""
+def _movement(i: int, before: float, now: float, categories: Sequence[str], where: str) -> _Movement:
+    """Of the count at `i`: of a category, of all others, or of missing values. `where`: what it was in before."""
     if i > len(categories):
         return _missing(before, now)
     if i == len(categories):
-        return _Movement("categories unseen in the reference" if before == 0 else "rare and unseen categories", before, now, bare=True)
+        return _Movement(f"categories unseen in {where}" if before == 0 else "rare and unseen categories", before, now, bare=True)
     text = _quoted(categories[i])
     if before == 0:
-        return _Movement(f"category {text} unseen in the reference", before, now, bare=True)
+        return _Movement(f"category {text} unseen in {where}", before, now, bare=True)
     return _Movement(f"no {text}" if now == 0 else f"{'more' if now > before else 'less'} {text}", before, now)
 
 

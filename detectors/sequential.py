@@ -159,8 +159,7 @@ class Stream:
         return tuple(watch.name for watch in self._watches if watch.fired_ms)
 
     def _made(self) -> list[Any]:
-        """What a state depends on: none made otherwise is read."""
-        return [version("river"), self.batch, {name: dict(parameters) for name, parameters in self.detectors.items()}]
+        return _made(self.detectors, self.batch)
 
     def state(self) -> str:
         """All that `restore` needs, as JSON, some kilobytes."""
@@ -187,6 +186,21 @@ class Stream:
             vars(watch.detector).update(held)
         self._recent.extend((offset, time_ms, mean) for offset, time_ms, mean in recent)
         self._rest = np.array(rest[0], float), np.array(rest[1], np.int64), np.array(rest[2], np.int64)
+
+
+def lost_alerts(state: str, detectors: Mapping[Detector, Parameters], batch: int) -> dict[Detector, int]:
+    """The detectors of a state that fired, and since when in ms, if a `Stream` of these would not read it; none if it goes on from it."""
+    try:
+        made, watches, *_ = json.loads(_opened(state))
+        fired = {name: fired_ms for name, (_, _, fired_ms, _) in zip(made[2], watches, strict=True) if fired_ms}
+    except (ValueError, TypeError, LookupError):
+        return {}
+    return {} if made == _made(detectors, batch) else fired
+
+
+def _made(detectors: Mapping[Detector, Parameters], batch: int) -> list[Any]:
+    """What a state depends on: none made otherwise is read."""
+    return [version("river"), batch, {name: dict(parameters) for name, parameters in detectors.items()}]
 
 
 def split(values: Floats) -> int:

@@ -13,39 +13,27 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 from zlib import crc32
 
-import msgspec
 from msgspec import UNSET, UnsetType
 
-from detectors.judge import AlertState, Thresholds, judge, transition
+from detectors.judge import AlertState, Thresholds, Verdict, judge, transition
 from sinks import OutboundMessage
 from stream.aggregates import Aggregate, LayoutMismatch
+from stream.alert_rules import Rule, decoded, encoded
 from stream.baselines import Key, Panes, Period, Rolled, Slices, against, merged_groups, roll
 from stream.cohorts import Due, maturity, newest_judged, revise
+from stream.found import found_in_outcomes, found_in_traffic
 from stream.freshness import Freshness
-from stream.model import PREDICTIONS, Model
+from stream.model import LABELS, PREDICTIONS, Model
 from stream.rebuild import Reach
-from stream.results import (
-    Alert,
-    Evidence,
-    FeatureDrift,
-    FeatureQuality,
-    Performance,
-    RegressionPerformance,
-    Result,
-    Summary,
-    TrafficMetrics,
-    Window,
-    encode,
-    timestamp,
-)
-from stream.scoring import Scorer, close_performance, close_traffic
+from stream.results import Alert, Evidence, Result, Window, encode, timestamp
+from stream.scoring import Scorer
 from stream.settings import ModelSettings, Settings
 from stream.store import SUBJECTS, Clock, Closing, Held, HomeState, HomeStore, PaneGroup, Partitions, Subject, UnitId
-from stream.traffic import traffic_metrics
 from stream.unit import Unit, log
 from stream.verdicts import LABEL_TIME, Attribution, Judged
+from stream.volume import volume_change
 from stream.watermark import NO_TIME
-from stream.windows import expired_panes, windows_ending
+from stream.windows import WindowSpec, expired_panes, windows_ending
 
 _HAPPENED = {"data_drift": "drifted", "prediction_drift": "drifted", "label_drift": "drifted", "data_quality": "is off"}
 _WHOSE = {"prediction_drift": "output ", "label_drift": "true "}  # what goes before the name of what drifted
@@ -85,6 +73,7 @@ class _Home:
     fired_ms: dict[Subject, int]
     merged: dict[Subject, Panes]
     alerts: dict[str, AlertState]
+    inherited: dict[str, Rule]  # of the alerts that fired before this worker took over, and have not been judged since
     slices: Slices
 
     def scorer_of(self, version: str) -> Scorer:
@@ -102,30 +91,39 @@ class _Ended:
 
 @dataclass(frozen=True, slots=True)
 class _About:
-    """What an alert is about. `occasion`: the parts of its id that tell it from other alerts of the same rule."""
+    """What an alert is about. `family`: the name of its windows. `occasion`: the parts of its id that tell it from others of its rule."""
 
     model: str
     version: str
     segment: str
     window: Window | None
+    family: str = ""
     occasion: tuple[str, ...] = ()
     by: Literal["prediction_time"] | UnsetType = UNSET
 
     @classmethod
     def of(cls, result: Result) -> "_About":
         window = result.window
-        return cls(result.model, result.version, result.segment or "", window, (window.start, window.end, str(result.revision)))
+        occasion = (window.start, window.end, str(result.revision))
+        return cls(result.model, result.version, result.segment or "", window, window.name, occasion)
 
 
 @dataclass(slots=True)
 class _Step:
-    """What one pass over a model's windows came to, before it is written. `rolled`: what they are compared with, if not the reference."""
+    """What one pass over a model's windows came to, before it is written. `rolled`: what they are compared with, if not the reference.
+
+    `rules`: those of `alerts`. `judged`: the alerts that fired and were judged again. `spoken`: the last window with rows of each version,
+    segment and family.
+    """
 
     closing: Closing
     merged: Panes
     parts: Held
-    alerts: dict[str, AlertState]
     rolled: Rolled
+    alerts: dict[str, AlertState] = field(default_factory=dict)
+    rules: dict[str, Rule] = field(default_factory=dict)
+    judged: set[str] = field(default_factory=set)
+    spoken: dict[tuple[str, str, str], _About] = field(default_factory=dict)
     fired: list[tuple[Result | None, tuple[Alert, ...]]] = field(default_factory=list)
 
 
@@ -163,6 +161,7 @@ class Closer:
         merged: dict[Subject, Panes] = {subject: {} for subject in SUBJECTS}
         for group, aggregate in _decoded(model, state.merged.items()):
             merged[group.subject][group] = aggregate
+        alerts = {key: decoded(value) for key, value in state.alerts.items()}
         return _Home(
             unit=unit,
             model=model,
@@ -172,7 +171,8 @@ class Closer:
             closed_ms=dict.fromkeys(SUBJECTS, NO_TIME) | state.closed_ms,
             fired_ms=dict.fromkeys(SUBJECTS, NO_TIME) | state.fired_ms,
             merged=merged,
-            alerts={key: msgspec.json.decode(value, type=AlertState) for key, value in state.alerts.items()},
+            alerts={key: state for key, (state, _) in alerts.items()},
+            inherited={key: rule for key, (_, rule) in alerts.items() if rule is not None},
             slices=Slices.load(model, state.slices),
         )
 
@@ -260,7 +260,8 @@ class Closer:
         held = {group.start_ms for group in [*home.merged[subject], *merged]}
         expired = set(expired_panes(settings.windows_of(subject), held, closed, compared=compared))
         rolled = roll(home.model, home.slices, panes, home.closed_ms[subject], closed) if subject == "traffic" else Rolled(home.slices)
-        if not (due or any(complete.values()) or expired or rolled.passed):
+        left = any(rule.subject == subject and rule.has_left(settings) for rule in home.inherited.values())
+        if not (due or any(complete.values()) or expired or rolled.passed or left):
             home.closed_ms[subject], home.fired_ms[subject] = closed, fired  # nothing was there: nothing to write
             return None
         kept = {group: pane for group, pane in merged.items() if group.start_ms not in expired}
@@ -271,6 +272,7 @@ class Closer:
         step.closing.slices, step.closing.passed = rolled.written, rolled.passed
         for window in due:
             self._fire(home, step, panes, window, clock_ms=clock_ms, now_ms=now_ms)
+        self._retire(home, step, now_ms)
         self._address(home, step)
         return step
 
@@ -310,7 +312,7 @@ class Closer:
             alerts={},
             outbox=[],
         )
-        return _Step(closing, merged={}, parts={}, alerts={}, rolled=Rolled(home.slices))
+        return _Step(closing, merged={}, parts={}, rolled=Rolled(home.slices))
 
     def _fire(self, home: _Home, step: _Step, panes: Panes, due: Due, *, clock_ms: int, now_ms: int) -> None:
         """Add the results and alerts of one window, for each version and segment in it.
@@ -324,38 +326,14 @@ class Closer:
         if said and start < self._reach.whole_from(settings.name, subject, quiet):
             return
         groups = merged_groups(panes, start, end)
-        keys = sorted(groups)
-        scorers = [home.scorer_of(version) for version, _ in keys]
-        if subject == "traffic" and settings.against != "reference":
-            scorers = against(scorers, keys, step.rolled.before, Period.before(settings, start, spec))
-        closing = [groups[key] for key in keys]
-        parts = [{} if segment else {name: groups[of, name] for of, name in keys if of == version and name} for version, segment in keys]
-        traffic = close_traffic(scorers, closing, parts) if subject == "traffic" else []
-        by, judged_to = LABEL_TIME, dict[Key, int]()
+        scorers = self._scorers(home, step, sorted(groups), start, spec)
+        by, judged_to = LABEL_TIME, dict.fromkeys(groups, end)
         if settings.cohorts and subject == "cohort":
             by = Attribution("prediction_time", settings.cohorts.minimum_coverage, maturity(settings.cohorts, end, clock_ms))
             judged_to = newest_judged(settings.cohorts, spec, panes, step.closing.fired_ms)
-        outcomes = close_performance(scorers, closing, by) if subject != "traffic" else []
-        for i, (version, segment) in enumerate(keys):
-            window = Window(name=spec.name, kind=spec.kind, start=timestamp(start), end=timestamp(end))
-            outputs: dict[str, FeatureDrift] | UnsetType = UNSET
-            drift: dict[str, FeatureDrift] | UnsetType = UNSET
-            quality: dict[str, FeatureQuality] | UnsetType = UNSET
-            features: Summary | UnsetType = UNSET
-            busy: TrafficMetrics | UnsetType = UNSET
-            performance: Performance | UnsetType = UNSET
-            regression: RegressionPerformance | UnsetType = UNSET
-            if subject == "traffic":
-                counts, outputs, drift, quality, judged = traffic[i]
-                features, more = scorers[i].quality.summary(groups[version, segment], drift, quality)
-                judged += more
-                busy = traffic_metrics(scorers[i].model, groups[version, segment].counts, spec.size_ms)
-            else:
-                counts, outputs, found, judged = outcomes[i]
-                if isinstance(found, Performance):
-                    performance = found
-                else:
-                    regression = found
+        found = found_in_traffic(groups, scorers, spec.size_ms) if subject == "traffic" else found_in_outcomes(groups, scorers, by)
+        window = Window(name=spec.name, kind=spec.kind, start=timestamp(start), end=timestamp(end))
+        for (version, segment), one in zip(sorted(groups), found, strict=True):
             result = Result(
                 result_id=identity(settings.name, version, segment, subject, spec.name, str(start), str(end), str(revision)),
                 subject="traffic" if subject == "traffic" else "performance",
@@ -365,57 +343,87 @@ class Closer:
                 window=window,
                 revision=revision,
                 final=final,
-                counts=counts,
-                reference_id=scorers[i].compared_with,
+                counts=one.counts,
+                reference_id=one.reference_id,
                 closed_at=timestamp(now_ms),
                 watermark=timestamp(clock_ms),
-                outputs=outputs,
-                drift=drift,
-                quality=quality,
-                summary=features,
-                traffic=busy,
-                performance=performance,
-                regression=regression,
+                outputs=one.outputs,
+                drift=one.drift,
+                quality=one.quality,
+                summary=one.summary,
+                traffic=one.traffic,
+                performance=one.performance,
+                regression=one.regression,
             )
             about = _About.of(result)
             if subject == "cohort":
-                about, judged = replace(about, by="prediction_time"), judged if judged_to.get((version, segment)) == end else []
-            alerts = self._alerts(home, step, about, judged, now_ms)
+                about = replace(about, by="prediction_time")
+            alerts = []
+            if judged_to.get((version, segment)) == end:
+                alerts = self._alerts(home, step, about, one.judged, now_ms)
+                if groups[version, segment].counts[PREDICTIONS if subject == "traffic" else LABELS]:
+                    step.spoken[version, segment, spec.name] = about
             if subject == "traffic" and (version, segment) == min(groups):  # what is about all versions goes with the first
-                alerts += self._volume(home, step, groups, about, spec.size_ms, now_ms)
+                alerts += self._volume(home, step, groups, about, start, spec, now_ms)
             if not said:
                 step.fired.append((result, tuple(alerts)))
 
+    @staticmethod
+    def _scorers(home: _Home, step: _Step, keys: Sequence[Key], start_ms: int, spec: WindowSpec) -> list[Scorer]:
+        """What scores a window of each version and segment."""
+        settings, scorers = home.model.settings, [home.scorer_of(version) for version, _ in keys]
+        if step.closing.subject != "traffic" or settings.against == "reference":
+            return scorers
+        return against(scorers, keys, step.rolled.before, Period.before(settings, start_ms, spec))
+
+    def _retire(self, home: _Home, step: _Step, now_ms: int) -> None:
+        """Resolve the alerts whose rule has left the configuration. Which rules there are does not change while a worker has the home."""
+        for key, rule in home.inherited.items():
+            about = step.spoken.get((rule.version, rule.segment, rule.window))
+            if rule.subject != step.closing.subject or key in step.judged or not (about or rule.has_left(home.model.settings)):
+                continue
+            about = about or _About(step.closing.model, rule.version, rule.segment, None, rule.window)
+            gone = Judged(rule.kind, rule.metric, rule.feature or UNSET, None, Verdict("ok", None), Evidence(n=0))
+            step.fired.append((None, tuple(self._alerts(home, step, about, [gone], now_ms))))
+
     def _volume(
-        self, home: _Home, step: _Step, groups: Mapping[tuple[str, str], Aggregate], about: _About, size_ms: int, now_ms: int
+        self, home: _Home, step: _Step, groups: Mapping[Key, Aggregate], about: _About, start_ms: int, spec: WindowSpec, now_ms: int
     ) -> list[Alert]:
         """Alerts on how many predictions all versions have made in a window."""
+        about = replace(about, version=ALL_VERSIONS)
+        step.spoken[about.version, about.segment, about.family] = about
         predictions = sum(int(aggregate.counts[PREDICTIONS]) for (_, segment), aggregate in groups.items() if not segment)
-        return self._alerts(home, step, replace(about, version=ALL_VERSIONS), home.scorer.quality.volume(predictions, size_ms), now_ms)
+        settings, judged = home.model.settings, home.scorer.quality.volume(predictions, spec.size_ms)
+        if settings.against != "reference":
+            period = Period.before(settings, start_ms, spec)
+            judged += volume_change(settings.quality, predictions, spec.size_ms, step.rolled.before, period)
+        return self._alerts(home, step, about, judged, now_ms)
 
     def _alerts(self, home: _Home, step: _Step, about: _About, judged: Iterable[Judged], now_ms: int) -> list[Alert]:
         return [alert for one in judged if (alert := self._alert(home, step, about, one, now_ms)) is not None]
 
     def _alert(self, home: _Home, step: _Step, about: _About, judged: Judged, now_ms: int) -> Alert | None:
         """The alert that the verdict makes of the rule's state, if any; the new state goes with the step."""
-        feature, window = "" if judged.feature is UNSET else str(judged.feature), about.window
-        rule = f"{about.model}|{about.version}|{about.segment}|{judged.kind}|{feature}|{judged.metric}|{window.name if window else ''}"
-        rule += "" if about.by is UNSET else f"|{about.by}"
-        before = step.alerts.get(rule) or home.alerts.get(rule, _QUIET)
+        window, feature = about.window, "" if judged.feature is UNSET else str(judged.feature)
+        key = f"{about.model}|{about.version}|{about.segment}|{judged.kind}|{feature}|{judged.metric}|{about.family}"
+        key += "" if about.by is UNSET else f"|{about.by}"
+        before = step.alerts.get(key) or home.alerts.get(key, _QUIET)
         if before is _QUIET and judged.verdict.severity in ("ok", "insufficient_data"):
             return None  # as a rule
+        step.judged.add(key)
         after, status = transition(before, judged.verdict, now_ms)
         if after != before:
-            step.alerts[rule] = after
-        if status is None or judged.value is None:
+            rule = Rule(step.closing.subject, about.version, about.segment, judged.kind, feature, judged.metric, about.family)
+            step.alerts[key], step.rules[key] = after, rule
+        if status is None:
             return None
         fired = after if status == "firing" else before
         assert fired.severity is not None
         assert fired.first_fired_at_ms is not None
         occasion = about.occasion or (str(fired.first_fired_at_ms),)
         return Alert(
-            alert_id=identity(rule, *occasion, status, fired.severity),
-            dedup_key=rule,
+            alert_id=identity(key, *occasion, status, fired.severity),
+            dedup_key=key,
             status=status,
             severity=fired.severity,
             model=about.model,
@@ -443,7 +451,7 @@ class Closer:
             messages += [OutboundMessage(self._topics.results, key, encode(result))] if result else []
             messages += [OutboundMessage(self._topics.alerts, alert.dedup_key.encode(), encode(alert)) for alert in alerts]
         step.closing.outbox = home.unit.send(messages)
-        step.closing.alerts = {rule: None if state == AlertState() else msgspec.json.encode(state) for rule, state in step.alerts.items()}
+        step.closing.alerts = {key: None if state == _QUIET else encoded(state, step.rules[key]) for key, state in step.alerts.items()}
 
     def _apply(self, home: _Home, subject: Subject, step: _Step) -> None:
         """The step was written: it is the state now."""
@@ -453,6 +461,7 @@ class Closer:
         kept = {group: pane for group, pane in home.merged[subject].items() if group not in gone}
         home.merged[subject] = kept | step.merged
         home.alerts |= step.alerts
+        home.inherited = {key: rule for key, rule in home.inherited.items() if key not in step.judged}
         home.slices = step.rolled.slices
         home.unit.undelivered += closing.outbox
 
@@ -472,6 +481,9 @@ def identity(*parts: str) -> str:
 def summary(who: str, judged: Judged, window: Window | None, status: str, by: str | UnsetType = UNSET) -> str:
     """One sentence for a human: what, by how much, when, and where it went."""
     resolved, name = status == "resolved", judged.metric if judged.feature is UNSET else str(judged.feature)
+    if judged.value is None:
+        what = name if judged.feature is UNSET else f"{judged.metric} of {name}"
+        return f"{who}: {what} is no longer judged" + (f" in {window.name} to {window.end}" if window else "")
     if judged.kind == "freshness":
         what = "heard again" if resolved else "silent"
     else:

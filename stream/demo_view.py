@@ -323,7 +323,7 @@ def _alert_cells(alert: Alert) -> list[Text]:
     what = str(alert.feature) if drift else alert.metric
     relation = ">=" if drift == (alert.status == "firing") else "<"
     limit = "" if alert.threshold is None else f" {relation} {alert.threshold:g}"
-    value = f"{alert.metric + ' ' if drift else ''}{alert.value:.3f}{limit}"
+    value = f"{alert.metric + ' ' if drift else ''}{'' if alert.value is None else f'{alert.value:.3f}'}{limit}"
     why = "" if alert.baseline is UNSET else f"baseline {alert.baseline:.3f}"
     if alert.evidence.top_bins is not UNSET and alert.evidence.top_bins:
         top = alert.evidence.top_bins[0]

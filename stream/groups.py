@@ -170,6 +170,15 @@ def _segment(keys: Sequence[str], values: Sequence[str]) -> str:
     return ",".join(f"{key}={value}" for key, value in zip(keys, values, strict=True))
 
 
+def is_segment(segments: tuple[tuple[str, ...], ...], name: str) -> bool:
+    """Whether the segments of a model have one of this name.
+
+    >>> is_segment((("country",), ("country", "channel")), "country=BR"), is_segment((("country", "channel"),), "country=BR")
+    (True, False)
+    """
+    return any(_pattern(keys, _crossed(segments)).fullmatch(name) for keys in segments)
+
+
 def _pattern(keys: Sequence[str], crossed: bool) -> re.Pattern[str]:
     """What matches the names of a segment of these keys."""
     value = r"(?:[^\\,]|\\.)*" if crossed else ".*"

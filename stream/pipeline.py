@@ -107,6 +107,7 @@ class Pipeline:
         self._wake(unit, now_ms)
         self.units[unit_id] = unit
         self._closer.own(unit)
+        self._counting.tally.alerts += self._detection.retire(unit, now_ms)
         return unit
 
     def drop(self, unit_id: UnitId) -> None:

@@ -365,8 +365,10 @@ class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     What is about all versions of a model has the version "(all)". `window` is null for the freshness of a model, which has none: its
     `value` and `threshold` are seconds of silence. `threshold` is null where the rule has none any more, so that the alert is resolved.
+    `value` is null, too, where the rule itself has left the configuration; `window` then is the first without it, null if there is none.
+    `threshold` and `window` are null for `sequential_drift`, whose `metric` is the detector, `value` the mean after the change and
+    `baseline` the mean before.
     `by` is there if the window is one by prediction time.
-    Both are null for `sequential_drift`, whose `metric` is the detector, `value` the mean after the change and `baseline` the mean before.
     """
 
     alert_id: str
@@ -378,7 +380,7 @@ class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True):
     segment: str | None
     kind: AlertKind
     metric: str
-    value: float
+    value: float | None
     threshold: float | None
     window: Window | None
     summary: str

@@ -50,6 +50,7 @@ from stream.traffic import label_delay
 from stream.verdicts import LABEL_TIME, Attribution, Judged, reported
 
 _DISCARD: Final = -1
+_PERIOD: Final = "the period before"
 Segments = Mapping[str, Aggregate]  # parts of a window, by the segment's name
 _NO_SEGMENTS: Final[Segments] = MappingProxyType({})
 
@@ -109,6 +110,8 @@ class Scorer:
         features = [slot.feature for slot in self._slots]
         self._labels = [feature.bin_labels() for feature in features]
         self._directions = [_direction(feature) for feature in features]
+        of_traffic = model.settings.against != "reference"
+        self._directions_of_period = [_direction(feature, _PERIOD) for feature in features] if of_traffic else self._directions
         self._sizes = np.array([len(labels) for labels in self._labels], np.int64)
         self._starts: Codes = np.concatenate(([0], np.cumsum(self._sizes)))[:-1].astype(np.int64)
         self._reference = np.concatenate([feature.coarse_counts() for feature in features]) if features else np.zeros(0, np.int64)
@@ -138,7 +141,7 @@ class Scorer:
         A score is judged only where the period has the minimum sample, too. Its counts are chance, like those of the window.
         """
         other = copy(self)
-        other.compared_with, other._of_traffic = name, True
+        other.compared_with, other._of_traffic, other._directions = name, True, self._directions_of_period
         other._reference = self._coarse_counts(period)
         other._rows = [int(other._reference[bins].sum()) for bins in self._bins]
         other._numeric = np.zeros_like(self._numeric)
@@ -235,21 +238,40 @@ class Scorer:
             drifts.append(_Drift(about, slot.feature, self._rules[i], measured, n, 0, (), nothing, self._directions[i]))
         return drifts
 
-    def performance(self, window: Aggregate) -> Outcomes:
-        """Counts, drift of the label, metrics with their verdicts, and what was judged, of a window that closes alone."""
-        return close_performance([self], [window])[0]
+    def performance(self, window: Aggregate, segments: Segments = _NO_SEGMENTS) -> Outcomes:
+        """Counts, drift of the label, metrics with their verdicts, and what was judged, of a window that closes alone.
+
+        `segments`: parts of the window that drift of the label may come from.
+        """
+        return close_performance([self], [window], [segments])[0]
 
     def _confusion(self, counts: Counts) -> Counts:
         k = len(self._classes)
         return counts[CONFUSION_START : self.model.hits_start].reshape(k, k)
 
-    def performance_of(self, window: Aggregate, drifts: Sequence[_Drift], by: Attribution = LABEL_TIME) -> Outcomes:
+    def performance_of(self, window: Aggregate, drifts: Sequence[_Drift], segments: Segments, by: Attribution = LABEL_TIME) -> Outcomes:
         counts = window.counts
         events = EventCounts(predictions=int(counts[PREDICTIONS]), labels=int(counts[LABELS]), late=int(counts[LATE]))
         performance, judged = self._of_classes(window, by) if self._regression is None else self._regression.performance(window, by)
-        found = [_reported(drift, lambda *_: UNSET) for drift in drifts]
+        found = [_reported(drift, partial(self._source_of_label, window=window, segments=segments)) for drift in drifts]
         outputs = {drift.feature.name: told for drift, (told, _) in zip(drifts, found, strict=True)}
         return Outcomes(events, outputs, performance, [*chain.from_iterable(judged for _, judged in found), *judged])
+
+    def _source_of_label(self, method: str, verdict: Verdict, window: Aggregate, segments: Segments) -> str | UnsetType:
+        """The segment that the drift of the label comes from, as of a feature."""
+        if verdict.severity not in ("warning", "critical") or method not in OF_COUNTS or not segments:
+            return UNSET
+        assert verdict.threshold is not None
+
+        def score(counts: Counts) -> float:
+            found = self.label_drift(Aggregate(window.layout, counts, window.moments))
+            return found[0].measured[method].score or 0.0 if found else 0.0
+
+        whole, *parts = (np.append(counts[LABELS], counts[1:]) for counts in (window.counts, *(one.counts for one in segments.values())))
+        found = comes_from(
+            whole, dict(zip(segments, parts, strict=True)), score, verdict.threshold, self.model.settings.drift.minimum_sample
+        )
+        return UNSET if found is None else found
 
     def _of_classes(self, window: Aggregate, by: Attribution) -> tuple[Performance, list[Judged]]:
         """Performance of a classifier, and what was judged of it."""
@@ -350,12 +372,15 @@ def close_traffic(scorers: Sequence[Scorer], windows: Sequence[Aggregate], segme
     return [scorer.traffic_of(window, found, of) for scorer, window, found, of in zip(scorers, windows, drifts, parts, strict=True)]
 
 
-def close_performance(scorers: Sequence[Scorer], windows: Sequence[Aggregate], by: Attribution = LABEL_TIME) -> list[Outcomes]:
+def close_performance(
+    scorers: Sequence[Scorer], windows: Sequence[Aggregate], segments: Sequence[Segments] = (), by: Attribution = LABEL_TIME
+) -> list[Outcomes]:
     """The same of performance windows. Drift of the label is of those by label time: by the other it would be the same labels again."""
     own = by.by == "label_time"
     drifts = [scorer.label_drift(window) if own else [] for scorer, window in zip(scorers, windows, strict=True)]
     _adjust(chain.from_iterable(drifts))
-    return [scorer.performance_of(window, found, by) for scorer, window, found in zip(scorers, windows, drifts, strict=True)]
+    parts = segments or [_NO_SEGMENTS] * len(windows)
+    return [scorer.performance_of(window, found, of, by) for scorer, window, found, of in zip(scorers, windows, drifts, parts, strict=True)]
 
 
 def _adjust(drifts: Iterable[_Drift]) -> None:
@@ -406,11 +431,11 @@ def _reported(drift: _Drift, source: Callable[[str, Verdict], str | UnsetType]) 
     return FeatureDrift(kind=kind, n=drift.n, reference_n=drift.m, top_bins=top, direction=direction, comes_from=of, **scores), judged
 
 
-def _direction(feature: Feature) -> Callable[[Floats], str]:
-    """What says in words where a feature went, from the shares of its coarse bins."""
+def _direction(feature: Feature, before: str = "the reference") -> Callable[[Floats], str]:
+    """What says in words where a feature went since `before`, from the shares of its coarse bins."""
     if isinstance(feature, NumericFeature):
         return partial(numeric_direction, name=feature.range_namer())
-    return partial(categorical_direction, categories=feature.categories)
+    return partial(categorical_direction, categories=feature.categories, before=before)
 
 
 def _label_direction(pair: Floats, categories: Sequence[str]) -> str:

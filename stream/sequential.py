@@ -12,7 +12,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from detectors.sequential import Change, StateError, Stream
+from detectors.sequential import Change, StateError, Stream, lost_alerts
 from sinks import OutboundMessage
 from stream.aggregates import distinct
 from stream.closing import identity
@@ -47,7 +47,7 @@ class Detection:
 
     def __init__(self, models: Mapping[str, Model], groups: Groups, topic: str) -> None:
         """`topic`: of the alerts."""
-        self._groups, self._topic = groups, topic
+        self._models, self._groups, self._topic = models, groups, topic
         found = [model.settings.sequential for model in models.values()]
         self._on: Mapping[StreamName, npt.NDArray[np.bool_]] = {
             "errors": np.array([bool(one.errors) for one in found]),
@@ -66,6 +66,20 @@ class Detection:
             stream = self._stream(unit, name, group)
             changes = stream.push(values[at], events.times_ms[kept][at], offsets[at], now_ms)
             alerts += self._alerts(unit, name, group, changes, now_ms)
+        unit.enqueue(OutboundMessage(self._topic, alert.dedup_key.encode(), encode(alert)) for alert in alerts)
+        return alerts
+
+    def retire(self, unit: Unit, now_ms: int) -> list[Alert]:
+        """Resolve what fires in the states of a unit that are of no use any more, and drop these: their detectors left, or begin anew."""
+        alerts: list[Alert] = []
+        for key, state in list(unit.stream_states.items()):
+            name, model, version = key.split("|", 2)
+            settings = self._models[model].settings.sequential
+            fired = lost_alerts(state, getattr(settings, name), settings.batch)
+            if fired:
+                alerts += [_gone(unit, name, model, version, detector, since_ms, now_ms) for detector, since_ms in fired.items()]
+                del unit.stream_states[key]
+                unit.streams_changed = True
         unit.enqueue(OutboundMessage(self._topic, alert.dedup_key.encode(), encode(alert)) for alert in alerts)
         return alerts
 
@@ -109,9 +123,36 @@ def firing_detectors(units: Iterable[Unit]) -> dict[tuple[str, str, str, str], b
     return found
 
 
+def _rule(unit: Unit, name: str, model: str, version: str, detector: str) -> str:
+    return f"{model}|{version}||sequential_drift|{name} {unit.id}|{detector}|"
+
+
+def _gone(unit: Unit, name: str, model: str, version: str, detector: str, since_ms: int, now_ms: int) -> Alert:
+    """The end of an alert whose detector is not there any more."""
+    rule, since = _rule(unit, name, model, version, detector), timestamp(since_ms)
+    return Alert(
+        alert_id=identity(rule, since, "resolved"),
+        dedup_key=rule,
+        status="resolved",
+        severity="warning",
+        model=model,
+        version=version,
+        segment=None,
+        kind="sequential_drift",
+        metric=detector,
+        value=None,
+        threshold=None,
+        window=None,
+        summary=f"{model} {version}: {detector} on {name} of {unit.id} is no longer judged",
+        evidence=Evidence(n=0, stream="errors" if name == "errors" else "scores", unit=str(unit.id)),
+        first_fired_at=since,
+        emitted_at=timestamp(now_ms),
+    )
+
+
 def _alert(unit: Unit, name: StreamName, group: Group, change: Change, now_ms: int) -> Alert:
     model, status = group.model.settings.name, "resolved" if change.resolved else "firing"
-    rule = f"{model}|{group.version}||sequential_drift|{name} {unit.id}|{change.detector}|"
+    rule = _rule(unit, name, model, group.version, change.detector)
     what = f"no further change in {change.n} values" if change.resolved else f"mean {change.before:.3g} -> {change.after:.3g}"
     began = timestamp(change.time_ms)
     evidence = Evidence(

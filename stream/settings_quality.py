@@ -29,6 +29,14 @@ class VolumeMaxLimits(VolumeMinLimits):
     direction: ClassVar[Direction] = "above"
 
 
+class ChangeLimits(Limits):
+    """Shares of what was before."""
+
+    direction: ClassVar[Direction] = "above"
+    warning: Annotated[Bound, limit(1_000)] = None
+    critical: Annotated[Bound, limit(1_000)] = None
+
+
 class FeatureQualitySection(ScoredSection):
     missing_ratio: DistanceLimits = DistanceLimits()
     type_violation_ratio: DistanceLimits = DistanceLimits()
@@ -44,6 +52,7 @@ class OverallQualitySection(ScoredSection):
     late_ratio: DistanceLimits = DistanceLimits()
     volume_min: VolumeMinLimits = VolumeMinLimits()
     volume_max: VolumeMaxLimits = VolumeMaxLimits()
+    volume_change: ChangeLimits = ChangeLimits()
 
 
 class QualitySection(FeatureQualitySection, OverallQualitySection):
@@ -75,5 +84,6 @@ BUILT_IN_OVERALL_QUALITY = OverallQualitySection(
     late_ratio=DistanceLimits(),
     volume_min=VolumeMinLimits(),
     volume_max=VolumeMaxLimits(),
+    volume_change=ChangeLimits(),
 )
 BUILT_IN_SUMMARY = SummarySection(minimum_sample=200, drifted_ratio=DistanceLimits(), weighted_drift=DriftLimits())

@@ -128,6 +128,19 @@ def test_the_prediction_is_compared_with_the_window_before_too(watch: Watch) -> 
     assert found["reference_n"] == 100
 
 
+def test_words_are_about_the_window_before(watch: Watch) -> None:
+    """The reference has both countries; Germany alone was there in the minute before."""
+    monitor = monitored(watch, "previous_window", drift={"psi": {"warning": 0.1, "critical": 0.2}})
+    shares = ["DE"] * 100, ["DE"] * 50 + ["FR"] * 40 + ["BR"] * 10
+    monitor.run(
+        *(prediction(f"{m}-{i}", 60 * m + 0.5 * i, features={"country": c}) for m, all_ in enumerate(shares) for i, c in enumerate(all_))
+    )
+    monitor.run(prediction("end", 200))
+    assert said(monitor, 60)["drift"]["country"]["direction"] == (
+        "less 'DE' (100.0% -> 50.0%); category 'FR' unseen in the period before 0.0% -> 40.0%"
+    )
+
+
 def test_quality_stays_that_against_the_reference(watch: Watch) -> None:
     """All amounts are missing in both minutes: no drift from the minute before, but a defect all the same."""
     monitor = monitored(watch, "previous_window", drift={"psi": {"warning": 0.1, "critical": 0.2}})

@@ -1,4 +1,4 @@
-"""Windows scored from their aggregates, against numpy, scipy and scikit-learn on the raw rows."""
+"""Drift scored from aggregates, and how it is judged, against numpy and scipy on the raw rows."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,50 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from msgspec import UNSET, UnsetType, json
+from msgspec import UNSET, json
 from msgspec.structs import replace
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2_contingency, ks_2samp, wasserstein_distance
-from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
 from stream.aggregates import Aggregate, grouped_moments
-from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, PREDICTIONS, Model
+from stream.model import DUPLICATES, LATE, PREDICTIONS, Model
 from stream.reference import Feature
 from stream.reference_bins import coarse_groups, fine_edges
-from stream.results import FeatureDrift, Performance, Score
-from stream.scoring import Judged, Scorer, close_performance, close_traffic
-from tests.builders import MODEL, categorical, coded, numeric, reference, settings, small_reference
-
-OTHER = "(other)"
-
-
-def scorer(*features: Feature, confusion: Any = None, drift: Any = None, performance: Any = None, **section: Any) -> Scorer:
-    """A scorer of a model with these features and thresholds; every sample is large enough unless said otherwise."""
-    tree = {"classes": ["a", "b", "c"], "drift": {"minimum_sample": 1} | (drift or {}), **section}
-    tree["performance"] = {"minimum_sample": 1} | (performance or {})
-    made = reference(*features, classes=("a", "b", "c"), confusion=confusion) if features else None
-    return Scorer(Model.build(settings({MODEL: tree}).model(MODEL), made))
-
-
-def counted(of: Scorer, columns: Sequence[Sequence[Any]], invalid: dict[str, list[int]] | None = None) -> Aggregate:
-    """The aggregate of these rows, one column per feature; None where missing or invalid."""
-    codes, _ = coded(of.model, columns, invalid or {})
-    window = Aggregate.zero(of.model.traffic)
-    for row in codes:
-        np.add.at(window.counts, row, 1)
-    window.counts[[PREDICTIONS, of.model.predicted.start, of.model.score.missing]] = len(columns[0])
-    return window
-
-
-def judged_of(found: list[Judged], metric: str) -> Judged:
-    return next(one for one in found if one.metric == metric)
-
-
-def score(value: Any) -> float:
-    assert isinstance(value, Score)
-    assert value.score is not None
-    return value.score
-
+from stream.results import FeatureDrift, Score
+from stream.scoring import Scorer, close_traffic
+from tests.builders import MODEL, categorical, coded, numeric, settings, small_reference
+from tests.stream.scorers import benjamini_hochberg, counted, judged_of, of_score, score, scorer
 
 # drift
 
@@ -220,11 +189,6 @@ def chosen(found: FeatureDrift) -> set[str]:
     return {name for name in (*CHOSEN, "psi", "js_distance", "js_divergence") if getattr(found, name) is not UNSET}
 
 
-def of_score(value: Score | UnsetType) -> Score:
-    assert isinstance(value, Score)
-    return value
-
-
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("n", "m"), [(2_000, 500), (500, 3_000)])
 def test_chosen_methods_of_a_number_are_those_of_the_raw_rows(n: int, m: int, seed: int) -> None:
@@ -300,12 +264,6 @@ def test_one_feature_may_have_a_method_of_its_own() -> None:
 # thresholds that are auto
 
 AUTO: dict[str, Any] = {"psi": {"warning": "auto"}, "chi2": {"warning": "auto", "critical": 0.9}}
-
-
-def benjamini_hochberg(p_values: list[float]) -> list[float]:
-    """Adjusted p-values by their definition: the least, over all that are no smaller, of p * k / rank."""
-    ranked, k = sorted(p_values), len(p_values)
-    return [min(1.0, *(q * k / rank for rank, q in enumerate(ranked, 1) if q >= p)) for p in p_values]
 
 
 def shifted(of: Scorer, *shares: float, n: int = 1_000) -> Aggregate:
@@ -432,200 +390,3 @@ def test_values_beyond_all_measure_leave_scores_finite_or_undefined(value: float
         for name in ("ks", "wasserstein", "mean_std_drift", "kl"):
             said = of_score(getattr(found, name))
             assert said.score is None or np.isfinite(said.score)
-
-
-# performance
-
-
-def outcomes(of: Scorer, pairs: Sequence[tuple[str, str]], predictions: int = 0) -> Aggregate:
-    """The aggregate of labels and the predictions they belong to."""
-    classes = (*of.model.settings.classes, OTHER)
-    window = Aggregate.zero(of.model.outcomes)
-    window.counts[PREDICTIONS], window.counts[LABELS] = predictions, len(pairs)
-    for label, predicted in pairs:
-        window.counts[CONFUSION_START + classes.index(label) * len(classes) + classes.index(predicted)] += 1
-    return window
-
-
-def apart(pairs: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
-    """Labels and predictions as scikit-learn wants them: two classes that are not configured are not the same class."""
-    return [label for label, _ in pairs], ["another" if predicted == OTHER else predicted for _, predicted in pairs]
-
-
-PAIRS = st.lists(st.tuples(*[st.sampled_from(["a", "b", "c", OTHER])] * 2), min_size=1, max_size=40)
-
-
-@given(PAIRS)
-def test_macro_metrics_are_those_of_scikit_learn_on_the_rows(pairs: list[tuple[str, str]]) -> None:
-    of = scorer()
-    _, _, found, _ = of.performance(outcomes(of, pairs))
-    truth, said = apart(pairs)
-    assert found.accuracy == pytest.approx(accuracy_score(truth, said))
-    assert found.precision == pytest.approx(precision_score(truth, said, average="macro", zero_division=0))
-    assert found.recall == pytest.approx(recall_score(truth, said, average="macro", zero_division=0))
-    assert found.f1 == pytest.approx(f1_score(truth, said, average="macro", zero_division=0))
-
-
-@given(PAIRS, st.sampled_from(["a", "b", "c"]))
-def test_metrics_of_the_positive_class_are_those_of_scikit_learn_on_the_rows(pairs: list[tuple[str, str]], positive: str) -> None:
-    of = scorer(positive=positive)
-    _, _, found, _ = of.performance(outcomes(of, pairs))
-    truth, said = apart(pairs)
-    one: dict[str, Any] = {"labels": [positive], "average": None, "zero_division": np.nan}
-    for ours, theirs in ((found.precision, precision_score), (found.recall, recall_score), (found.f1, f1_score)):
-        expected = float(theirs(truth, said, **one)[0])
-        assert ours is None if np.isnan(expected) else ours == pytest.approx(expected)
-    assert found.accuracy == pytest.approx(accuracy_score(truth, said))
-
-
-def test_two_classes_that_are_not_configured_never_agree() -> None:
-    of = scorer()
-    _, _, found, _ = of.performance(outcomes(of, [("a", "a"), (OTHER, OTHER)]))
-    assert found.accuracy == 0.5
-    assert found.confusion == ((1, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 1))
-    assert found.classes == ("a", "b", "c", OTHER)
-
-
-def test_rows_are_labels_and_columns_predictions() -> None:
-    of = scorer()
-    _, _, found, _ = of.performance(outcomes(of, [("a", "b"), ("a", "b"), ("b", "c"), (OTHER, "a"), ("c", OTHER)]))
-    assert found.confusion == ((0, 2, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1), (1, 0, 0, 0))
-
-
-@pytest.mark.parametrize(("labels", "predictions", "coverage"), [(1, 4, 0.25), (3, 2, 1.5), (2, 0, None), (0, 5, 0.0)])
-def test_coverage_is_labels_over_predictions_of_the_window(labels: int, predictions: int, coverage: float | None) -> None:
-    of = scorer()
-    events, _, found, _ = of.performance(outcomes(of, [("a", "a")] * labels, predictions))
-    assert found.coverage == coverage
-    assert (events.predictions, events.labels, events.duplicate) == (predictions, labels, UNSET)
-
-
-def test_without_labels_every_metric_is_undefined_and_nothing_is_judged_bad() -> None:
-    of = scorer(performance={"accuracy": {"warning": 0.9}})
-    _, _, found, judged = of.performance(outcomes(of, [], predictions=7))
-    assert (found.accuracy, found.precision, found.recall, found.f1) == (None,) * 4
-    assert {one.verdict.severity for one in judged} == {"insufficient_data"}
-    assert {value.score for value in found.verdicts.values()} == {None}
-
-
-@pytest.mark.parametrize(("n", "severity", "shown"), [(9, "insufficient_data", None), (10, "critical", 0.0)])
-def test_below_the_minimum_sample_performance_is_not_judged(n: int, severity: str, shown: float | None) -> None:
-    of = scorer(performance={"minimum_sample": 10, "accuracy": {"warning": 0.9, "critical": 0.5}})
-    _, _, found, judged = of.performance(outcomes(of, [("a", "b")] * n))
-    assert judged_of(judged, "accuracy").verdict.severity == severity
-    assert (found.verdicts["accuracy"].score, found.verdicts["accuracy"].severity) == (shown, severity)
-
-
-def test_the_baseline_is_the_reference_own_performance() -> None:
-    cells = [[8, 2, 0], [1, 6, 3], [0, 1, 9]]
-    of = scorer(categorical("x", ["a"], [30, 0]), confusion=cells)
-    _, _, _, judged = of.performance(outcomes(of, [("a", "a")]))
-    truth = [row for row in range(3) for column in range(3) for _ in range(cells[row][column])]
-    said = [column for row in range(3) for column in range(3) for _ in range(cells[row][column])]
-    baseline = {one.metric: one.baseline for one in judged}
-    assert baseline["accuracy"] == pytest.approx(accuracy_score(truth, said))
-    assert baseline["f1"] == pytest.approx(f1_score(truth, said, average="macro"))
-
-
-def test_classes_in_another_order_have_the_same_baseline() -> None:
-    cells = [[8, 2, 0], [1, 6, 3], [0, 1, 9]]
-    for positive in ("a", "b", "c"):
-        found = []
-        for classes in (["a", "b", "c"], ["c", "a", "b"]):
-            of = scorer(categorical("x", ["a"], [30, 0]), confusion=cells, positive=positive, classes=classes)
-            judged = of.performance(outcomes(of, [("a", "a")])).judged
-            found.append({one.metric: one.baseline for one in judged})
-        assert found[0] == found[1]
-
-
-@pytest.mark.parametrize("classes", [["a", "x"], ["0", "1"]])
-def test_there_is_no_baseline_for_classes_that_the_reference_does_not_have(classes: list[str]) -> None:
-    of = scorer(categorical("x", ["a"], [30, 0]), confusion=[[8, 2, 0], [1, 6, 3], [0, 1, 9]], classes=classes)
-    window = Aggregate.zero(of.model.outcomes)
-    window.counts[LABELS] = window.counts[CONFUSION_START] = 1
-    _, _, found, judged = of.performance(window)
-    assert isinstance(found, Performance)
-    assert {one.baseline for one in judged} == {UNSET}
-
-
-# outputs
-
-
-def with_outputs(drift: dict[str, Any] | None = None) -> Scorer:
-    tree = {"classes": ["0", "1"], "drift": {"minimum_sample": 1} | (drift or {}), "performance": {"minimum_sample": 1}}
-    return Scorer(Model.build(settings({MODEL: tree}).model(MODEL), small_reference()))
-
-
-def smoothed_psi(before: Sequence[int], now: Sequence[int]) -> float:
-    p, q = ((np.array(counts) + 0.5) / (sum(counts) + 0.5 * len(counts)) for counts in (before, now))
-    return float(((q - p) * np.log(q / p)).sum())
-
-
-def test_the_drift_of_prediction_and_score_is_measured_as_that_of_features() -> None:
-    of = with_outputs()
-    window = Aggregate.zero(of.model.traffic)
-    window.counts[PREDICTIONS] = 100
-    window.counts[of.model.predicted.start : of.model.predicted.start + 3] = 40, 50, 10
-    window.counts[of.model.score.start : of.model.score.start + 5] = 0, 10, 20, 60, 0
-    window.counts[of.model.score.missing] = 10
-    for slot in of.model.slots:
-        window.counts[slot.missing] = 100
-    found = of.traffic(window)
-    assert list(found.outputs) == ["prediction", "score"]
-    assert set(found.drift) == {slot.feature.name for slot in of.model.slots}
-    assert score(found.outputs["prediction"].psi) == pytest.approx(smoothed_psi([74, 25, 0, 1], [40, 50, 10, 0]), rel=1e-12)
-    assert score(found.outputs["score"].psi) == pytest.approx(smoothed_psi([40, 30, 20, 10], [10, 20, 60, 10]), rel=1e-12)
-    judged = {(one.kind, one.feature) for one in found.judged if one.metric == "psi" and one.verdict.severity == "critical"}
-    assert {("prediction_drift", "prediction"), ("prediction_drift", "score")} <= judged
-    assert not any(kind == "data_drift" and feature in ("prediction", "score") for kind, feature in judged)
-
-
-def test_the_drift_of_the_label_is_measured_on_the_labels_that_were_counted() -> None:
-    of = with_outputs({"chi2": {"warning": 0.1}})
-    window = Aggregate.zero(of.model.outcomes)
-    window.counts[[PREDICTIONS, LABELS]] = 500, 60
-    window.counts[CONFUSION_START : of.model.hits_start].reshape(3, 3)[:] = [[10, 5, 0], [20, 15, 5], [5, 0, 0]]  # labels 0, 1, (other)
-    found = of.performance(window)
-    drift = found.outputs["label"]
-    assert (drift.n, drift.reference_n) == (60, 100)
-    assert score(drift.psi) == pytest.approx(smoothed_psi([80, 20, 0], [15, 40, 5]), rel=1e-12)
-    expected = chi2_contingency([[80, 20], [15, 45]], correction=False).statistic  # (other) is pooled: it expects too little
-    assert isinstance(drift.chi2, Score)
-    assert drift.chi2.statistic == pytest.approx(expected, rel=1e-9)
-    assert {one.kind for one in found.judged if one.feature == "label"} == {"label_drift"}
-
-
-def test_auto_tests_outputs_with_the_features_and_labels_with_those_of_other_segments() -> None:
-    of = with_outputs({"psi": {"warning": "auto"}})
-    labels = []
-    for drifted in (60, 25):  # of 100 labels, where the reference has 20
-        window = Aggregate.zero(of.model.outcomes)
-        window.counts[[PREDICTIONS, LABELS]] = 100
-        window.counts[CONFUSION_START : of.model.hits_start].reshape(3, 3)[:2, 0] = 100 - drifted, drifted
-        labels.append(window)
-    found = [of_score(one.outputs["label"].psi) for one in close_performance([of] * len(labels), labels)]
-    assert [one.severity for one in found] == ["critical", "ok"]
-    assert [one.p_adjusted for one in found] == pytest.approx(benjamini_hochberg([one.p_value for one in found]))  # type: ignore[misc]
-
-    traffic = Aggregate.zero(of.model.traffic)
-    traffic.counts[PREDICTIONS] = 100
-    traffic.counts[of.model.predicted.start] = traffic.counts[of.model.score.start] = 100
-    for slot in of.model.slots:
-        traffic.counts[slot.start] = 100
-    told = of.traffic(traffic)
-    scores = [of_score(one.psi) for one in (*told.outputs.values(), *told.drift.values())]
-    assert [one.p_adjusted for one in scores] == pytest.approx(benjamini_hochberg([one.p_value for one in scores]))  # type: ignore[misc]
-
-
-def test_without_outputs_in_the_reference_their_drift_is_absent() -> None:
-    of = scorer(numeric("x", [1.0], [5, 5], [0, 1]))
-    assert of.traffic(counted(of, [[1.0] * 10])).outputs == {}
-    window = Aggregate.zero(of.model.outcomes)
-    window.counts[[LABELS, CONFUSION_START]] = 10
-    assert of.performance(window).outputs == {}
-
-
-def test_a_reference_of_words_serves_a_model_of_digits() -> None:
-    made = reference(categorical("c", ["a"], [10, 0]), outputs=[categorical("prediction", ["false", "true"], [7, 3, 0], "boolean")])
-    model = Model.build(settings({MODEL: {"classes": ["0", "1"]}}).model(MODEL), made)
-    assert model.predicted.feature.counts.tolist() == [7, 3, 0]

@@ -65,6 +65,26 @@ def test_a_change_of_errors_and_of_scores_fires_an_alert_that_says_where_it_bega
         assert evidence["before"] < evidence["after"] == alert["value"]
 
 
+@pytest.mark.parametrize("left", [["hddm_a"], []])
+def test_alerts_of_detectors_that_left_or_begin_anew_are_resolved_once(watch: Watch, backend: Backend, left: list[str]) -> None:
+    """Without adwin the state of the errors is made otherwise, so that hddm_a begins anew, too; kswin on the scores goes on."""
+    monitor = watched(watch, backend)
+    read_all(monitor)
+    monitor.settings = settings(sequential=FOLLOW | {"errors": left})
+    monitor.models = {MODEL: Model.build(monitor.settings.model(MODEL), None)}
+    for _ in range(3):
+        monitor.start()
+        monitor.tick()
+    resolved = [alert for alert in drifts(monitor) if alert["status"] == "resolved"]
+    assert sorted(alert["metric"] for alert in resolved) == ["adwin", "hddm_a"]
+    fired = {alert["dedup_key"]: alert for alert in monitor.said("alerts") if alert["status"] == "firing"}
+    for alert in (alert for alert in monitor.said("alerts") if alert["status"] == "resolved"):
+        assert (alert["value"], alert["threshold"], alert["window"]) == (None, None, None)
+        assert alert["first_fired_at"] == fired[alert["dedup_key"]]["first_fired_at"]
+        assert alert["summary"] == f"fraud unversioned: {alert['metric']} on errors of labels/0 is no longer judged"
+    monitor.validate()
+
+
 def test_nothing_is_followed_by_default(watch: Watch) -> None:
     monitor = watch(settings())
     monitor.run(*(prediction(f"p{i}", i / 10, score=float(score)) for i, score in enumerate(SCORES)))

@@ -1,0 +1,73 @@
+"""What a window comes to for each version and segment: all that its result says of the merged counts, and what was judged. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from msgspec import UNSET, UnsetType
+
+from stream.aggregates import Aggregate
+from stream.baselines import Key
+from stream.results import Counts, FeatureDrift, FeatureQuality, Performance, RegressionPerformance, Summary, TrafficMetrics
+from stream.scoring import Scorer, close_performance, close_traffic
+from stream.traffic import traffic_metrics
+from stream.verdicts import Attribution, Judged
+
+Groups = Mapping[Key, Aggregate]  # by version and segment, which are taken in their order
+
+
+class Found(NamedTuple):
+    """What a window comes to for one version and segment."""
+
+    counts: Counts
+    reference_id: str | None
+    judged: list[Judged]
+    outputs: dict[str, FeatureDrift]
+    drift: dict[str, FeatureDrift] | UnsetType = UNSET
+    quality: dict[str, FeatureQuality] | UnsetType = UNSET
+    summary: Summary | UnsetType = UNSET
+    traffic: TrafficMetrics | UnsetType = UNSET
+    performance: Performance | UnsetType = UNSET
+    regression: RegressionPerformance | UnsetType = UNSET
+
+
+def found_in_traffic(groups: Groups, scorers: Sequence[Scorer], size_ms: int) -> list[Found]:
+    """Of a traffic window of this length; `scorers` are those of the versions and segments."""
+    found = []
+    windows = [groups[key] for key in sorted(groups)]
+    for scorer, window, told in zip(scorers, windows, close_traffic(scorers, windows, _parts(groups)), strict=True):
+        summary, more = scorer.quality.summary(window, told.drift, told.quality)
+        found.append(
+            Found(
+                counts=told.counts,
+                reference_id=scorer.compared_with,
+                judged=[*told.judged, *more],
+                outputs=told.outputs,
+                drift=told.drift,
+                quality=told.quality,
+                summary=summary,
+                traffic=traffic_metrics(scorer.model, window.counts, size_ms),
+            )
+        )
+    return found
+
+
+def found_in_outcomes(groups: Groups, scorers: Sequence[Scorer], by: Attribution) -> list[Found]:
+    """Of a performance window."""
+    told = close_performance(scorers, [groups[key] for key in sorted(groups)], _parts(groups), by)
+    return [
+        Found(
+            counts=one.counts,
+            reference_id=scorer.compared_with,
+            judged=one.judged,
+            outputs=one.outputs,
+            performance=one.performance if isinstance(one.performance, Performance) else UNSET,
+            regression=UNSET if isinstance(one.performance, Performance) else one.performance,
+        )
+        for scorer, one in zip(scorers, told, strict=True)
+    ]
+
+
+def _parts(groups: Groups) -> list[dict[str, Aggregate]]:
+    """The segments that each consists of: of all traffic of a version those of that version, of a segment none."""
+    keys = sorted(groups)
+    return [{} if segment else {name: groups[of, name] for of, name in keys if of == version and name} for version, segment in keys]
