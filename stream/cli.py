@@ -457,7 +457,7 @@ def _tell_replayed(done: "Replayed", out: Path, *, labels: bool) -> None:
         matched = done.labels["matched"] + read["completed"]
         click.echo(
             f"{done.labels['consumed']} labels: {matched} matched, {done.labels['waiting'] - read['completed']} without a prediction, "
-            f"{done.labels['duplicate']} duplicate, {done.labels['malformed']} malformed"
+            f"{done.labels['duplicate']} duplicate, {done.labels['corrected']} corrected, {done.labels['malformed']} malformed"
         )
     click.echo(f"{done.results} results and {done.alerts} alerts in {out}")
 

@@ -459,7 +459,8 @@ def mismatches(
     most: int = 20,
     tolerance: float = 1e-9,
 ) -> list[str]:
-    """What result messages (decoded JSON, in any order, repeated or not) say differently; final ones only. Empty when all agree.
+    """What result messages (decoded JSON, in any order, repeated or not) say differently; final ones only, but of windows by prediction
+    time the last revision, which knows all that came. Empty when all agree.
 
     Args:
         late_labels: compare where late labels were noted. That is where time stood when the second of label and prediction was read, so
@@ -469,11 +470,15 @@ def mismatches(
     final: dict[Key, Mapping[str, Any]] = {}
     found: list[str] = []
     for result in results:
+        key = key_of(result)
+        if key.subject == "cohort":
+            final[key] = max(final.get(key, result), result, key=lambda one: one["revision"])
+            continue
         if not result["final"]:
             continue
-        same = final.setdefault(key_of(result), result)
+        same = final.setdefault(key, result)
         if same["result_id"] != result["result_id"]:
-            found.append(f"{key_of(result)}: two final results, {same['result_id']} and {result['result_id']}")
+            found.append(f"{key}: two final results, {same['result_id']} and {result['result_id']}")
     windows = expected.windows
     if not late_labels:
         final = {key: result for key, result in final.items() if not _only_late(key, result["counts"])}

@@ -6,14 +6,17 @@ from collections import Counter
 from typing import Any, Final
 
 import numpy as np
+import orjson
 from confluent_kafka import Producer
 
 from stream.simulate import Batch, Message
-from tests.services.fraud import FraudLoad
+from tests.services.fraud import FraudLoad, is_readable
 
 STEP_MS: Final = 500  # of event time in one go
 EARLY_MS: Final = 8_000  # of event time whose labels are all sent before its predictions, twice the median delay of a label
 EARLY_SHARE: Final = 0.25  # of the time that is sent so
+LATE_SHARE, LATE_MS = 0.3, 40_000  # of the labels, sent so much of event time after they were due: late for any window by their own time
+CORRECTED_SHARE, CORRECTED_MS = 0.01, 15_000  # of the labels, so long after them another that says the opposite
 # Nothing is given up while the broker is away, and nothing is written twice when it comes back.
 OPTIONS: Final = {"enable.idempotence": True, "message.timeout.ms": 0, "linger.ms": 5, "reconnect.backoff.max.ms": 1_000, "log_level": 0}
 
@@ -28,6 +31,7 @@ class Production:
         self._load, self._rate, self._pace, self._at_least = load, rate, pace, at_least
         self._rng = np.random.default_rng((seed, 3))
         self._hurry, self._abandon = threading.Event(), threading.Event()
+        self._held: list[tuple[int, Message]] = []  # labels, and from when on they may be sent
         self._sent: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
         # The default of librdkafka for the one, that of the Java clients for the other: an id is in partitions of different numbers.
@@ -61,6 +65,7 @@ class Production:
                 self._send(batch._replace(predictions=[]) if early else batch)
                 self._hurry.wait(max(0.0, started + (self.predictions + len(held)) / self._pace - time.monotonic()))
             self._send(Batch(held, []))
+        self._send(Batch([], [message for _, message in self._held]))
         if self._abandon.is_set():
             for producer in self._producers.values():
                 producer.purge()
@@ -70,8 +75,19 @@ class Production:
         assert not self._failed, f"the broker refused {dict(self._failed)}"
 
     def _step(self) -> Batch:
+        """What is sent next: some labels are held back, and some corrected."""
         scenario = self._load.scenario
-        return scenario.advance(scenario.now_ms + STEP_MS, self._rate)
+        batch, labels = scenario.advance(scenario.now_ms + STEP_MS, self._rate), []
+        for message, (late, corrected) in zip(batch.labels, self._rng.random((len(batch.labels), 2)), strict=True):
+            if late < LATE_SHARE:
+                self._held.append((scenario.now_ms + LATE_MS, message))
+            else:
+                labels.append(message)
+            if corrected < CORRECTED_SHARE and is_readable(message.value):
+                self._held.append((scenario.now_ms + LATE_MS, _correction(message)))
+        labels += [message for due_ms, message in self._held if due_ms <= scenario.now_ms]
+        self._held = [(due_ms, message) for due_ms, message in self._held if due_ms > scenario.now_ms]
+        return batch._replace(labels=labels)
 
     def _send(self, batch: Batch) -> None:
         for side, messages in batch._asdict().items():
@@ -89,3 +105,10 @@ class Production:
     def _delivered(self, error: Any, _: Any) -> None:
         if error is not None:
             self._failed[str(error)] += 1
+
+
+def _correction(message: Message) -> Message:
+    """A later label of the same prediction that says the opposite."""
+    event = orjson.loads(message.value)
+    event |= {"timestamp": event["timestamp"] + CORRECTED_MS, "label": "0" if str(event["label"]) == "1" else "1"}
+    return Message(message.key, orjson.dumps(event))

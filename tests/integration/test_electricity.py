@@ -205,6 +205,77 @@ def test_day_that_victoria_joined_is_alerted_by_the_first_full_window_of_each_ki
             assert set(severities.values()) == {"ok", "critical"}
 
 
+# by the time of the predictions
+
+COHORTS: Final[Json] = {"windows": [{"name": "day", "size": "1d"}], "revise_every": "6h"}
+
+
+@pytest.fixture(scope="module")
+def by_prediction_time(tmp_path_factory: pytest.TempPathFactory, references: Path) -> list[Json]:
+    """The results about the outcomes of each day's predictions, as `driftstream replay` has them, in order."""
+    out = tmp_path_factory.mktemp("cohorts")
+    config = write_config(out / "electricity.yaml", base=CONFIGURATION, by_prediction_time=COHORTS)
+    files = ("--predictions", DATA / "predictions.jsonl.gz", "--labels", DATA / "labels.jsonl.gz")
+    run("replay", "--config", config, *files, "--out", out, references=references)
+    return [result for result in written(out, "results.jsonl") if is_by_prediction_time(result)]
+
+
+def is_by_prediction_time(result: Json) -> bool:
+    return result.get("performance", {}).get("by") == "prediction_time"
+
+
+def outcomes_by_day(until: float = np.inf) -> dict[int, tuple[int, list[list[int]]]]:
+    """Predictions and confusion of each day's predictions, by its start in ms, with the labels of before `until`."""
+    first: dict[str, Json] = {}
+    for event in events("predictions"):
+        first.setdefault(event["prediction_id"], event)
+    truths: dict[str, str] = {}
+    for event in events("labels"):
+        if milliseconds(event["timestamp"]) < until:
+            truths.setdefault(event["prediction_id"], event["label"])
+    days: dict[int, list[tuple[str | None, str]]] = {}
+    for id_, event in first.items():
+        day = milliseconds(event["timestamp"]) // DAY_MS * DAY_MS
+        days.setdefault(day, []).append((truths.get(id_), event["prediction"]))
+    return {
+        day: (len(pairs), confusion(np.array([t for t, _ in pairs if t is not None]), np.array([p for t, p in pairs if t is not None])))
+        for day, pairs in days.items()
+    }
+
+
+def test_accuracy_of_each_day_is_that_of_its_own_predictions(by_prediction_time: list[Json]) -> None:
+    final = {milliseconds(r["window"]["start"]): r for r in by_prediction_time if r["final"]}
+    expected = outcomes_by_day()
+    assert len(final) > 500
+    assert set(final) == {day for day in expected if day <= max(final)}
+    for day, result in final.items():
+        predictions, cells = expected[day]
+        labels = sum(map(sum, cells))
+        assert (result["counts"]["predictions"], result["counts"]["labels"]) == (predictions, labels)
+        assert result["performance"]["confusion"] == cells
+        assert result["performance"]["accuracy"] == pytest.approx((cells[0][0] + cells[1][1]) / labels)
+        assert result["performance"]["coverage"] == pytest.approx(labels / predictions)
+        assert result["performance"]["maturity"] == 1.0
+
+
+def test_revisions_know_at_least_the_labels_that_time_has_passed(by_prediction_time: list[Json]) -> None:
+    """What came ahead of the clock may be known, too; what a revision knows only grows."""
+    whole = outcomes_by_day()
+    by_day: dict[int, list[Json]] = {}
+    for result in by_prediction_time:
+        by_day.setdefault(milliseconds(result["window"]["start"]), []).append(result)
+    late = [day for day, revisions in by_day.items() if len(revisions) > 3]
+    assert len(late) > 100
+    for day in late[::40]:
+        for result in by_day[day]:
+            known = sum(map(sum, outcomes_by_day(milliseconds(result["watermark"]))[day][1]))
+            assert known <= result["counts"]["labels"] <= sum(map(sum, whole[day][1]))
+        counted = [result["counts"]["labels"] for result in by_day[day]]
+        assert counted == sorted(counted)
+        revisions = [result["revision"] for result in by_day[day]]
+        assert revisions == sorted(set(revisions))
+
+
 # the same through Kafka
 
 
@@ -219,6 +290,7 @@ def worker(
     config = write_config(
         tmp_path / "electricity.yaml",
         base=CONFIGURATION,
+        by_prediction_time=COHORTS,
         kafka={"topics": topics, "group": topics["predictions"]},
         redis={"namespace": redis_namespace},
         time={"idle_after": "2s"},
@@ -234,20 +306,27 @@ def worker(
         yield process, topics
 
 
-def test_worker_gives_the_same_windows_and_alerts(worker: tuple[WorkerProcess, dict[str, str]], kafka: str, replayed: Path) -> None:
+def test_worker_gives_the_same_windows_and_alerts(
+    worker: tuple[WorkerProcess, dict[str, str]], kafka: str, replayed: Path, by_prediction_time: list[Json]
+) -> None:
     process, topics = worker
     expected = {name: {message[id_]: same(message) for message in written(replayed, f"{name}.jsonl")} for name, id_ in IDS.items()}
 
-    def messages() -> int:
-        assert process.is_running(), process.log[-3000:]
-        return count(kafka, topics["results"])
+    cohorts = {result["result_id"]: same(result) for result in by_prediction_time if result["final"]}
+    wanted = expected["results"].keys() | cohorts.keys()
 
-    wait_until(
-        lambda: messages() >= len(expected["results"]), every_s=0.2, otherwise=lambda: f"{messages()} results\n{process.log[-3000:]}"
-    )
+    def missing() -> int:
+        assert process.is_running(), process.log[-3000:]
+        if count(kafka, topics["results"]) < len(wanted):
+            return len(wanted)
+        return len(wanted - {record.json["result_id"] for record in read(kafka, topics["results"])})
+
+    wait_until(lambda: not missing(), every_s=1.0, otherwise=lambda: f"{missing()} results are missing\n{process.log[-3000:]}")
     assert process.end() == 0
     found = {name: {record.json[id_]: same(record.json) for record in read(kafka, topics[name])} for name, id_ in IDS.items()}
-    assert found == expected
+    assert {id_: result for id_, result in found["results"].items() if is_by_prediction_time(result) and result["final"]} == cohorts
+    assert {id_: result for id_, result in found["results"].items() if not is_by_prediction_time(result)} == expected["results"]
+    assert {id_: alert for id_, alert in found["alerts"].items() if "by" not in alert} == expected["alerts"]
     assert read(kafka, topics["late"], topics["dead_letter"]) == []
 
 

@@ -134,6 +134,7 @@ def test_balance_adds_up_and_counts_each_message_once(run: Run) -> None:
         "pending": expected.labels["waiting"] + last.labels,
         "expired": 0,
         "duplicate": expected.labels["duplicate"],
+        "corrected": 0,
         "malformed": unreadable["labels"],
     }
     assert min(expected.predictions.values()) > 0

@@ -1,6 +1,6 @@
 """A load of the simulated fraud model in Kafka, with all that goes wrong on the way, and what an independent oracle says of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,8 +21,9 @@ from tests.services.worker import write_config
 
 START_MS: Final = 1_767_600_000_000  # 2026-01-05T08:00Z
 WINDOWS: Final = (Family("tumbling", 10_000, 10_000), Family("sliding", 30_000, 10_000))
-TIMING: Final = Timing(out_of_orderness_ms=5_000)
+COHORTS: Final = (Family("cohort", 20_000, 20_000), Family("cohorts", 40_000, 20_000))  # by the time of the predictions
 MAX_DELAY_MS: Final = 3_600_000
+TIMING: Final = Timing(out_of_orderness_ms=5_000, max_delay_ms=MAX_DELAY_MS)
 SESSION_MS: Final = 6_000  # until the group gives a dead worker's partitions away; the broker allows no less
 PSI: Final = Limits(warning=0.1, critical=0.2, minimum_sample=200)  # what the product has built in
 QUALITY: Final = {  # likewise
@@ -63,7 +64,8 @@ class FraudLoad:
             redis={"url": self.redis_url, "namespace": self.namespace},
             time={"out_of_orderness": "5s", "idle_after": "1h", "when_idle": "hold"},
             labels={"max_delay": f"{self.max_delay_ms}ms"},
-            windows=[{"name": w.name, "size": f"{w.size_ms}ms", "slide": f"{w.slide_ms}ms"} for w in WINDOWS],
+            windows=_windows(WINDOWS),
+            by_prediction_time={"windows": _windows(COHORTS), "revise_every": "10s"},
             models={
                 "fraud": {
                     "reference": "fraud.json",
@@ -141,14 +143,15 @@ class FraudLoad:
     def model(self) -> Monitored:
         features = reference_features(self.folder / "fraud.json")
         outputs = reference_features(self.folder / "fraud.json", "outputs")
-        return Monitored("fraud", WINDOWS, positive="1", segments=(("country",),), features=features, outputs=outputs)
+        segments = (("country",),)
+        return Monitored("fraud", WINDOWS, positive="1", segments=segments, features=features, outputs=outputs, cohorts=COHORTS)
 
     def expected(self) -> Recomputed:
         """What the oracle says; it sees the readable events only."""
         sides: dict[str, list[list[Any]]] = {"predictions": [], "labels": []}
         for unit, records in self.sent.items():
             sides[unit.side].append([record.json for record in records if is_readable(record.value)])
-        return recompute([self.model], sides["predictions"], sides["labels"], TIMING)
+        return recompute([self.model], sides["predictions"], sides["labels"], TIMING._replace(max_delay_ms=self.max_delay_ms))
 
     def mismatches(self, expected: Recomputed, *, late_labels: bool = True) -> list[str]:
         """What the published results say differently. Some labels come before their predictions: of late ones only the sum is compared.
@@ -165,6 +168,10 @@ class FraudLoad:
     def expected_alerts(self, expected: Recomputed) -> dict[str, str]:
         """Every alert id that must be on the topic, and what it says."""
         return expected_alerts([self.model], expected, drift={"psi": PSI}, performance={"accuracy": ACCURACY}, quality=QUALITY)
+
+
+def _windows(families: Sequence[Family]) -> list[dict[str, str]]:
+    return [{"name": w.name, "size": f"{w.size_ms}ms", "slide": f"{w.slide_ms}ms"} for w in families]
 
 
 def is_readable(value: bytes) -> bool:

@@ -60,13 +60,13 @@ def test_sheet_of_nothing_adds_up(store: Store) -> None:
 
 def test_waiting_label_is_matched_when_its_prediction_came(store: Store) -> None:
     write(store, PREDICTIONS, next_offset=10, consumed=10, counted=6, late=1, duplicate=2, malformed=1, completed=3, lost=4)
-    write(store, LABELS, next_offset=12, consumed=12, matched=2, waiting=5, expired=1, duplicate=3, malformed=1)
+    write(store, LABELS, next_offset=14, consumed=14, matched=2, waiting=5, expired=1, duplicate=3, corrected=2, malformed=1)
     balance = read_balance(store, PARTITIONS)
     assert balance.adds_up
     assert balance.predictions == Sheet(10, {"counted": 6, "late": 1, "duplicate": 2, "malformed": 1}, lost=4)
-    assert balance.labels == Sheet(12, {"matched": 5, "pending": 2, "expired": 1, "duplicate": 3, "malformed": 1})
+    assert balance.labels == Sheet(14, {"matched": 5, "pending": 2, "expired": 1, "duplicate": 3, "corrected": 2, "malformed": 1})
     assert balance.lost == 4
-    assert str(balance.labels) == "12 consumed = 5 matched + 2 pending + 1 expired + 3 duplicate + 1 malformed"
+    assert str(balance.labels) == "14 consumed = 5 matched + 2 pending + 1 expired + 3 duplicate + 2 corrected + 1 malformed"
 
 
 def test_message_without_an_outcome_shows(store: Store) -> None:

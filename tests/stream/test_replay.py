@@ -73,7 +73,7 @@ def test_a_replay_closes_every_window_as_the_oracle_has_it(tmp_path: Path, confi
     done = CliRunner().invoke(main, command, catch_exceptions=False)
     assert done.exit_code == 0
     assert "44 predictions: 37 counted, 3 late, 4 duplicate, 0 malformed" in done.output
-    assert "30 labels: 30 matched, 0 without a prediction, 0 duplicate, 0 malformed" in done.output
+    assert "30 labels: 30 matched, 0 without a prediction, 0 duplicate, 0 corrected, 0 malformed" in done.output
     configured = settings(
         {MODEL: {"classes": ["0", "1"], "segments": ["country"]}}, windows=[{"size": "1m"}, {"size": "10m", "slide": "1m"}]
     )
