@@ -20,7 +20,7 @@ from sinks import OutboundMessage
 from stream.aggregates import Aggregate, LayoutMismatch
 from stream.alert_rules import Rule, decoded, encoded
 from stream.baselines import Key, Panes, Period, Rolled, Slices, against, merged_groups, roll
-from stream.cohorts import Due, maturity, newest_judged, revise
+from stream.cohorts import Due, attribution, newest_judged, revise
 from stream.found import found_in_outcomes, found_in_traffic
 from stream.freshness import Freshness
 from stream.model import LABELS, PREDICTIONS, Model
@@ -30,7 +30,7 @@ from stream.scoring import Scorer
 from stream.settings import ModelSettings, Settings
 from stream.store import SUBJECTS, Clock, Closing, Held, HomeState, HomeStore, PaneGroup, Partitions, Subject, UnitId
 from stream.unit import Unit, log
-from stream.verdicts import LABEL_TIME, Attribution, Judged
+from stream.verdicts import LABEL_TIME, Judged
 from stream.volume import volume_change
 from stream.watermark import NO_TIME
 from stream.windows import WindowSpec, expired_panes, windows_ending
@@ -113,7 +113,7 @@ class _Step:
     """What one pass over a model's windows came to, before it is written. `rolled`: what they are compared with, if not the reference.
 
     `rules`: those of `alerts`. `judged`: the alerts that fired and were judged again. `spoken`: the last window with rows of each version,
-    segment and family.
+    segment and family. `newest`: by family of windows by prediction time, see `newest_judged`.
     """
 
     closing: Closing
@@ -124,6 +124,7 @@ class _Step:
     rules: dict[str, Rule] = field(default_factory=dict)
     judged: set[str] = field(default_factory=set)
     spoken: dict[tuple[str, str, str], _About] = field(default_factory=dict)
+    newest: dict[str, dict[Key, int]] = field(default_factory=dict)
     fired: list[tuple[Result | None, tuple[Alert, ...]]] = field(default_factory=list)
 
 
@@ -329,8 +330,10 @@ class Closer:
         scorers = self._scorers(home, step, sorted(groups), start, spec)
         by, judged_to = LABEL_TIME, dict.fromkeys(groups, end)
         if settings.cohorts and subject == "cohort":
-            by = Attribution("prediction_time", settings.cohorts.minimum_coverage, maturity(settings.cohorts, end, clock_ms))
-            judged_to = newest_judged(settings.cohorts, spec, panes, step.closing.fired_ms)
+            by = attribution(settings.cohorts, end, clock_ms)
+            if spec.name not in step.newest:
+                step.newest[spec.name] = newest_judged(spec, panes, step.closing.fired_ms, by)
+            judged_to = step.newest[spec.name]
         found = found_in_traffic(groups, scorers, spec.size_ms) if subject == "traffic" else found_in_outcomes(groups, scorers, by)
         window = Window(name=spec.name, kind=spec.kind, start=timestamp(start), end=timestamp(end))
         for (version, segment), one in zip(sorted(groups), found, strict=True):

@@ -12,6 +12,7 @@ import numpy as np
 from stream.baselines import Key, Panes
 from stream.model import LABELS, PREDICTIONS
 from stream.settings_cohorts import Cohorts
+from stream.verdicts import Attribution
 from stream.windows import WindowSpec, windows_ending
 
 
@@ -54,7 +55,13 @@ def revise(cohorts: Cohorts, panes: Panes, before: Panes, since: tuple[int, int]
     return Revised(due, said)
 
 
-def newest_judged(cohorts: Cohorts, spec: WindowSpec, panes: Panes, until_ms: int) -> dict[Key, int]:
+def attribution(cohorts: Cohorts, end_ms: int, clock_ms: int) -> Attribution:
+    """How the outcomes of a window are judged; its maturity is how much of the time in which labels may come has passed since its end."""
+    maturity = min(max((clock_ms - end_ms) / cohorts.max_delay_ms, 0.0), 1.0)
+    return Attribution("prediction_time", cohorts.minimum_coverage, maturity)
+
+
+def newest_judged(spec: WindowSpec, panes: Panes, until_ms: int, by: Attribution) -> dict[Key, int]:
     """Of each version and segment the end of the newest window of a family, ended by `until_ms`, that has labels enough to be judged.
 
     Alerts are about that one: revisions of older windows must not resolve or raise again what a newer one says.
@@ -67,17 +74,7 @@ def newest_judged(cohorts: Cohorts, spec: WindowSpec, panes: Panes, until_ms: in
     for key, counted in held.items():
         for end, _ in reversed(windows_ending([spec], counted, min(counted), until_ms)):
             inside = [both for start, both in counted.items() if end - spec.size_ms <= start < end]
-            if is_covered(cohorts, *map(sum, zip(*inside, strict=True))):
+            if by.judgeable(*map(sum, zip(*inside, strict=True))):
                 found[key] = end
                 break
     return found
-
-
-def is_covered(cohorts: Cohorts, labels: int, predictions: int) -> bool:
-    """Whether enough of a window's predictions have labels."""
-    return labels > 0 and labels >= cohorts.minimum_coverage * predictions
-
-
-def maturity(cohorts: Cohorts, end_ms: int, clock_ms: int) -> float:
-    """How much of the time in which labels may come has passed since a window's end, in [0, 1]."""
-    return min(max((clock_ms - end_ms) / cohorts.max_delay_ms, 0.0), 1.0)
