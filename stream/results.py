@@ -149,27 +149,38 @@ class BoundedMetric(Struct, frozen=True, kw_only=True):
     bounds: tuple[float, float]
 
 
+class ReliabilityBin(Struct, frozen=True, kw_only=True):
+    """The n labels with scores in `[from, to)`, the last ones of 1 too: their mean score, and the share that is positive."""
+
+    scores: tuple[Ratio, Ratio]
+    n: int
+    mean_score: BoundedMetric
+    observed: Ratio
+
+
 class ScorePerformance(Struct, frozen=True, kw_only=True):
     """Performance of the score over the n labels that met one in [0, 1]: of the positive class, without one of the prediction being right.
 
     `recall_at_fpr_1` is the greatest recall with at most 1 % of the negatives above the threshold, `precision_at_fpr_1` the precision
-    there. Without positives or without negatives these are undefined, null. Brier score and log loss are exact to 1e-9; the
-    calibration error takes the middle of each bin for its scores. `top_decile_capture` is the share of all positives that the tenth of the
-    rows with the highest scores holds, ten times that their lift.
+    there. Without positives or without negatives these are undefined, null. Brier score and log loss are exact to 1e-9.
+    `top_decile_capture` is the share of all positives that the tenth of the rows with the highest scores holds, ten times that their lift.
+    `reliability` has the labels in up to ten groups of about as many, by score; the calibration error is the mean distance in these
+    between mean score and share of positives.
     """
 
     n: int
     brier: float
     log_loss: float
-    calibration_error: float | None
+    calibration_error: BoundedMetric | None
     roc_auc: BoundedMetric | None
     average_precision: BoundedMetric | None
     recall_at_fpr_1: BoundedMetric | None
     precision_at_fpr_1: BoundedMetric | None
     recall_at_fpr_5: BoundedMetric | None
     precision_at_fpr_5: BoundedMetric | None
-    top_decile_lift: float | None
-    top_decile_capture: Ratio | None
+    top_decile_lift: BoundedMetric | None
+    top_decile_capture: BoundedMetric | None
+    reliability: tuple[ReliabilityBin, ...] = ()
 
 
 class Averages(Struct, frozen=True, kw_only=True):
@@ -215,7 +226,8 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `coverage` is labels counted over predictions made in the same window (null without predictions); by label time it may exceed 1.
     `confusion[i][j]` counts label `classes[i]` predicted as `classes[j]`; the last class, "(other)", holds classes that are not configured.
-    `intervals` are those of Wilson, of 95 %, of the metrics that are shares of rows. `scores` is absent where predictions have none.
+    `intervals` are those of Wilson, of 95 %, of the metrics that are shares of rows. `scores` is absent where predictions have none, `lift`
+    (precision over the share of positives) without a positive class.
     `by_class` has the configured classes, in the order of `classes`.
     `status` is the worst level of a rule that is broken, not by chance (`broken`); absent where there is no rule that has an interval.
     """
@@ -235,6 +247,7 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     averages: Averages | UnsetType = UNSET
     by_class: tuple[ClassPerformance, ...] = ()
     scores: ScorePerformance | UnsetType = UNSET
+    lift: float | UnsetType | None = UNSET
     status: Status | UnsetType = UNSET
     broken: tuple[BrokenRule, ...] = ()
 

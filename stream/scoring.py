@@ -245,6 +245,8 @@ class Scorer:
         events = EventCounts(predictions=int(counts[PREDICTIONS]), labels=int(counts[LABELS]), late=int(counts[LATE]))
         performance, judged = self._of_classes(window) if self._regression is None else self._regression.performance(window)
         found = [_reported(drift, lambda *_: UNSET) for drift in drifts]
+        measure = self._measure if self._regression is None else self._regression.measure
+        judged = attributed(judged, window, segments, measure, self.model.settings.performance.minimum_sample)
         outputs = {drift.feature.name: told for drift, (told, _) in zip(drifts, found, strict=True)}
         return Outcomes(events, outputs, performance, [*chain.from_iterable(judged for _, judged in found), *judged])
 

@@ -145,6 +145,7 @@ class PerformanceSection(Section):
     f1: PerformanceLimits = PerformanceLimits()
     specificity: PerformanceLimits = PerformanceLimits()
     mcc: PerformanceLimits = PerformanceLimits()
+    lift: LiftLimits = LiftLimits()
     precision_macro: PerformanceLimits = PerformanceLimits()
     precision_weighted: PerformanceLimits = PerformanceLimits()
     recall_macro: PerformanceLimits = PerformanceLimits()
