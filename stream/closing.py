@@ -307,7 +307,7 @@ class Closer:
         closing = [groups[key] for key in keys]
         parts = [{} if segment else {name: groups[of, name] for of, name in keys if of == version and name} for version, segment in keys]
         traffic = close_traffic(scorers, closing, parts) if subject == "traffic" else []
-        outcomes = close_performance(scorers, closing) if subject == "performance" else []
+        outcomes = close_performance(scorers, closing, parts) if subject == "performance" else []
         for i, (version, segment) in enumerate(keys):
             window = Window(name=spec.name, kind=spec.kind, start=timestamp(start), end=timestamp(end))
             outputs: dict[str, FeatureDrift] | UnsetType = UNSET

@@ -9,7 +9,7 @@ from detectors.intervals import Bounded, Measured
 from detectors.judge import judge
 from detectors.means import Mean
 from detectors.quantiles import quantile
-from detectors.regression import ErrorSums, absolute_quantile
+from detectors.regression import ErrorSums, Regression, absolute_quantile
 from stream.aggregates import M2, MAXIMUM, MEAN, MINIMUM, Aggregate, N
 from stream.model import LABELS, PREDICTIONS, UNUSABLE, Model
 from stream.reference import NumericFeature
@@ -34,13 +34,10 @@ class RegressionMeter:
         """Of an outcomes aggregate: all metrics, with their verdicts, and what was judged."""
         counts = window.counts
         n, predictions = int(counts[LABELS]), int(counts[PREDICTIONS])
-        sums = ErrorSums(*(Mean(int(row[N]), float(row[MEAN]), float(row[M2])) for row in window.moments))
-        found, quantiles = sums.metrics(), self._quantiles(window)
+        found, quantiles = _errors_of(window), self._quantiles(window)
         measured: dict[str, Measured | None] = {name: getattr(found, name, None) for name in _WITH_INTERVAL}
-        values = {name: None if one is None else one.value for name, one in measured.items()}
-        values |= {"wape": None, "r2": None} if found is None else {"wape": found.wape, "r2": found.r2}
-        judgeable = values | {name: None if one is None else one.value for name, one in quantiles.items()}
-        judged = _judged(judgeable, n, self._rules)
+        values = _values(found)
+        judged = _judged(values | _scalars(quantiles), n, self._rules)
         performance = RegressionPerformance(
             by="label_time",
             coverage=n / predictions if predictions else None,
@@ -63,12 +60,32 @@ class RegressionMeter:
         )
         return performance, judged
 
+    def measure(self, metric: str, window: Aggregate) -> float | None:
+        """One metric of an outcomes aggregate."""
+        values = _values(_errors_of(window))
+        return values[metric] if metric in values else _scalars(self._quantiles(window))[metric]
+
     def _quantiles(self, window: Aggregate) -> dict[str, BoundedMetric | None]:
         counts, (least, greatest) = window.counts[self._errors], window.moments[_ERROR, [MINIMUM, MAXIMUM]].tolist()
         largest = float(window.moments[_SIZE, MAXIMUM])
         signed = {f"error_p{q:02}": quantile(counts, self._edges, q / 100, least, greatest) for q in (5, 50, 95)}
         sizes = {f"absolute_error_p{q}": absolute_quantile(counts, self._edges, q / 100, largest) for q in (50, 95)}
         return {name: _bounded(found) for name, found in (signed | sizes).items()}
+
+
+def _errors_of(window: Aggregate) -> Regression | None:
+    return ErrorSums(*(Mean(int(row[N]), float(row[MEAN]), float(row[M2])) for row in window.moments)).metrics()
+
+
+def _values(found: Regression | None) -> dict[str, float | None]:
+    """Each metric as one number, by name."""
+    means: dict[str, Measured | None] = {name: getattr(found, name, None) for name in _WITH_INTERVAL}
+    values = {name: None if one is None else one.value for name, one in means.items()}
+    return values | ({"wape": None, "r2": None} if found is None else {"wape": found.wape, "r2": found.r2})
+
+
+def _scalars(quantiles: dict[str, BoundedMetric | None]) -> dict[str, float | None]:
+    return {name: None if one is None else one.value for name, one in quantiles.items()}
 
 
 def _judged(values: dict[str, float | None], n: int, rules: Rules) -> list[Judged]:

@@ -325,7 +325,7 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why: the sample sizes, the bins that moved, also in words, with what was tested of the score, as in `Score`, or the confusion matrix.
 
-    `comes_from`: the segment that drift of all traffic comes from. `drifted`: the features, if it is about how many have.
+    `comes_from`: the segment that drift, or bad performance, of all traffic is due to. `drifted`: the features, if it is about how many.
     `baseline_confusion`: the matrix of the reference, of the same classes. `worst_class`: the label that is recognised less often than
     there, beyond chance, and among such the one for which most is certain.
     The last ones are of sequential detectors: the `stream` in the partition `unit`, the event at which it changed, by estimate, the one at

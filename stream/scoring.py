@@ -45,6 +45,7 @@ from stream.score_performance import SCORE_METRICS, ScoreMeter, scalars
 from stream.settings_thresholds import Rules
 from stream.status import Health
 from stream.verdicts import Judged, reported
+from stream.worse_segment import attributed
 
 _DISCARD: Final = -1
 Segments = Mapping[str, Aggregate]  # parts of a window, by the segment's name
@@ -232,21 +233,21 @@ class Scorer:
             drifts.append(_Drift(about, slot.feature, self._rules[i], measured, n, 0, (), nothing, self._directions[i]))
         return drifts
 
-    def performance(self, window: Aggregate) -> Outcomes:
+    def performance(self, window: Aggregate, segments: Segments = _NO_SEGMENTS) -> Outcomes:
         """Counts, drift of the label, metrics with their verdicts, and what was judged, of a window that closes alone."""
-        return close_performance([self], [window])[0]
+        return close_performance([self], [window], [segments])[0]
 
     def _confusion(self, counts: Counts) -> Counts:
         k = len(self._classes)
         return counts[CONFUSION_START : self.model.hits_start].reshape(k, k)
 
-    def performance_of(self, window: Aggregate, drifts: Sequence[_Drift]) -> Outcomes:
+    def performance_of(self, window: Aggregate, drifts: Sequence[_Drift], segments: Segments) -> Outcomes:
         counts = window.counts
         events = EventCounts(predictions=int(counts[PREDICTIONS]), labels=int(counts[LABELS]), late=int(counts[LATE]))
         performance, judged = self._of_classes(window) if self._regression is None else self._regression.performance(window)
-        found = [_reported(drift, lambda *_: UNSET) for drift in drifts]
         measure = self._measure if self._regression is None else self._regression.measure
         judged = attributed(judged, window, segments, measure, self.model.settings.performance.minimum_sample)
+        found = [_reported(drift, lambda *_: UNSET) for drift in drifts]
         outputs = {drift.feature.name: told for drift, (told, _) in zip(drifts, found, strict=True)}
         return Outcomes(events, outputs, performance, [*chain.from_iterable(judged for _, judged in found), *judged])
 
@@ -286,6 +287,7 @@ class Scorer:
             averages=Averages(**{name: metrics[name] for name in AVERAGES}),
             by_class=class_table(confusion, self._classes),
             scores=UNSET if scores is None else scores,
+            lift=UNSET if self._positive is None else metrics["lift"],
             status=health.status,
             broken=health.broken,
         )
@@ -318,14 +320,17 @@ class Scorer:
         (top,) = most_moved(binned.parts, binned.pair, ONE, [names])
         return [_Drift("label_drift", label, rules, measured, n, m, top, binned.pair, self._label_direction)]
 
+    def _measure(self, metric: str, window: Aggregate) -> float | None:
+        """One metric of an outcomes aggregate."""
+        if metric in SCORE_METRICS:
+            scores = self._meter.performance(window)
+            return None if scores is None else scalars(scores)[metric]
+        apart = _apart(self._confusion(window.counts))
+        return METRICS[metric](apart, self._positive) if metric in METRICS else averages(apart)[metric]
+
     def _metrics(self, confusion: Counts) -> dict[str, float | None]:
-        """Every metric of a matrix with OTHER as its last class, which is never right: two classes that are not configured may differ."""
-        k = len(confusion)
-        if confusion[-1].any() or confusion[:, -1].any():
-            apart: npt.NDArray[np.int64] = np.zeros((k + 1, k + 1), np.int64)
-            apart[:k, : k - 1], apart[:k, k] = confusion[:, :-1], confusion[:, -1]
-        else:
-            apart = confusion[:-1, :-1]
+        """Every metric of a matrix with OTHER as its last class."""
+        apart = _apart(confusion)
         return {name: metric(apart, self._positive) for name, metric in METRICS.items()} | averages(apart)
 
     def _baseline_metrics(self) -> dict[str, float]:
@@ -345,11 +350,12 @@ def close_traffic(scorers: Sequence[Scorer], windows: Sequence[Aggregate], segme
     return [scorer.traffic_of(window, found, of) for scorer, window, found, of in zip(scorers, windows, drifts, parts, strict=True)]
 
 
-def close_performance(scorers: Sequence[Scorer], windows: Sequence[Aggregate]) -> list[Outcomes]:
+def close_performance(scorers: Sequence[Scorer], windows: Sequence[Aggregate], segments: Sequence[Segments] = ()) -> list[Outcomes]:
     """The same of performance windows."""
     drifts = [scorer.label_drift(window) for scorer, window in zip(scorers, windows, strict=True)]
     _adjust(chain.from_iterable(drifts))
-    return [scorer.performance_of(window, found) for scorer, window, found in zip(scorers, windows, drifts, strict=True)]
+    parts = segments or [_NO_SEGMENTS] * len(windows)
+    return [scorer.performance_of(window, found, of) for scorer, window, found, of in zip(scorers, windows, drifts, parts, strict=True)]
 
 
 def _adjust(drifts: Iterable[_Drift]) -> None:
@@ -398,6 +404,16 @@ def _reported(drift: _Drift, source: Callable[[str, Verdict], str | UnsetType]) 
         )
         judged.append(Judged(drift.kind, name, drift.feature.name, score.score, verdict, evidence))
     return FeatureDrift(kind=kind, n=drift.n, reference_n=drift.m, top_bins=top, direction=direction, comes_from=of, **scores), judged
+
+
+def _apart(confusion: Counts) -> Counts:
+    """The matrix, but OTHER, its last class, is never right: two classes that are not configured may differ."""
+    k = len(confusion)
+    if not (confusion[-1].any() or confusion[:, -1].any()):
+        return confusion[:-1, :-1]
+    apart: npt.NDArray[np.int64] = np.zeros((k + 1, k + 1), np.int64)
+    apart[:k, : k - 1], apart[:k, k] = confusion[:, :-1], confusion[:, -1]
+    return apart
 
 
 def _direction(feature: Feature) -> Callable[[Floats], str]:
