@@ -18,7 +18,7 @@ from msgspec import UNSET, UnsetType
 from detectors.judge import AlertState, Thresholds, judge, transition
 from sinks import OutboundMessage
 from stream.aggregates import Aggregate, LayoutMismatch
-from stream.baselines import Panes, Period, Rolled, Slices, against, merged_groups, roll
+from stream.baselines import Panes, Period, Rolled, Slices, against, against_of, merged_groups, roll
 from stream.freshness import Freshness
 from stream.model import PREDICTIONS, Model
 from stream.rebuild import Reach
@@ -83,7 +83,7 @@ class _Home:
     fired_ms: dict[Subject, int]
     merged: dict[Subject, Panes]
     alerts: dict[str, AlertState]
-    slices: Slices
+    slices: dict[Subject, Slices]
 
     def scorer_of(self, version: str) -> Scorer:
         return self.versions.get(version, self.scorer)
@@ -170,7 +170,7 @@ class Closer:
             fired_ms=dict.fromkeys(SUBJECTS, NO_TIME) | state.fired_ms,
             merged=merged,
             alerts={key: msgspec.json.decode(value, type=AlertState) for key, value in state.alerts.items()},
-            slices=Slices.load(model, state.slices),
+            slices={subject: Slices.load(model, subject, state.slices) for subject in SUBJECTS},
         )
 
     def close(self, clock: Clock, now_ms: int) -> tuple[list[Firing], list[UnitId]]:
@@ -251,7 +251,7 @@ class Closer:
         compared = subject == "traffic" and settings.against == "previous_window"
         held = {group.start_ms for group in [*home.merged[subject], *merged]}
         expired = set(expired_panes(settings.windows, held, closed, compared=compared))
-        rolled = roll(home.model, home.slices, panes, home.closed_ms[subject], closed) if subject == "traffic" else Rolled(home.slices)
+        rolled = roll(home.model, subject, home.slices[subject], panes, home.closed_ms[subject], closed)
         if not (final or early or any(complete.values()) or expired or rolled.passed):
             home.closed_ms[subject], home.fired_ms[subject] = closed, fired  # nothing was there: nothing to write
             return None
@@ -285,7 +285,7 @@ class Closer:
             alerts={},
             outbox=[],
         )
-        return _Step(closing, merged={}, parts={}, alerts={}, rolled=Rolled(home.slices))
+        return _Step(closing, merged={}, parts={}, alerts={}, rolled=Rolled(home.slices[subject]))
 
     def _fire(
         self, home: _Home, step: _Step, panes: Panes, end: int, spec: WindowSpec, revision: int, *, final: bool, clock_ms: int, now_ms: int
@@ -302,8 +302,8 @@ class Closer:
         settings, subject = home.model.settings, step.closing.subject
         keys = sorted(groups)
         scorers = [home.scorer_of(version) for version, _ in keys]
-        if subject == "traffic" and settings.against != "reference":
-            scorers = against(scorers, keys, step.rolled.before, Period.before(settings, start, spec))
+        if against_of(settings, subject) != "reference":
+            scorers = against(scorers, keys, subject, step.rolled.before, Period.before(settings, subject, start, spec))
         closing = [groups[key] for key in keys]
         parts = [{} if segment else {name: groups[of, name] for of, name in keys if of == version and name} for version, segment in keys]
         traffic = close_traffic(scorers, closing, parts) if subject == "traffic" else []
@@ -421,7 +421,7 @@ class Closer:
         kept = {group: pane for group, pane in home.merged[subject].items() if group not in gone}
         home.merged[subject] = kept | step.merged
         home.alerts |= step.alerts
-        home.slices = step.rolled.slices
+        home.slices[subject] = step.rolled.slices
         home.unit.undelivered += closing.outbox
 
 

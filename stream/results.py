@@ -230,6 +230,7 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     (precision over the share of positives) without a positive class.
     `by_class` has the configured classes, in the order of `classes`.
     `status` is the worst level of a rule that is broken, not by chance (`broken`); absent where there is no rule that has an interval.
+    `baseline`: the period that it is compared with, `rolling:<start>..<end>`; absent where that is the reference.
     """
 
     by: Literal["label_time", "prediction_time"]
@@ -248,6 +249,7 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     by_class: tuple[ClassPerformance, ...] = ()
     scores: ScorePerformance | UnsetType = UNSET
     lift: float | UnsetType | None = UNSET
+    baseline: str | UnsetType = UNSET
     status: Status | UnsetType = UNSET
     broken: tuple[BrokenRule, ...] = ()
 
@@ -326,7 +328,7 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why: the sample sizes, the bins that moved, also in words, with what was tested of the score, as in `Score`, or the confusion matrix.
 
     `comes_from`: the segment that drift, or bad performance, of all traffic is due to. `drifted`: the features, if it is about how many.
-    `baseline_confusion`: the matrix of the reference, of the same classes. `worst_class`: the label that is recognised less often than
+    `baseline_confusion`: the matrix of the baseline, of the same classes. `worst_class`: the label that is recognised less often than
     there, beyond chance, and among such the one for which most is certain.
     The last ones are of sequential detectors: the `stream` in the partition `unit`, the event at which it changed, by estimate, the one at
     which that was noticed, and the means before and after; `n` is how many values there were since the change before.

@@ -117,6 +117,7 @@ class Scorer:
         self._classes = (*model.settings.classes, OTHER)
         self._positive = None if model.settings.positive is None else model.settings.classes.index(model.settings.positive)
         self._health = Health(model, self._positive)
+        self._period: str | UnsetType = UNSET  # of the baseline, if it is not the reference
         self._baseline = self._baseline_metrics()
         self._meter = ScoreMeter(model)
         self._regression = None if model.numbers is None else RegressionMeter(model)
@@ -144,6 +145,13 @@ class Scorer:
             counted_in(slot, period) if any(method in OF_NUMBERS for method in methods) else slot
             for slot, methods in zip(self._slots, self._methods, strict=True)
         ]
+        return other
+
+    def degraded_from(self, period: Aggregate, name: str) -> "Scorer":
+        """The same, but the baseline of performance is the outcomes of a period, `name`; none if there were too few."""
+        other = copy(self)
+        other._health, other._period = self._health.against(self._confusion(period.counts)), name
+        other._baseline = other._baseline_metrics()
         return other
 
     def _coarse_counts(self, window: Aggregate) -> Counts:
@@ -288,6 +296,7 @@ class Scorer:
             by_class=class_table(confusion, self._classes),
             scores=UNSET if scores is None else scores,
             lift=UNSET if self._positive is None else metrics["lift"],
+            baseline=self._period,
             status=health.status,
             broken=health.broken,
         )
@@ -334,7 +343,7 @@ class Scorer:
         return {name: metric(apart, self._positive) for name, metric in METRICS.items()} | averages(apart)
 
     def _baseline_metrics(self) -> dict[str, float]:
-        """Metrics of the reference's own confusion matrix, where it has the model's classes."""
+        """Metrics of the baseline's confusion matrix, where there is one of the model's classes."""
         found = {} if self._health.confusion is None else self._metrics(self._health.confusion)
         return {name: value for name, value in found.items() if value is not None}
 

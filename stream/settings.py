@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from detectors.judge import Thresholds
-from stream.settings_degradation import DegradationSection, degradation_contradictions, resolve_degradation
+from stream.settings_degradation import DegradationSection, degradation_contradictions, degraded_from, resolve_degradation
 from stream.settings_errors import explain
 from stream.settings_events import EventSettings
 from stream.settings_file import ConfigError, quoted, read_document
@@ -290,12 +290,17 @@ class ModelSection(Section):
         for path, rule in degradation_contradictions([*inherited.degradation, self.degradation]):
             yield ("degradation", *path), rule
 
-    def short(self, inherited: "Inherited", windows: Sequence[WindowSection]) -> Iterator[str]:
+    def short(self, inherited: "Inherited", windows: Sequence[WindowSection]) -> Iterator[tuple[KeyPath, str]]:
         """The rule that is broken where windows, its own or those of all models, are longer than the period that they are compared with."""
-        against, longest_ms = compared_with([*inherited.drift, self.drift]), max(window.size_ms for window in self.windows or windows)
-        if isinstance(against, int) and against < longest_ms:
-            inherits = f", not {duration_text(against)}, which it inherits" if self.drift.against is None else ""
-            yield f"at least the longest window, {duration_text(longest_ms)}{inherits}"
+        longest_ms = max(window.size_ms for window in self.windows or windows)
+        periods: dict[str, tuple[Against, object]] = {
+            "drift": (compared_with([*inherited.drift, self.drift]), self.drift.against),
+            "degradation": (degraded_from([*inherited.degradation, self.degradation]), self.degradation.against),
+        }
+        for section, (against, own) in periods.items():
+            if isinstance(against, int) and against < longest_ms:
+                inherits = f", not {duration_text(against)}, which it inherits" if own is None else ""
+                yield (section, "against"), f"at least the longest window, {duration_text(longest_ms)}{inherits}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +352,7 @@ class ModelSettings:
     performance: Rules
     sequential: Sequential
     degradation: Mapping[str, Mapping[str, Thresholds]]
+    degraded_from: Against
 
     def drift_for(self, feature: str) -> Rules:
         """The rules for the drift of `feature`."""
@@ -402,9 +408,7 @@ class Settings(Section):
         )
         refuse(((name, *path), rule) for name, model in models.items() for path, rule in model.contradictions(inherited))
         if "windows" in given and inherited.drift:
-            refuse(
-                ((name, "drift", "against"), rule) for name, model in models.items() for rule in model.short(inherited, given["windows"])
-            )
+            refuse(((name, *path), rule) for name, model in models.items() for path, rule in model.short(inherited, given["windows"]))
         return models
 
     def model(self, name: str) -> ModelSettings:
@@ -440,6 +444,7 @@ class Settings(Section):
             performance=performance_rules([self.performance, section.performance], section.task),
             sequential=replace(sequential, errors={}) if section.task == "regression" else sequential,
             degradation={} if section.task == "regression" else resolve_degradation([self.degradation, section.degradation]),
+            degraded_from="reference" if section.task == "regression" else degraded_from([self.degradation, section.degradation]),
         )
 
 

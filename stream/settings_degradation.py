@@ -1,14 +1,16 @@
-"""How much worse than the baseline a metric may become: what each level of the tree says about it.
+"""How much worse than the baseline a metric may become, and what the baseline is: what each level of the tree says about it.
 
 Only of metrics that are shares of rows, as these have an interval for chance: precision, recall and specificity with a positive class.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final, Literal
 
 from detectors.judge import Thresholds
-from stream.settings_thresholds import Bound, Direction, Limits, contradictions, thresholds_of
-from stream.settings_values import KeyPath, Section, limit
+from stream.settings_thresholds import Against, Bound, Direction, Limits, contradictions, thresholds_of
+from stream.settings_values import KeyPath, Section, duration_or, limit
+
+METRICS: Final = ("accuracy", "precision", "recall", "specificity")
 
 
 class DropLimits(Limits):
@@ -29,18 +31,24 @@ class DegradationSection(Section):
     precision: MetricDegradation = MetricDegradation()
     recall: MetricDegradation = MetricDegradation()
     specificity: MetricDegradation = MetricDegradation()
+    against: Annotated[int | Literal["reference"] | None, duration_or("reference", low="1ms")] = None
 
     def of_metrics(self) -> dict[str, MetricDegradation]:
-        return {metric: getattr(self, metric) for metric in type(self).model_fields}
+        return {metric: getattr(self, metric) for metric in METRICS}
+
+
+def degraded_from(levels: Sequence[DegradationSection]) -> Against:
+    """What the baseline is, by the most specific level that says so: the reference, or so much of the model's own time in ms."""
+    return next((level.against for level in reversed(levels) if level.against is not None), "reference")
 
 
 def resolve_degradation(levels: Sequence[DegradationSection]) -> Mapping[str, Mapping[str, Thresholds]]:
     """The thresholds of `drop` and `relative` of each metric, where a level names them; the most general level comes first."""
-    return {metric: thresholds_of([level.of_metrics()[metric] for level in levels]) for metric in DegradationSection.model_fields}
+    return {metric: thresholds_of([level.of_metrics()[metric] for level in levels]) for metric in METRICS}
 
 
 def degradation_contradictions(levels: Sequence[DegradationSection]) -> Iterator[tuple[KeyPath, str]]:
     """Key path below the last level, and rule, of what the others contradict there."""
-    for metric in DegradationSection.model_fields:
+    for metric in METRICS:
         for path, rule in contradictions([level.of_metrics()[metric] for level in levels]):
             yield (metric, *path), rule

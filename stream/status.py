@@ -1,9 +1,10 @@
-"""The status of a model: its ratios against their floors and against the reference's own, and the class that got worse. Pure.
+"""The status of a model: its ratios against their floors and against the baseline's, and the class that got worse. Pure.
 
 The thresholds of single metrics are judged in `scoring`, as they are; here chance must be ruled out as well (`detectors.degradation`).
 """
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -65,16 +66,26 @@ def ratios(confusion: Counts, positive: int | None, confidence: float = 0.95) ->
 
 
 class Health:
-    """Judges the confusion matrices of one model. `confusion`: the reference's, with OTHER; `before` is the same for evidence."""
+    """Judges the confusion matrices of one model. `confusion`: the baseline's, with OTHER; `before` is the same for evidence."""
 
     def __init__(self, model: Model, positive: int | None) -> None:
         self._positive, self._classes = positive, (*model.settings.classes, OTHER)
-        self.confusion = _baseline(model)
-        self.before: Cells | UnsetType = UNSET if self.confusion is None else tuple(tuple(row) for row in self.confusion.tolist())
-        self._baseline = {} if self.confusion is None else ratios(self.confusion, positive, _SURE)
+        self._minimum_sample = model.settings.performance.minimum_sample
+        self._compare_with(_baseline(model))
         self._named = model.settings.degradation
         rules = {metric: _rules(model, metric) for metric in self._named}
         self._rules = {metric: of for metric, of in rules.items() if of.floor or of.absolute_drop or of.relative_drop}
+
+    def against(self, confusion: Counts) -> "Health":
+        """The same with another baseline, that of a period; one of fewer labels than the minimum sample is none."""
+        other = copy(self)
+        other._compare_with(confusion if confusion.sum() >= self._minimum_sample else None)
+        return other
+
+    def _compare_with(self, confusion: Counts | None) -> None:
+        self.confusion = confusion
+        self.before: Cells | UnsetType = UNSET if confusion is None else tuple(tuple(row) for row in confusion.tolist())
+        self._baseline = {} if confusion is None else ratios(confusion, self._positive, _SURE)
 
     def of(self, confusion: Counts, *, bad: bool) -> Found:
         """How a window does. `bad`: something else about it is, so that the worst class is asked for."""

@@ -438,7 +438,15 @@ BAD = [
         "degradation: {recall: {relative: {warning: 0.2, critical: 0.1}}}",
         "degradation.recall.relative.critical: '0.1', expected at least the warning threshold 0.2",
     ),
-    ("degradation: {f1: {}}", "degradation.f1: unknown key, expected one of accuracy, precision, recall, specificity"),
+    ("degradation: {f1: {}}", "degradation.f1: unknown key, expected one of accuracy, precision, recall, specificity, against"),
+    (
+        "degradation: {against: previous_window}",
+        f"degradation.against: 'previous_window', expected {AGAINST.removesuffix(', or previous_window')}",
+    ),
+    (
+        "degradation: {against: 9m}",
+        "models.fraud.degradation.against: nothing, expected at least the longest window, 10m, not 9m, which it inherits",
+    ),
     ("quality: {missing_ratio: {warning: 2}}", f"quality.missing_ratio.warning: '2', expected {SHARE}"),
     (
         "quality: {missing_ratio: {warning: 0.3}}",
