@@ -81,7 +81,9 @@ def _values(found: Regression | None) -> dict[str, float | None]:
     """Each metric as one number, by name."""
     means: dict[str, Measured | None] = {name: getattr(found, name, None) for name in _WITH_INTERVAL}
     values = {name: None if one is None else one.value for name, one in means.items()}
-    return values | ({"wape": None, "r2": None} if found is None else {"wape": found.wape, "r2": found.r2})
+    if found is None:
+        return values | dict.fromkeys(("absolute_bias", "wape", "r2"))
+    return values | {"absolute_bias": abs(found.bias.value), "wape": found.wape, "r2": found.r2}
 
 
 def _scalars(quantiles: dict[str, BoundedMetric | None]) -> dict[str, float | None]:

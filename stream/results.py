@@ -258,9 +258,10 @@ class RegressionPerformance(Struct, frozen=True, kw_only=True):
     """Online performance of a regression; the error of a row is its prediction less its label. What is undefined is null, never 0.
 
     `coverage` as of a classifier. `unusable`: labels that are no numbers, counted nowhere else. `mae`, `rmse`, `bias` (mean error, above
-    0: predicted too high) are in units of the label. `mape` is of the labels that are not 0, `zeros` of them are; `smape`, in [0, 2], of
-    all; `wape` the sum of absolute errors over that of labels. `r2` takes the mean label of the window. The quantiles of the error and of
-    its size come from bins, those of the rows lie within their bounds. `intervals` are Student's, of 95 %.
+    0: predicted too high) are in units of the label; what is judged of the bias is its size, `absolute_bias`. `mape` is of the labels that
+    are not 0, `zeros` of them are; `smape`, in [0, 2], of all; `wape` the sum of absolute errors over that of labels. `r2` takes the mean
+    label of the window. The quantiles of the error and of its size come from bins, those of the rows lie within their bounds. `intervals`
+    are Student's, of 95 %.
     """
 
     by: Literal["label_time", "prediction_time"]

@@ -165,6 +165,7 @@ class PerformanceSection(Section):
     top_decile_capture: PerformanceLimits = PerformanceLimits()
     mae: ErrorLimits = ErrorLimits()
     rmse: ErrorLimits = ErrorLimits()
+    absolute_bias: ErrorLimits = ErrorLimits()
     mape: ErrorLimits = ErrorLimits()
     smape: ErrorLimits = ErrorLimits()
     wape: ErrorLimits = ErrorLimits()
@@ -191,7 +192,7 @@ BUILT_IN_PERFORMANCE = PerformanceSection(
     rmse=ErrorLimits(),
     r2=PerformanceLimits(),
 )
-OF_REGRESSION: Final = ("mae", "rmse", "mape", "smape", "wape", "absolute_error_p50", "absolute_error_p95", "r2")
+OF_REGRESSION: Final = ("mae", "rmse", "absolute_bias", "mape", "smape", "wape", "absolute_error_p50", "absolute_error_p95", "r2")
 
 
 def only_auto(level: Drift, method: str) -> Drift:
