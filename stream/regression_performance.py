@@ -1,9 +1,10 @@
 """How well a regression predicts in a window, from the moments and the bins of its errors. Pure."""
 
 import math
+from copy import copy
 from typing import Final
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from detectors.intervals import Bounded, Measured
 from detectors.judge import judge
@@ -15,6 +16,7 @@ from stream.model import LABELS, PREDICTIONS, UNUSABLE, Model
 from stream.reference import NumericFeature
 from stream.results import BoundedMetric, Evidence, RegressionPerformance
 from stream.settings_thresholds import Rules
+from stream.status import SURE, Degrading
 from stream.verdicts import Judged, reported
 
 _WITH_INTERVAL: Final = ("mae", "rmse", "bias", "mape", "smape")
@@ -29,15 +31,28 @@ class RegressionMeter:
         assert isinstance(model.numbers.error.feature, NumericFeature)
         slot, self._rules = model.numbers.error, model.settings.performance
         self._edges, self._errors = model.numbers.error.feature.edges, slice(slot.start, slot.start + slot.bins)
+        self._degrading = Degrading(model, "above")
+        self._baseline: dict[str, Measured] = {}
+        self._period: str | UnsetType = UNSET
+
+    def against(self, period: Aggregate, name: str) -> "RegressionMeter":
+        """The same with the outcomes of a period, `name`, as the baseline; fewer labels than the minimum sample are none."""
+        other = copy(self)
+        enough = period.counts[LABELS] >= self._rules.minimum_sample
+        other._baseline, other._period = _means(_errors_of(period, SURE)) if enough else {}, name
+        return other
 
     def performance(self, window: Aggregate) -> tuple[RegressionPerformance, list[Judged]]:
         """Of an outcomes aggregate: all metrics, with their verdicts, and what was judged."""
         counts = window.counts
         n, predictions = int(counts[LABELS]), int(counts[PREDICTIONS])
         found, quantiles = _errors_of(window), self._quantiles(window)
-        measured: dict[str, Measured | None] = {name: getattr(found, name, None) for name in _WITH_INTERVAL}
-        values = _values(found)
+        measured, values = _means(found), _values(found)
         judged = _judged(values | _scalars(quantiles), n, self._rules)
+        verdicts = {one.metric: reported(one.value, one.verdict) for one in judged}
+        sure = _means(_errors_of(window, SURE)) if self._degrading.rules else {}
+        status, broken, rises = self._degrading.of(measured, sure, self._baseline)
+        judged += [Judged("performance", name, UNSET, rise, verdict, Evidence(n=n), of) for name, rise, verdict, of in rises]
         performance = RegressionPerformance(
             by="label_time",
             coverage=n / predictions if predictions else None,
@@ -56,7 +71,10 @@ class RegressionMeter:
             absolute_error_p50=quantiles["absolute_error_p50"],
             absolute_error_p95=quantiles["absolute_error_p95"],
             intervals=_intervals(measured),
-            verdicts={one.metric: reported(one.value, one.verdict) for one in judged},
+            verdicts=verdicts,
+            baseline=self._period,
+            status=status,
+            broken=broken,
         )
         return performance, judged
 
@@ -73,14 +91,19 @@ class RegressionMeter:
         return {name: _bounded(found) for name, found in (signed | sizes).items()}
 
 
-def _errors_of(window: Aggregate) -> Regression | None:
-    return ErrorSums(*(Mean(int(row[N]), float(row[MEAN]), float(row[M2])) for row in window.moments)).metrics()
+def _errors_of(window: Aggregate, confidence: float = 0.95) -> Regression | None:
+    return ErrorSums(*(Mean(int(row[N]), float(row[MEAN]), float(row[M2])) for row in window.moments)).metrics(confidence)
+
+
+def _means(found: Regression | None) -> dict[str, Measured]:
+    """The metrics that have an interval, those that are defined."""
+    means = {name: getattr(found, name, None) for name in _WITH_INTERVAL}
+    return {name: one for name, one in means.items() if one is not None}
 
 
 def _values(found: Regression | None) -> dict[str, float | None]:
     """Each metric as one number, by name."""
-    means: dict[str, Measured | None] = {name: getattr(found, name, None) for name in _WITH_INTERVAL}
-    values = {name: None if one is None else one.value for name, one in means.items()}
+    values = dict.fromkeys(_WITH_INTERVAL) | {name: one.value for name, one in _means(found).items()}
     if found is None:
         return values | dict.fromkeys(("absolute_bias", "wape", "r2"))
     return values | {"absolute_bias": abs(found.bias.value), "wape": found.wape, "r2": found.r2}
@@ -98,9 +121,9 @@ def _judged(values: dict[str, float | None], n: int, rules: Rules) -> list[Judge
     ]
 
 
-def _intervals(measured: dict[str, Measured | None]) -> dict[str, tuple[float, float]]:
+def _intervals(measured: dict[str, Measured]) -> dict[str, tuple[float, float]]:
     """Of one row there is none."""
-    return {name: (one.lower, one.upper) for name, one in measured.items() if one is not None and math.isfinite(one.upper)}
+    return {name: (one.lower, one.upper) for name, one in measured.items() if math.isfinite(one.upper)}
 
 
 def _bounded(metric: Bounded | None) -> BoundedMetric | None:

@@ -210,7 +210,7 @@ class ClassPerformance(Struct, frozen=True, kw_only=True):
 class BrokenRule(Struct, frozen=True, kw_only=True):
     """A rule that a metric breaks: its value, the threshold crossed, and whether chance is ruled out; only then does it decide the status.
 
-    `floor`: the metric itself is too low. `drop`: it is too far below the baseline. `relative`: likewise as a share of the baseline.
+    `floor`: the metric itself is too low, or an error too high. `drop`: it is too far below the baseline. `relative`: as a share of it.
     """
 
     metric: str
@@ -254,14 +254,14 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     broken: tuple[BrokenRule, ...] = ()
 
 
-class RegressionPerformance(Struct, frozen=True, kw_only=True):
+class RegressionPerformance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Online performance of a regression; the error of a row is its prediction less its label. What is undefined is null, never 0.
 
     `coverage` as of a classifier. `unusable`: labels that are no numbers, counted nowhere else. `mae`, `rmse`, `bias` (mean error, above
     0: predicted too high) are in units of the label; what is judged of the bias is its size, `absolute_bias`. `mape` is of the labels that
     are not 0, `zeros` of them are; `smape`, in [0, 2], of all; `wape` the sum of absolute errors over that of labels. `r2` takes the mean
     label of the window. The quantiles of the error and of its size come from bins, those of the rows lie within their bounds. `intervals`
-    are Student's, of 95 %.
+    are Student's, of 95 %. `status`, `broken` and `baseline` as of a classifier.
     """
 
     by: Literal["label_time", "prediction_time"]
@@ -282,6 +282,9 @@ class RegressionPerformance(Struct, frozen=True, kw_only=True):
     absolute_error_p95: BoundedMetric | None
     intervals: dict[str, tuple[float, float]]
     verdicts: dict[str, Score]
+    baseline: str | UnsetType = UNSET
+    status: Status | UnsetType = UNSET
+    broken: tuple[BrokenRule, ...] = ()
 
 
 class Counts(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -150,6 +150,9 @@ class Scorer:
     def degraded_from(self, period: Aggregate, name: str) -> "Scorer":
         """The same, but the baseline of performance is the outcomes of a period, `name`; none if there were too few."""
         other = copy(self)
+        if self._regression is not None:
+            other._regression = self._regression.against(period, name)
+            return other
         other._health, other._period = self._health.against(self._confusion(period.counts)), name
         other._baseline = other._baseline_metrics()
         return other

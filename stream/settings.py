@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from detectors.judge import Thresholds
-from stream.settings_degradation import DegradationSection, degradation_contradictions, degraded_from, resolve_degradation
+from stream.settings_degradation import METRICS, DegradationSection, degradation_contradictions, degraded_from, resolve_degradation
 from stream.settings_errors import explain
 from stream.settings_events import EventSettings
 from stream.settings_file import ConfigError, quoted, read_document
@@ -265,9 +265,10 @@ class ModelSection(Section):
 
     @field_validator("degradation")
     @classmethod
-    def _degradation_is_of_classes(cls, degradation: DegradationSection, info: ValidationInfo) -> DegradationSection:
-        if info.data.get("task") == "regression":
-            refuse(((name,), "none: it is of the ratios of a classification") for name in degradation.model_fields_set)
+    def _degradation_is_of_the_task(cls, degradation: DegradationSection, info: ValidationInfo) -> DegradationSection:
+        others = {"regression": ("classification", "ratios"), "classification": ("regression", "errors")}
+        other, what = others[info.data.get("task", "classification")]
+        refuse(((name,), f"none: it is of the {what} of a {other}") for name in METRICS[other] if name in degradation.model_fields_set)
         return degradation
 
     def contradictions(self, inherited: "Inherited") -> Iterator[tuple[KeyPath, str]]:
@@ -443,8 +444,8 @@ class Settings(Section):
             summary=resolve([BUILT_IN_SUMMARY, self.summary, section.summary]),
             performance=performance_rules([self.performance, section.performance], section.task),
             sequential=replace(sequential, errors={}) if section.task == "regression" else sequential,
-            degradation={} if section.task == "regression" else resolve_degradation([self.degradation, section.degradation]),
-            degraded_from="reference" if section.task == "regression" else degraded_from([self.degradation, section.degradation]),
+            degradation=resolve_degradation([self.degradation, section.degradation], section.task),
+            degraded_from=degraded_from([self.degradation, section.degradation]),
         )
 
 

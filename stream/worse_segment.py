@@ -66,11 +66,11 @@ class _Scale(NamedTuple):
         """That of what is judged: a drop, a metric that is bad when low, or an error; None if nothing is known to be good."""
         threshold, name = judged.verdict.threshold, judged.metric
         assert threshold is not None  # it was crossed
-        if name.endswith("_drop"):
+        if name.endswith(("_drop", "_rise")):
             assert judged.baseline is not UNSET
-            relative = name.endswith("_relative_drop")
-            metric = name.removesuffix("_drop").removesuffix("_relative")
-            return cls(metric, judged.baseline, 1 / judged.baseline if relative else 1.0, threshold)
+            metric, sign = name[: -len("_drop")], 1.0 if name.endswith("_drop") else -1.0
+            of = judged.baseline if metric.endswith("_relative") else 1.0
+            return cls(metric.removesuffix("_relative"), judged.baseline, sign / of, threshold)
         if not judged.below:
             return cls(name, 0.0, -1.0, threshold)
         if judged.baseline is UNSET and name in _UNBOUNDED:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
+from sklearn.metrics import accuracy_score, confusion_matrix, mean_absolute_error, recall_score, root_mean_squared_error
 
 from stream.results import timestamp
 from stream.store import UnitId
@@ -62,7 +62,7 @@ def said(monitor: Monitor, start: float, **about: Any) -> dict[str, Any]:
         and seconds_of(result["window"]["start"]) == start
         and all(result[key] == value for key, value in ({"segment": None, "revision": 0} | about).items())
     ]
-    return cast(dict[str, Any], found["performance"])
+    return cast(dict[str, Any], found.get("performance") or found["regression"])
 
 
 def alerts(monitor: Monitor, metric: str) -> list[dict[str, Any]]:
@@ -180,3 +180,64 @@ def test_slices_of_another_period_are_no_use(watch: Watch, backend: Backend, cap
     end(after, 600)
     assert "baseline" not in said(after, 300)
     assert backend.client().home(P0, MODEL).slices == {}
+
+
+# regressions
+
+RISES = {metric: {"relative": {"warning": 0.2, "critical": 1.0}} for metric in ("mae", "rmse")}
+TASK = {"task": "regression", "classes": [], "positive": None, "performance": {"minimum_sample": 10}}
+
+
+def numbers(rng: np.random.Generator, start: float, n: int, error: float) -> list[Row]:
+    """Labels that are numbers, and predictions with errors of this size."""
+    truth = rng.normal(100, 20, n)
+    said = truth + rng.normal(0, error, n)
+    return [Row(f"{start}-{i}", start + 59 * i / n, truth[i], said[i], {}) for i in range(n)]
+
+
+@pytest.mark.parametrize("pieces", [1, 9])
+def test_errors_of_a_regression_are_compared_with_those_of_the_period(watch: Watch, backend: Backend, pieces: int) -> None:
+    rng = np.random.default_rng(7)
+    rows = [row for i in range(12) for row in numbers(rng, 60 * i, 100, 5.0 + 0.1 * i if i < 11 else 15.0)]
+    monitor = monitored(watch, "8m", backend.store, degradation=RISES, **TASK)
+    for piece in np.array_split(np.arange(len(rows)), pieces):
+        see(monitor, [rows[i] for i in piece])
+        if pieces > 1:
+            monitor.start()
+    end(monitor, 900)
+    before, now = between(rows, 180, 660), between(rows, 660, 720)
+    for metric, oracle in (("mae", mean_absolute_error), ("rmse", root_mean_squared_error)):
+        (rise,) = alerts(monitor, f"{metric}_relative_rise")
+        assert (rise["severity"], rise["baseline"]) == ("critical", pytest.approx(oracle(*before)))
+        assert rise["value"] == pytest.approx(oracle(*now) / oracle(*before) - 1)
+    told = said(monitor, 660)
+    assert told["baseline"] == f"rolling:{timestamp(at(180))}..{timestamp(at(660))}"
+    assert (told["status"], {(one["metric"], one["rule"], one["level"]) for one in told["broken"]}) == (
+        "degraded",
+        {("mae", "relative", "degraded"), ("rmse", "relative", "degraded")},
+    )
+    assert said(monitor, 600)["status"] == "healthy"
+
+
+def test_larger_errors_of_a_few_labels_may_be_chance(watch: Watch) -> None:
+    """A mean error that is 30 % larger is no chance among 1,000 labels, and may be among 12."""
+    rng = np.random.default_rng(8)
+    rows = [*numbers(rng, 0, 1000, 5.0), *numbers(rng, 60, 1000, 6.5), *numbers(rng, 120, 12, 0.0)]
+    size = mean_absolute_error(*between(rows, 0, 120)) * 1.3
+    few = [row._replace(said=row.truth + size * (1.9 if i % 2 else 0.1)) for i, row in enumerate(rows[2000:])]
+    monitor = monitored(watch, "2m", degradation=RISES, **TASK)
+    for part in (rows[:1000], rows[1000:2000], few):
+        see(monitor, part)
+    end(monitor, 600)
+    assert [said(monitor, 60 * i)["status"] for i in range(3)] == ["insufficient_data", "warning", "healthy"]
+    assert [one["significant"] for one in said(monitor, 120)["broken"] if one["metric"] == "mae"] == [False]
+
+
+def test_an_error_over_its_roof_makes_the_status_without_any_baseline(watch: Watch) -> None:
+    limits = {"minimum_sample": 10, "mae": {"warning": 3.0, "critical": 30.0}}
+    monitor = monitored(watch, "reference", degradation={}, **TASK | {"performance": limits})
+    see(monitor, numbers(np.random.default_rng(9), 0, 200, 10.0))
+    end(monitor, 200)
+    told = said(monitor, 0)
+    assert (told["status"], told["broken"][0]["rule"], told["verdicts"]["mae"]["severity"]) == ("warning", "floor", "warning")
+    assert "baseline" not in told
