@@ -89,6 +89,20 @@ def mcc(confusion: Counts, positive: int | None = None) -> float | None:
     return float((hits.sum() * n - labelled @ predicted) / np.sqrt(spread)) if spread > 0 else None
 
 
+def lift(confusion: Counts, positive: int | None = None) -> float | None:
+    """How many times more often rows predicted as `positive` are right than all rows are positive: precision over base rate, >= 0.
+
+    None without `positive`, if it is never predicted, and if it never occurs as label.
+
+    >>> lift(np.array([[4, 1], [2, 3]]), 1)
+    1.5
+    """
+    hits, labelled, predicted = by_class(confusion, positive)
+    if positive is None or not (labelled[positive] and predicted[positive]):
+        return None
+    return float(hits[positive] * labelled.sum() / (predicted[positive] * labelled[positive]))
+
+
 METRICS: dict[str, Metric] = {
     "accuracy": accuracy,
     "precision": precision,
@@ -96,6 +110,7 @@ METRICS: dict[str, Metric] = {
     "f1": f1,
     "specificity": specificity,
     "mcc": mcc,
+    "lift": lift,
 }
 
 

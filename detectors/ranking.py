@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
 
-from detectors.counts import Counts, Floats
+from detectors.counts import Counts
 from detectors.intervals import Bounded
 
 
@@ -109,45 +109,27 @@ def _operating_point(negatives: Counts, positives: Counts, rate: float) -> tuple
     return int(hits[kept - 1]), int(false[kept - 1]), int(positives[::-1][kept]) if kept < hits.size else 0
 
 
-def lift(negatives: Counts, positives: Counts, share: float = 0.1) -> float | None:
-    """How many times more often positives occur among the `share` of rows that score highest than among all, >= 0.
+def lift(negatives: Counts, positives: Counts, share: float = 0.1) -> Bounded | None:
+    """How many times more often positives occur among the `share` of rows that score highest than among all.
 
-    Rows of the bin in which the share ends count in proportion. Times `share` it is the part of all positives captured there.
+    Times `share` it is the part of all positives captured there.
 
-    >>> lift(np.array([80, 10, 0]), np.array([2, 3, 5]), 0.05)
-    10.0
+    Returns:
+        In [0, 1 / share]. Rows of the bin in which the share ends count in proportion; at the bounds the positives among them score
+        lower, or higher, than all of its negatives. None without positives or without negatives.
+
+    >>> lift(np.array([60, 30, 0]), np.array([0, 10, 0]), 0.25)
+    Bounded(value=2.5, lower=0.0, upper=4.0)
     """
     if _check(negatives, positives) == 0:
         return None
-    p, rows = positives[::-1].astype(np.float64), (positives + negatives)[::-1].astype(np.float64)
-    wanted = share * rows.sum()
-    before = np.cumsum(rows) - rows
-    part = np.clip((wanted - before) / np.maximum(rows, 1), 0, 1)
-    return float((p * part).sum() / p.sum() / share)
-
-
-def calibration_error(negatives: Counts, positives: Counts, scores: Floats, *, groups: int = 10) -> float | None:
-    """Expected calibration error: the mean of |share of positives - mean score| over groups of about as many rows, weighted by rows.
-
-    Args:
-        scores: (n_bins,) the mean score of each bin, as near as it is known; bins without rows are left out.
-        groups: how many, of whole bins.
-    Returns:
-        In [0, 1]; None without rows.
-    References:
-        M. P. Naeini, G. F. Cooper, M. Hauskrecht, Obtaining Well Calibrated Probabilities Using Bayesian Binning, AAAI 2015.
-
-    >>> round(calibration_error(np.array([80, 20]), np.array([20, 80]), np.array([0.2, 0.8])), 12)
-    0.0
-    """
-    _check(negatives, positives)
-    rows = positives + negatives
-    total = int(rows.sum())
-    if total == 0:
-        return None
-    group = np.minimum((np.cumsum(rows) - rows / 2) * groups // total, groups - 1).astype(np.int64)
-    hits, said = (np.bincount(group, weights, groups) for weights in (positives, rows * np.where(rows > 0, scores, 0.0)))
-    return float(np.abs(hits - said).sum() / total)
+    p, n = positives[::-1].astype(np.float64), negatives[::-1].astype(np.float64)
+    rows, total = p + n, p.sum()
+    taken = np.clip(share * rows.sum() - (np.cumsum(rows) - rows), 0, rows)
+    value, lower, upper = (
+        float(found.sum() / total / share) for found in (p * taken / np.maximum(rows, 1), np.maximum(taken - n, 0), np.minimum(p, taken))
+    )
+    return Bounded(value, min(lower, value), max(value, upper))
 
 
 def _check(negatives: Counts, positives: Counts) -> int:

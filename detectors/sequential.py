@@ -1,7 +1,8 @@
 """Change detectors of river on a stream of values, fed in micro-batches: warnings between the closes of windows.
 
 A `Stream` takes the values in the order of the log and cuts them into micro-batches of its own, so how they arrive in batches changes
-nothing. ADWIN, Page-Hinkley and KSWIN are given the mean of each micro-batch, DDM, EDDM and HDDM, which need zeros and ones, each value.
+nothing. Page-Hinkley and KSWIN are given the mean of each micro-batch, all others each value: DDM, EDDM and HDDM need zeros and ones, and
+ADWIN's bound counts a mean as one value, so that it would need a multiple of the events.
 State is JSON of the numbers inside river's objects; a class that `_river` does not name is neither written nor read.
 """
 
@@ -24,7 +25,7 @@ Parameters = Mapping[str, float]
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-BINARY: Final = frozenset({"ddm", "eddm", "hddm_a", "hddm_w"})  # they take single zeros and ones, no means
+OF_MEANS: Final = frozenset({"page_hinkley", "kswin"})  # all others take each value
 REMEMBERED: Final = 256  # micro-batches that a change may have begun before it was detected; 40 bytes each in the state
 
 
@@ -87,7 +88,7 @@ class _Watch:
 
     def take(self, mean: float, values: Floats) -> bool:
         self.batches, self.total = self.batches + 1, self.total + mean
-        if self.name not in BINARY:
+        if self.name in OF_MEANS:
             self.detector.update(mean)
             return bool(self.detector.drift_detected)
         changed = False
@@ -200,7 +201,7 @@ def lost_alerts(state: str, detectors: Mapping[Detector, Parameters], batch: int
 
 def _made(detectors: Mapping[Detector, Parameters], batch: int) -> list[Any]:
     """What a state depends on: none made otherwise is read."""
-    return [version("river"), batch, {name: dict(parameters) for name, parameters in detectors.items()}]
+    return [version("river"), batch, {name: [name in OF_MEANS, dict(parameters)] for name, parameters in detectors.items()}]
 
 
 def split(values: Floats) -> int:
@@ -218,13 +219,12 @@ def split(values: Floats) -> int:
 
 
 def make(name: Detector, batch: int, given: Parameters) -> Any:
-    """A detector of river, its defaults brought to means of `batch` values where they count values.
+    """A detector of river, its defaults brought to means of `batch` values where it is given these.
 
-    ADWIN looks after each mean, not each 32; Page-Hinkley adds up `batch` times less before it calls it a change, with its forgetting at
-    the same pace per value; KSWIN has a fixed seed, so that a replay repeats it, and at one test a mean a lower alpha.
+    Page-Hinkley adds up `batch` times less before it calls it a change, with its forgetting at the same pace per value; KSWIN has a fixed
+    seed, so that a replay repeats it, and at one test a mean a lower alpha.
     """
     defaults: dict[str, dict[str, float]] = {
-        "adwin": {"clock": 1},
         "page_hinkley": {"alpha": 0.9999**batch},
         "kswin": {"alpha": 0.0001, "seed": 1},
     }

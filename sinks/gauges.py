@@ -395,8 +395,6 @@ def _score_samples(labels: tuple[str, ...], score: Score) -> Iterator[_Sample]:
 
 
 def _performance_samples(labels: tuple[str, ...], performance: Performance) -> Iterator[_Sample]:
-    if performance.status is not UNSET:
-        yield "driftstream_status", labels, STATUS_NUMBER[performance.status]
     metrics = asdict(performance)
     for part in (performance.averages, performance.scores):
         metrics |= {} if part is UNSET else asdict(part)
@@ -406,6 +404,8 @@ def _performance_samples(labels: tuple[str, ...], performance: Performance) -> I
 def _metric_samples(
     labels: tuple[str, ...], performance: Performance | RegressionPerformance, metrics: Mapping[str, Any]
 ) -> Iterator[_Sample]:
+    if performance.status is not UNSET:
+        yield "driftstream_status", labels, STATUS_NUMBER[performance.status]
     if _defined(performance.coverage):
         yield "driftstream_label_coverage_ratio", labels, performance.coverage
     if performance.label_delay is not UNSET:

@@ -1,9 +1,9 @@
-"""What the drift of a window is compared with where that is not the frozen reference: a period of the model's own traffic before it.
+"""What a window is compared with where that is not the frozen reference: a period of the model's own time before it.
 
-The bins stay those of the reference: a period has counts on them, as a window has. A period ends before its window begins, so they share no
-rows, and follows from the window and the settings alone. The window before is found in the panes, which are kept for longer. A period
-that rolls along is cut into slices, sums of panes, so that a week takes as much room as a minute: a pane is added to its slice
-in the step in which it is complete, and so once.
+Drift is that from the traffic of the period, on the bins of the reference; degradation that from its outcomes. A period ends before its
+window begins, so they share no rows, and follows from the window and the settings alone. The window before is found in the panes, which are
+kept for longer. A period that rolls along is cut into slices, sums of panes, so that a week takes as much room as a minute: a pane is added
+to its slice in the step in which it is complete, and so once.
 """
 
 import hashlib
@@ -16,7 +16,8 @@ from stream.model import Model
 from stream.results import timestamp
 from stream.scoring import Scorer
 from stream.settings import ModelSettings
-from stream.store import PaneGroup
+from stream.settings_thresholds import Against
+from stream.store import PaneGroup, Subject
 from stream.unit import log
 from stream.windows import WindowSpec
 
@@ -37,17 +38,25 @@ class Period(NamedTuple):
         return f"{self.kind}:{timestamp(self.start_ms)}..{timestamp(self.end_ms)}"
 
     @classmethod
-    def before(cls, settings: ModelSettings, start_ms: int, spec: WindowSpec) -> "Period":
-        """What a window that starts here is compared with.
+    def before(cls, settings: ModelSettings, subject: Subject, start_ms: int, spec: WindowSpec) -> "Period":
+        """What a window of the subject that starts here is compared with.
 
         previous_window: as much time right before it, also of windows that overlap, which share rows with the one before. A duration: whole
         slices that have ended by then, as many as fit into it.
         """
-        if not isinstance(settings.against, int):
+        against = against_of(settings, subject)
+        if not isinstance(against, int):
             return cls("previous", start_ms - spec.size_ms, start_ms)
-        length_ms = slice_length(settings.against, settings.pane_ms)
+        length_ms = slice_length(against, settings.pane_ms)
         end_ms = start_ms // length_ms * length_ms
-        return cls("rolling", end_ms - settings.against // length_ms * length_ms, end_ms)
+        return cls("rolling", end_ms - against // length_ms * length_ms, end_ms)
+
+
+def against_of(settings: ModelSettings, subject: Subject) -> Against:
+    """What windows of the subject are compared with."""
+    if subject == "cohort":
+        return "reference"  # what the days before come to is not known before their labels have come
+    return settings.against if subject == "traffic" else settings.degraded_from
 
 
 def slice_length(period_ms: int, pane_ms: int) -> int:
@@ -61,22 +70,23 @@ def slice_length(period_ms: int, pane_ms: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Slices:
-    """Sums of complete panes, named by the start of their slice. `stale`: what stands in the store, and is of no use any more."""
+    """Sums of complete panes of one subject, named by the start of their slice. `stale`: in the store, and of no use any more."""
 
     sums: Panes = field(default_factory=dict)
     stale: tuple[PaneGroup, ...] = ()
 
     @classmethod
-    def load(cls, model: Model, blobs: Mapping[PaneGroup, bytes]) -> "Slices":
+    def load(cls, model: Model, subject: Subject, blobs: Mapping[PaneGroup, bytes]) -> "Slices":
         """What a store has; that of another period, reference or pane length is stale."""
         sums: Panes = {}
-        for group, blob in blobs.items():
+        own = {group: blob for group, blob in blobs.items() if group.subject == subject}
+        for group, blob in own.items():
             of = model.of(group.version)
             try:
-                sums[group] = replace(Aggregate.decode(_layout(of), blob), layout=of.traffic)
+                sums[group] = replace(Aggregate.decode(_layout(of, subject), blob), layout=of.layout(subject))
             except LayoutMismatch:
                 continue
-        stale = tuple(group for group in blobs if group not in sums)
+        stale = tuple(group for group in own if group not in sums)
         if stale:
             log.warning(
                 "%s: left out %d slices of a period: they are of another reference, pane length or period", model.settings.name, len(stale)
@@ -97,18 +107,20 @@ class Rolled:
     passed: list[PaneGroup] = field(default_factory=list)
 
 
-def roll(model: Model, slices: Slices, panes: Panes, since_ms: int, closed_ms: int) -> Rolled:
+def roll(model: Model, subject: Subject, slices: Slices, panes: Panes, since_ms: int, closed_ms: int) -> Rolled:
     """The slices with the panes that are complete since the last pass: those that end after `since_ms`, and by `closed_ms`."""
-    settings = model.settings
-    if not isinstance(settings.against, int):
+    settings, against = model.settings, against_of(model.settings, subject)
+    if not isinstance(against, int):
         return Rolled(Slices(), panes, passed=list(slices.stale))
-    length_ms = slice_length(settings.against, settings.pane_ms)
+    length_ms = slice_length(against, settings.pane_ms)
     complete = {group: pane for group, pane in panes.items() if since_ms < group.start_ms + settings.pane_ms <= closed_ms}
     unfinished = {group: pane for group, pane in panes.items() if group.start_ms + settings.pane_ms > closed_ms}
     sums = _added(slices.sums, complete, length_ms)
-    first_ms = min(Period.before(settings, closed_ms - spec.size_ms, spec).start_ms for spec in settings.windows)
+    first_ms = min(Period.before(settings, subject, closed_ms - spec.size_ms, spec).start_ms for spec in settings.windows)
     kept = {group: total for group, total in sums.items() if group.start_ms >= first_ms}
-    written = {group: _encoded(model.of(group.version), total) for group, total in kept.items() if total is not slices.sums.get(group)}
+    written = {
+        group: _encoded(model.of(group.version), subject, total) for group, total in kept.items() if total is not slices.sums.get(group)
+    }
     passed = [group for group in (*slices.sums, *slices.stale) if group not in kept]
     return Rolled(Slices(kept), _added(sums, unfinished, length_ms), written, passed)
 
@@ -121,15 +133,15 @@ def _added(sums: Panes, panes: Panes, length_ms: int) -> Panes:
     return found
 
 
-def _layout(model: Model) -> Layout:
+def _layout(model: Model, subject: Subject) -> Layout:
     """That of a slice: its counts stand as in a pane, but what is a slice of one period is none of another."""
-    against = model.settings.against
+    against, pane = against_of(model.settings, subject), model.layout(subject)
     length_ms = slice_length(against, model.settings.pane_ms) if isinstance(against, int) else 0
-    return replace(model.traffic, fingerprint=hashlib.blake2b(b"%d of " % length_ms + model.traffic.fingerprint, digest_size=16).digest())
+    return replace(pane, fingerprint=hashlib.blake2b(b"%d of " % length_ms + pane.fingerprint, digest_size=16).digest())
 
 
-def _encoded(model: Model, total: Aggregate) -> bytes:
-    return replace(total, layout=_layout(model)).encode()
+def _encoded(model: Model, subject: Subject, total: Aggregate) -> bytes:
+    return replace(total, layout=_layout(model, subject)).encode()
 
 
 def merged_groups(panes: Panes, start_ms: int, end_ms: int) -> dict[Key, Aggregate]:
@@ -141,10 +153,10 @@ def merged_groups(panes: Panes, start_ms: int, end_ms: int) -> dict[Key, Aggrega
     return {key: Aggregate.merge_all(held) for key, held in covered.items()}
 
 
-def against(scorers: Sequence[Scorer], keys: Sequence[Key], panes: Panes, period: Period) -> list[Scorer]:
-    """The scorers of these versions and segments, each with its own traffic of the period, maybe none, in place of the reference."""
+def against(scorers: Sequence[Scorer], keys: Sequence[Key], subject: Subject, panes: Panes, period: Period) -> list[Scorer]:
+    """The scorers of these versions and segments, each with what it had in the period, maybe nothing, in place of the reference."""
     before = merged_groups(panes, period.start_ms, period.end_ms)
-    return [
-        scorer.against(before.get(key) or Aggregate.zero(scorer.model.traffic), str(period)) if scorer.model.reference else scorer
-        for scorer, key in zip(scorers, keys, strict=True)
-    ]
+    held = [before.get(key) or Aggregate.zero(scorer.model.layout(subject)) for scorer, key in zip(scorers, keys, strict=True)]
+    if subject == "performance":
+        return [scorer.degraded_from(outcomes, str(period)) for scorer, outcomes in zip(scorers, held, strict=True)]
+    return [scorer.against(rows, str(period)) if scorer.model.reference else scorer for scorer, rows in zip(scorers, held, strict=True)]

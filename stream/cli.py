@@ -326,6 +326,7 @@ def build(
 @click.option("--to", "end", metavar="TIME", help="RFC 3339, not included; by default now.")
 @click.option("--for", "length", metavar="DURATION", help="Instead of --to: so long from the start on, such as 24h.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
+@click.option("--task", type=click.Choice(["classification", "regression"]), help="By default the model's in the configuration.")
 @click.option("--categorical", multiple=True, metavar="FEATURE", help="A number that is a category; may be given again.")
 def learn(
     config: Path,
@@ -335,6 +336,7 @@ def learn(
     end: str | None,
     length: str | None,
     out: Path,
+    task: Literal["classification", "regression"] | None,
     categorical: tuple[str, ...],
 ) -> None:
     """Freeze the bins and counts of a period of the live stream into a reference, such as of its first day: --for 24h.
@@ -362,9 +364,17 @@ def learn(
         if not rows.recorded.rows:
             raise _unusable(f"no prediction of {model!r} in the period; {rows.recorded}")
         try:
-            classes = settings.models[model].classes if model in settings.models else None
-            version = of_version or "all"
-            made = build_reference(data, model=model, version=version, classes=classes, categorical=categorical, progress=progress)
+            known = settings.models.get(model)
+            task = task or (known.task if known else "classification")
+            made = build_reference(
+                data,
+                model=model,
+                version=of_version or "all",
+                task=task,
+                classes=known.classes if known and task == known.task == "classification" else None,
+                categorical=categorical,
+                progress=progress,
+            )
         except ValueError as error:
             raise _unusable(str(error)) from None
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from detectors.judge import AlertState, Thresholds, Verdict, judge, transition
 from sinks import OutboundMessage
 from stream.aggregates import Aggregate, LayoutMismatch
 from stream.alert_rules import Rule, decoded, encoded
-from stream.baselines import Key, Panes, Period, Rolled, Slices, against, merged_groups, roll
+from stream.baselines import Key, Panes, Period, Rolled, Slices, against, against_of, merged_groups, roll
 from stream.cohorts import Due, attribution, newest_judged, revise
 from stream.found import found_in_outcomes, found_in_traffic
 from stream.freshness import Freshness
@@ -74,7 +74,7 @@ class _Home:
     merged: dict[Subject, Panes]
     alerts: dict[str, AlertState]
     inherited: dict[str, Rule]  # of the alerts that fired before this worker took over, and have not been judged since
-    slices: Slices
+    slices: dict[Subject, Slices]
 
     def scorer_of(self, version: str) -> Scorer:
         return self.versions.get(version, self.scorer)
@@ -174,7 +174,7 @@ class Closer:
             merged=merged,
             alerts={key: state for key, (state, _) in alerts.items()},
             inherited={key: rule for key, (_, rule) in alerts.items() if rule is not None},
-            slices=Slices.load(model, state.slices),
+            slices={subject: Slices.load(model, subject, state.slices) for subject in SUBJECTS},
         )
 
     def close(self, clock: Clock, now_ms: int) -> tuple[list[Firing], list[UnitId]]:
@@ -260,7 +260,7 @@ class Closer:
         compared = subject == "traffic" and settings.against == "previous_window"
         held = {group.start_ms for group in [*home.merged[subject], *merged]}
         expired = set(expired_panes(settings.windows_of(subject), held, closed, compared=compared))
-        rolled = roll(home.model, home.slices, panes, home.closed_ms[subject], closed) if subject == "traffic" else Rolled(home.slices)
+        rolled = roll(home.model, subject, home.slices[subject], panes, home.closed_ms[subject], closed)
         left = any(rule.subject == subject and rule.has_left(settings) for rule in home.inherited.values())
         if not (due or any(complete.values()) or expired or rolled.passed or left):
             home.closed_ms[subject], home.fired_ms[subject] = closed, fired  # nothing was there: nothing to write
@@ -313,7 +313,7 @@ class Closer:
             alerts={},
             outbox=[],
         )
-        return _Step(closing, merged={}, parts={}, rolled=Rolled(home.slices))
+        return _Step(closing, merged={}, parts={}, rolled=Rolled(home.slices[subject]))
 
     def _fire(self, home: _Home, step: _Step, panes: Panes, due: Due, *, clock_ms: int, now_ms: int) -> None:
         """Add the results and alerts of one window, for each version and segment in it.
@@ -375,9 +375,10 @@ class Closer:
     def _scorers(home: _Home, step: _Step, keys: Sequence[Key], start_ms: int, spec: WindowSpec) -> list[Scorer]:
         """What scores a window of each version and segment."""
         settings, scorers = home.model.settings, [home.scorer_of(version) for version, _ in keys]
-        if step.closing.subject != "traffic" or settings.against == "reference":
+        subject = step.closing.subject
+        if against_of(settings, subject) == "reference":
             return scorers
-        return against(scorers, keys, step.rolled.before, Period.before(settings, start_ms, spec))
+        return against(scorers, keys, subject, step.rolled.before, Period.before(settings, subject, start_ms, spec))
 
     def _retire(self, home: _Home, step: _Step, now_ms: int) -> None:
         """Resolve the alerts whose rule has left the configuration. Which rules there are does not change while a worker has the home."""
@@ -398,7 +399,7 @@ class Closer:
         predictions = sum(int(aggregate.counts[PREDICTIONS]) for (_, segment), aggregate in groups.items() if not segment)
         settings, judged = home.model.settings, home.scorer.quality.volume(predictions, spec.size_ms)
         if settings.against != "reference":
-            period = Period.before(settings, start_ms, spec)
+            period = Period.before(settings, "traffic", start_ms, spec)
             judged += volume_change(settings.quality, predictions, spec.size_ms, step.rolled.before, period)
         return self._alerts(home, step, about, judged, now_ms)
 
@@ -465,7 +466,7 @@ class Closer:
         home.merged[subject] = kept | step.merged
         home.alerts |= step.alerts
         home.inherited = {key: rule for key, rule in home.inherited.items() if key not in step.judged}
-        home.slices = step.rolled.slices
+        home.slices[subject] = step.rolled.slices
         home.unit.undelivered += closing.outbox
 
 

@@ -130,7 +130,7 @@ class Model:
                 moments=0,
             )
             if numbers is None
-            else Layout(_fingerprint("errors/2", named), numbers.label.start + numbers.label.bins + DELAY_EDGES_S.size + 1, 2 * ERROR_ROWS),
+            else Layout(_fingerprint("errors/3", named), numbers.label.start + numbers.label.bins + DELAY_EDGES_S.size + 1, 2 * ERROR_ROWS),
             numbers=numbers,
             version=version,
             variants=variants,
@@ -217,9 +217,10 @@ def empty_bins(name: str, edges: Floats) -> NumericFeature:
 
 
 def _number_slots(reference: Reference | None) -> NumberSlots:
-    """The errors in units of the reference's labels; of 1, if it knows of none or they are all the same."""
+    """The errors in units of the reference's labels, else of its predictions; of 1, if it knows of none or they are all the same."""
     label = _number(reference, "label")
-    errors = empty_bins("error", error_edges(label.std if label.std > 0 else 1.0))
+    spreads = (label.std, _number(reference, "prediction").std, 1.0)
+    errors = empty_bins("error", error_edges(next(spread for spread in spreads if spread > 0)))
     error = FeatureSlot(errors, UNUSABLE + 1, errors.bins, moments=1)
     return NumberSlots(error, FeatureSlot(label, error.start + error.bins, label.bins, moments=0))
 

@@ -161,27 +161,38 @@ class BoundedMetric(Struct, frozen=True, kw_only=True):
     bounds: tuple[float, float]
 
 
+class ReliabilityBin(Struct, frozen=True, kw_only=True):
+    """The n labels with scores in `[from, to)`, the last ones of 1 too: their mean score, and the share that is positive."""
+
+    scores: tuple[Ratio, Ratio]
+    n: int
+    mean_score: BoundedMetric
+    observed: Ratio
+
+
 class ScorePerformance(Struct, frozen=True, kw_only=True):
     """Performance of the score over the n labels that met one in [0, 1]: of the positive class, without one of the prediction being right.
 
     `recall_at_fpr_1` is the greatest recall with at most 1 % of the negatives above the threshold, `precision_at_fpr_1` the precision
-    there. Without positives or without negatives these are undefined, null. Brier score and log loss are exact to 1e-9; the
-    calibration error takes the middle of each bin for its scores. `top_decile_capture` is the share of all positives that the tenth of the
-    rows with the highest scores holds, ten times that their lift.
+    there. Without positives or without negatives these are undefined, null. Brier score and log loss are exact to 1e-9.
+    `top_decile_capture` is the share of all positives that the tenth of the rows with the highest scores holds, ten times that their lift.
+    `reliability` has the labels in up to ten groups of about as many, by score; the calibration error is the mean distance in these
+    between mean score and share of positives.
     """
 
     n: int
     brier: float
     log_loss: float
-    calibration_error: float | None
+    calibration_error: BoundedMetric | None
     roc_auc: BoundedMetric | None
     average_precision: BoundedMetric | None
     recall_at_fpr_1: BoundedMetric | None
     precision_at_fpr_1: BoundedMetric | None
     recall_at_fpr_5: BoundedMetric | None
     precision_at_fpr_5: BoundedMetric | None
-    top_decile_lift: float | None
-    top_decile_capture: Ratio | None
+    top_decile_lift: BoundedMetric | None
+    top_decile_capture: BoundedMetric | None
+    reliability: tuple[ReliabilityBin, ...] = ()
 
 
 class Averages(Struct, frozen=True, kw_only=True):
@@ -211,7 +222,7 @@ class ClassPerformance(Struct, frozen=True, kw_only=True):
 class BrokenRule(Struct, frozen=True, kw_only=True):
     """A rule that a metric breaks: its value, the threshold crossed, and whether chance is ruled out; only then does it decide the status.
 
-    `floor`: the metric itself is too low. `drop`: it is too far below the baseline. `relative`: likewise as a share of the baseline.
+    `floor`: the metric itself is too low, or an error too high. `drop`: it is too far below the baseline. `relative`: as a share of it.
     """
 
     metric: str
@@ -229,9 +240,11 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `maturity`, by prediction time: how much of `labels.max_delay`, in which labels may come, has passed since the window's end.
     `label_delay`: absent without labels.
     `confusion[i][j]` counts label `classes[i]` predicted as `classes[j]`; the last class, "(other)", holds classes that are not configured.
-    `intervals` are those of Wilson, of 95 %, of the metrics that are shares of rows. `scores` is absent where predictions have none.
+    `intervals` are those of Wilson, of 95 %, of the metrics that are shares of rows. `scores` is absent where predictions have none, `lift`
+    (precision over the share of positives) without a positive class.
     `by_class` has the configured classes, in the order of `classes`.
     `status` is the worst level of a rule that is broken, not by chance (`broken`); absent where there is no rule that has an interval.
+    `baseline`: the period that it is compared with, `rolling:<start>..<end>`; absent where that is the reference.
     """
 
     by: Literal["label_time", "prediction_time"]
@@ -249,20 +262,22 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     averages: Averages | UnsetType = UNSET
     by_class: tuple[ClassPerformance, ...] = ()
     scores: ScorePerformance | UnsetType = UNSET
+    lift: float | UnsetType | None = UNSET
+    baseline: str | UnsetType = UNSET
     status: Status | UnsetType = UNSET
     broken: tuple[BrokenRule, ...] = ()
     maturity: Ratio | UnsetType = UNSET
     label_delay: LabelDelay | UnsetType = UNSET
 
 
-class RegressionPerformance(Struct, frozen=True, kw_only=True):
+class RegressionPerformance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Online performance of a regression; the error of a row is its prediction less its label. What is undefined is null, never 0.
 
-    `coverage`, `maturity` and `label_delay` as of a classifier. `unusable`: labels that are no numbers, counted nowhere else. `mae`,
-    `rmse`, `bias` (mean error, above 0: predicted too high) are in units of the label. `mape` is of the labels that are not 0, `zeros` of
-    them are; `smape`, in [0, 2], of all; `wape` the sum of absolute errors over that of labels. `r2` takes the mean label of the window.
-    The quantiles of the error and of its size come from bins, those of the rows lie within their bounds. `intervals` are Student's, of
-    95 %.
+    `coverage`, `maturity`, `label_delay`, `status`, `broken` and `baseline` as of a classifier. `unusable`: labels that are no numbers,
+    counted nowhere else. `mae`, `rmse`, `bias` (mean error, above 0: predicted too high) are in units of the label; what is judged of the
+    bias is its size, `absolute_bias`. `mape` is of the labels that are not 0, `zeros` of them are; `smape`, in [0, 2], of all; `wape` the
+    sum of absolute errors over that of labels. `r2` takes the mean label of the window. The quantiles of the error and of its size come
+    from bins, those of the rows lie within their bounds. `intervals` are Student's, of 95 %.
     """
 
     by: Literal["label_time", "prediction_time"]
@@ -283,6 +298,9 @@ class RegressionPerformance(Struct, frozen=True, kw_only=True):
     absolute_error_p95: BoundedMetric | None
     intervals: dict[str, tuple[float, float]]
     verdicts: dict[str, Score]
+    baseline: str | UnsetType = UNSET
+    status: Status | UnsetType = UNSET
+    broken: tuple[BrokenRule, ...] = ()
     maturity: Ratio | UnsetType = UNSET
     label_delay: LabelDelay | UnsetType = UNSET
 
@@ -331,8 +349,8 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why: the sample sizes, the bins that moved, also in words, with what was tested of the score, as in `Score`, or the confusion matrix.
 
-    `comes_from`: the segment that drift of all traffic comes from. `drifted`: the features, if it is about how many have.
-    `baseline_confusion`: the matrix of the reference, of the same classes. `worst_class`: the label that is recognised less often than
+    `comes_from`: the segment that drift, or bad performance, of all traffic is due to. `drifted`: the features, if it is about how many.
+    `baseline_confusion`: the matrix of the baseline, of the same classes. `worst_class`: the label that is recognised less often than
     there, beyond chance, and among such the one for which most is certain.
     The last ones are of sequential detectors: the `stream` in the partition `unit`, the event at which it changed, by estimate, the one at
     which that was noticed, and the means before and after; `n` is how many values there were since the change before.

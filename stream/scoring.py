@@ -48,6 +48,7 @@ from stream.settings_thresholds import Rules
 from stream.status import Health
 from stream.traffic import label_delay
 from stream.verdicts import LABEL_TIME, Attribution, Judged, reported
+from stream.worse_segment import attributed
 
 _DISCARD: Final = -1
 _PERIOD: Final = "the period before"
@@ -122,6 +123,7 @@ class Scorer:
         self._classes = (*model.settings.classes, OTHER)
         self._positive = None if model.settings.positive is None else model.settings.classes.index(model.settings.positive)
         self._health = Health(model, self._positive)
+        self._period: str | UnsetType = UNSET  # of the baseline, if it is not the reference
         self._baseline = self._baseline_metrics()
         self._meter = ScoreMeter(model)
         self._regression = None if model.numbers is None else RegressionMeter(model)
@@ -149,6 +151,16 @@ class Scorer:
             counted_in(slot, period) if any(method in OF_NUMBERS for method in methods) else slot
             for slot, methods in zip(self._slots, self._methods, strict=True)
         ]
+        return other
+
+    def degraded_from(self, period: Aggregate, name: str) -> "Scorer":
+        """The same, but the baseline of performance is the outcomes of a period, `name`; none if there were too few."""
+        other = copy(self)
+        if self._regression is not None:
+            other._regression = self._regression.against(period, name)
+            return other
+        other._health, other._period = self._health.against(self._confusion(period.counts)), name
+        other._baseline = other._baseline_metrics()
         return other
 
     def _coarse_counts(self, window: Aggregate) -> Counts:
@@ -241,7 +253,7 @@ class Scorer:
     def performance(self, window: Aggregate, segments: Segments = _NO_SEGMENTS) -> Outcomes:
         """Counts, drift of the label, metrics with their verdicts, and what was judged, of a window that closes alone.
 
-        `segments`: parts of the window that drift of the label may come from.
+        `segments`: parts of the window that drift of the label and bad performance may come from.
         """
         return close_performance([self], [window], [segments])[0]
 
@@ -253,6 +265,8 @@ class Scorer:
         counts = window.counts
         events = EventCounts(predictions=int(counts[PREDICTIONS]), labels=int(counts[LABELS]), late=int(counts[LATE]))
         performance, judged = self._of_classes(window, by) if self._regression is None else self._regression.performance(window, by)
+        measure = self._measure if self._regression is None else self._regression.measure
+        judged = attributed(judged, window, segments, measure, self.model.settings.performance.minimum_sample)
         found = [_reported(drift, partial(self._source_of_label, window=window, segments=segments)) for drift in drifts]
         outputs = {drift.feature.name: told for drift, (told, _) in zip(drifts, found, strict=True)}
         return Outcomes(events, outputs, performance, [*chain.from_iterable(judged for _, judged in found), *judged])
@@ -313,6 +327,8 @@ class Scorer:
             averages=Averages(**{name: metrics[name] for name in AVERAGES}),
             by_class=class_table(confusion, self._classes),
             scores=UNSET if scores is None else scores,
+            lift=UNSET if self._positive is None else metrics["lift"],
+            baseline=self._period,
             status=health.status if enough or health.status is UNSET else "insufficient_data",
             broken=health.broken if enough else (),
         )
@@ -345,18 +361,21 @@ class Scorer:
         (top,) = most_moved(binned.parts, binned.pair, ONE, [names])
         return [_Drift("label_drift", label, rules, measured, n, m, top, binned.pair, self._label_direction)]
 
+    def _measure(self, metric: str, window: Aggregate) -> float | None:
+        """One metric of an outcomes aggregate."""
+        if metric in SCORE_METRICS:
+            scores = self._meter.performance(window)
+            return None if scores is None else scalars(scores)[metric]
+        apart = _apart(self._confusion(window.counts))
+        return METRICS[metric](apart, self._positive) if metric in METRICS else averages(apart)[metric]
+
     def _metrics(self, confusion: Counts) -> dict[str, float | None]:
-        """Every metric of a matrix with OTHER as its last class, which is never right: two classes that are not configured may differ."""
-        k = len(confusion)
-        if confusion[-1].any() or confusion[:, -1].any():
-            apart: npt.NDArray[np.int64] = np.zeros((k + 1, k + 1), np.int64)
-            apart[:k, : k - 1], apart[:k, k] = confusion[:, :-1], confusion[:, -1]
-        else:
-            apart = confusion[:-1, :-1]
+        """Every metric of a matrix with OTHER as its last class."""
+        apart = _apart(confusion)
         return {name: metric(apart, self._positive) for name, metric in METRICS.items()} | averages(apart)
 
     def _baseline_metrics(self) -> dict[str, float]:
-        """Metrics of the reference's own confusion matrix, where it has the model's classes."""
+        """Metrics of the baseline's confusion matrix, where there is one of the model's classes."""
         found = {} if self._health.confusion is None else self._metrics(self._health.confusion)
         return {name: value for name, value in found.items() if value is not None}
 
@@ -429,6 +448,16 @@ def _reported(drift: _Drift, source: Callable[[str, Verdict], str | UnsetType]) 
         )
         judged.append(Judged(drift.kind, name, drift.feature.name, score.score, verdict, evidence))
     return FeatureDrift(kind=kind, n=drift.n, reference_n=drift.m, top_bins=top, direction=direction, comes_from=of, **scores), judged
+
+
+def _apart(confusion: Counts) -> Counts:
+    """The matrix, but OTHER, its last class, is never right: two classes that are not configured may differ."""
+    k = len(confusion)
+    if not (confusion[-1].any() or confusion[:, -1].any()):
+        return confusion[:-1, :-1]
+    apart: npt.NDArray[np.int64] = np.zeros((k + 1, k + 1), np.int64)
+    apart[:k, : k - 1], apart[:k, k] = confusion[:, :-1], confusion[:, -1]
+    return apart
 
 
 def _direction(feature: Feature, before: str = "the reference") -> Callable[[Floats], str]:

@@ -14,7 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 
 from detectors.judge import Thresholds
 from stream.settings_cohorts import Cohorts, CohortSection, resolve_cohorts, too_many_panes
-from stream.settings_degradation import DegradationSection, degradation_contradictions, resolve_degradation
+from stream.settings_degradation import METRICS, DegradationSection, degradation_contradictions, degraded_from, resolve_degradation
 from stream.settings_errors import explain
 from stream.settings_events import EventSettings
 from stream.settings_file import ConfigError, read_document
@@ -227,9 +227,10 @@ class ModelSection(Section):
 
     @field_validator("degradation")
     @classmethod
-    def _degradation_is_of_classes(cls, degradation: DegradationSection, info: ValidationInfo) -> DegradationSection:
-        if info.data.get("task") == "regression":
-            refuse(((name,), "none: it is of the ratios of a classification") for name in degradation.model_fields_set)
+    def _degradation_is_of_the_task(cls, degradation: DegradationSection, info: ValidationInfo) -> DegradationSection:
+        others = {"regression": ("classification", "ratios"), "classification": ("regression", "errors")}
+        other, what = others[info.data.get("task", "classification")]
+        refuse(((name,), f"none: it is of the {what} of a {other}") for name in METRICS[other] if name in degradation.model_fields_set)
         return degradation
 
     def contradictions(self, inherited: "Inherited") -> Iterator[tuple[KeyPath, str]]:
@@ -252,12 +253,17 @@ class ModelSection(Section):
         for path, rule in degradation_contradictions([*inherited.degradation, self.degradation]):
             yield ("degradation", *path), rule
 
-    def short(self, inherited: "Inherited", windows: Sequence[WindowSection]) -> Iterator[str]:
+    def short(self, inherited: "Inherited", windows: Sequence[WindowSection]) -> Iterator[tuple[KeyPath, str]]:
         """The rule that is broken where windows, its own or those of all models, are longer than the period that they are compared with."""
-        against, longest_ms = compared_with([*inherited.drift, self.drift]), max(window.size_ms for window in self.windows or windows)
-        if isinstance(against, int) and against < longest_ms:
-            inherits = f", not {duration_text(against)}, which it inherits" if self.drift.against is None else ""
-            yield f"at least the longest window, {duration_text(longest_ms)}{inherits}"
+        longest_ms = max(window.size_ms for window in self.windows or windows)
+        periods: dict[str, tuple[Against, object]] = {
+            "drift": (compared_with([*inherited.drift, self.drift]), self.drift.against),
+            "degradation": (degraded_from([*inherited.degradation, self.degradation]), self.degradation.against),
+        }
+        for section, (against, own) in periods.items():
+            if isinstance(against, int) and against < longest_ms:
+                inherits = f", not {duration_text(against)}, which it inherits" if own is None else ""
+                yield (section, "against"), f"at least the longest window, {duration_text(longest_ms)}{inherits}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +316,7 @@ class ModelSettings:
     performance: Rules
     sequential: Sequential
     degradation: Mapping[str, Mapping[str, Thresholds]]
+    degraded_from: Against
 
     def windows_of(self, subject: Subject) -> tuple[WindowSpec, ...]:
         """The windows about a subject."""
@@ -390,9 +397,7 @@ class Settings(Section):
                 if model.by_prediction_time.windows
             )
         if "windows" in given and inherited.drift:
-            refuse(
-                ((name, "drift", "against"), rule) for name, model in models.items() for rule in model.short(inherited, given["windows"])
-            )
+            refuse(((name, *path), rule) for name, model in models.items() for path, rule in model.short(inherited, given["windows"]))
         return models
 
     def model(self, name: str) -> ModelSettings:
@@ -430,7 +435,8 @@ class Settings(Section):
             summary=resolve([BUILT_IN_SUMMARY, self.summary, section.summary]),
             performance=performance_rules([self.performance, section.performance], section.task),
             sequential=replace(sequential, errors={}) if section.task == "regression" else sequential,
-            degradation={} if section.task == "regression" else resolve_degradation([self.degradation, section.degradation]),
+            degradation=resolve_degradation([self.degradation, section.degradation], section.task),
+            degraded_from=degraded_from([self.degradation, section.degradation]),
         )
 
 

@@ -145,6 +145,7 @@ class PerformanceSection(Section):
     f1: PerformanceLimits = PerformanceLimits()
     specificity: PerformanceLimits = PerformanceLimits()
     mcc: PerformanceLimits = PerformanceLimits()
+    lift: LiftLimits = LiftLimits()
     precision_macro: PerformanceLimits = PerformanceLimits()
     precision_weighted: PerformanceLimits = PerformanceLimits()
     recall_macro: PerformanceLimits = PerformanceLimits()
@@ -164,6 +165,7 @@ class PerformanceSection(Section):
     top_decile_capture: PerformanceLimits = PerformanceLimits()
     mae: ErrorLimits = ErrorLimits()
     rmse: ErrorLimits = ErrorLimits()
+    absolute_bias: ErrorLimits = ErrorLimits()
     mape: ErrorLimits = ErrorLimits()
     smape: ErrorLimits = ErrorLimits()
     wape: ErrorLimits = ErrorLimits()
@@ -190,7 +192,7 @@ BUILT_IN_PERFORMANCE = PerformanceSection(
     rmse=ErrorLimits(),
     r2=PerformanceLimits(),
 )
-OF_REGRESSION: Final = ("mae", "rmse", "mape", "smape", "wape", "absolute_error_p50", "absolute_error_p95", "r2")
+OF_REGRESSION: Final = ("mae", "rmse", "absolute_bias", "mape", "smape", "wape", "absolute_error_p50", "absolute_error_p95", "r2")
 
 
 def only_auto(level: Drift, method: str) -> Drift:

@@ -1,9 +1,10 @@
-"""The status of a model: its ratios against their floors and against the reference's own, and the class that got worse. Pure.
+"""The status of a model: its ratios against their floors and against the baseline's, and the class that got worse. Pure.
 
 The thresholds of single metrics are judged in `scoring`, as they are; here chance must be ruled out as well (`detectors.degradation`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from copy import copy
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -22,14 +23,14 @@ _NAMED: Final[Mapping[Rule, Literal["floor", "drop", "relative"]]] = {
     "absolute_drop": "drop",
     "relative_drop": "relative",
 }
-_SURE: Final = 0.999  # of the intervals that decide: with 0.95, as reported, a window a minute would be wrong some 36 times a day
+SURE: Final = 0.999  # of the intervals that decide: with 0.95, as reported, a window a minute would be wrong some 36 times a day
 _DROPS: Final[Mapping[str, tuple[Rule, bool]]] = {"drop": ("absolute_drop", False), "relative": ("relative_drop", True)}  # a share?
 _NO_RULE: Final = Degradation("healthy")
 Cells = tuple[tuple[int, ...], ...]
 
 
 class Drop(NamedTuple):
-    """How far a metric is below its baseline, and the verdict on that."""
+    """How much worse a metric is than its baseline, and the verdict on that."""
 
     metric: str
     value: float | None
@@ -64,42 +65,67 @@ def ratios(confusion: Counts, positive: int | None, confidence: float = 0.95) ->
     return {name: Measured(k / rows, low, high, n) for (name, (k, rows)), (low, high) in zip(of.items(), ends, strict=True) if rows}
 
 
+class Degrading:
+    """Judges metrics of one model against their floors (of errors, which are bad `above`, roofs) and a baseline."""
+
+    def __init__(self, model: Model, bad: Literal["below", "above"]) -> None:
+        self._bad, self._named = bad, model.settings.degradation
+        rules = {metric: _rules(model, metric, bad) for metric in self._named}
+        self.rules = {metric: of for metric, of in rules.items() if of.floor or of.absolute_drop or of.relative_drop}
+
+    def of(
+        self, current: Mapping[str, Measured], sure: Mapping[str, Measured], baseline: Mapping[str, Measured]
+    ) -> tuple[Status | UnsetType, tuple[BrokenRule, ...], list[Drop]]:
+        """The status, unset without a rule, what is broken, and the drops. `sure`, `baseline`: with intervals that decide."""
+        found = {metric: degradation(sure.get(metric), baseline.get(metric), rules) for metric, rules in self.rules.items()}
+        status: Status | UnsetType = worst(*(each.status for each in found.values())) if found else UNSET
+        broken = tuple(_broken(metric, part) for metric, each in found.items() for part in each.parts)
+        known = [metric for metric in self._named if metric in baseline]
+        drops = [
+            d for metric in known for d in self._drops(metric, current.get(metric), baseline[metric].value, found.get(metric, _NO_RULE))
+        ]
+        return status, broken, drops
+
+    def _drops(self, metric: str, current: Measured | None, baseline: float, found: Degradation) -> Iterator[Drop]:
+        """By each rule of the metric that is named, also one that is off now, so that its alert is resolved."""
+        for name, thresholds in self._named[metric].items():
+            rule, scale = _DROPS[name]
+            of = baseline if scale else 1.0
+            if of:
+                worse = None if current is None else (baseline - current.value) / of
+                said = f"{metric}_{rule.replace('absolute_', '')}"
+                if self._bad == "above":
+                    worse, said = None if worse is None else -worse, said.replace("_drop", "_rise")
+                yield Drop(said, worse, _verdict(rule, thresholds, found), baseline)
+
+
 class Health:
-    """Judges the confusion matrices of one model. `confusion`: the reference's, with OTHER; `before` is the same for evidence."""
+    """Judges the confusion matrices of one model. `confusion`: the baseline's, with OTHER; `before` is the same for evidence."""
 
     def __init__(self, model: Model, positive: int | None) -> None:
         self._positive, self._classes = positive, (*model.settings.classes, OTHER)
-        self.confusion = _baseline(model)
-        self.before: Cells | UnsetType = UNSET if self.confusion is None else tuple(tuple(row) for row in self.confusion.tolist())
-        self._baseline = {} if self.confusion is None else ratios(self.confusion, positive, _SURE)
-        self._named = model.settings.degradation
-        rules = {metric: _rules(model, metric) for metric in self._named}
-        self._rules = {metric: of for metric, of in rules.items() if of.floor or of.absolute_drop or of.relative_drop}
+        self._minimum_sample = model.settings.performance.minimum_sample
+        self._degrading = Degrading(model, "below")
+        self._compare_with(_baseline(model))
+
+    def against(self, confusion: Counts) -> "Health":
+        """The same with another baseline, that of a period; one of fewer labels than the minimum sample is none."""
+        other = copy(self)
+        other._compare_with(confusion if confusion.sum() >= self._minimum_sample else None)
+        return other
+
+    def _compare_with(self, confusion: Counts | None) -> None:
+        self.confusion = confusion
+        self.before: Cells | UnsetType = UNSET if confusion is None else tuple(tuple(row) for row in confusion.tolist())
+        self._baseline = {} if confusion is None else ratios(confusion, self._positive, SURE)
 
     def of(self, confusion: Counts, *, bad: bool) -> Found:
         """How a window does. `bad`: something else about it is, so that the worst class is asked for."""
         current = ratios(confusion, self._positive)
-        sure = ratios(confusion, self._positive, _SURE) if self._rules else {}
-        found = {metric: degradation(sure.get(metric), self._baseline.get(metric), rules) for metric, rules in self._rules.items()}
-        status: Status | UnsetType = worst(*(each.status for each in found.values())) if found else UNSET
-        broken = tuple(_broken(metric, part) for metric, each in found.items() for part in each.parts)
-        drops = [drop for metric in self._named for drop in self._drops(metric, current.get(metric), found.get(metric, _NO_RULE))]
+        sure = ratios(confusion, self._positive, SURE) if self._degrading.rules else {}
+        status, broken, drops = self._degrading.of(current, sure, self._baseline)
         bad = bad or status in ("warning", "degraded")
         return Found(current, status, broken, drops, self._worst_class(confusion) if bad else UNSET)
-
-    def _drops(self, metric: str, current: Measured | None, found: Degradation) -> list[Drop]:
-        """Of a metric that has a baseline, by each rule that is named, also one that is off now, so that its alert is resolved."""
-        baseline = self._baseline.get(metric)
-        if baseline is None:
-            return []
-        drops = []
-        for name, thresholds in self._named[metric].items():
-            rule, scale = _DROPS[name]
-            of = baseline.value if scale else 1.0
-            if of:
-                value = None if current is None else (baseline.value - current.value) / of
-                drops.append(Drop(f"{metric}_{rule.replace('absolute_', '')}", value, _verdict(rule, thresholds, found), baseline.value))
-        return drops
 
     def _worst_class(self, confusion: Counts) -> str | UnsetType:
         """The class whose recall has fallen from the baseline's by most even at best, if that is more than nothing."""
@@ -107,7 +133,7 @@ class Health:
             return UNSET
         rows = np.stack((self.confusion.sum(axis=1), confusion.sum(axis=1)))
         hits = np.stack((self.confusion.diagonal(), confusion.diagonal()))
-        recalls, ends = hits / np.maximum(rows, 1), wilson(hits, rows, _SURE)
+        recalls, ends = hits / np.maximum(rows, 1), wilson(hits, rows, SURE)
         difference = np.array([1.0, -1.0])
         least = {
             combined(recalls[:, c], ends[:, :, c], difference)[0]: name for c, name in enumerate(self._classes[:-1]) if rows[:, c].all()
@@ -125,10 +151,10 @@ def _baseline(model: Model) -> Counts | None:
     return np.pad(reference.confusion[np.ix_(where, where)], (0, 1))
 
 
-def _rules(model: Model, metric: str) -> Rules:
+def _rules(model: Model, metric: str, bad: Literal["below", "above"]) -> Rules:
     performance, drops = model.settings.performance, model.settings.degradation[metric]
     floor, drop, relative = map(_given, (performance.thresholds.get(metric), drops.get("drop"), drops.get("relative")))
-    return Rules("below", performance.minimum_sample, floor, drop, relative)
+    return Rules(bad, performance.minimum_sample, floor, drop, relative)
 
 
 def _given(thresholds: Thresholds | None) -> Thresholds | None:

@@ -43,6 +43,17 @@ SEVERITIES = ValueMap(
         "2": ValueMappingResult(text="critical", color="red", index=3),
     }
 )
+STATUSES = ValueMap(
+    options={
+        "-1": ValueMappingResult(text="too little data", color="gray", index=0),
+        "0": ValueMappingResult(text="healthy", color="green", index=1),
+        "1": ValueMappingResult(text="warning", color="orange", index=2),
+        "2": ValueMappingResult(text="degraded", color="red", index=3),
+    }
+)
+LOSSES = "brier|log_loss|calibration_error|mape|smape|wape"  # metrics that are no share of rows, or are bad when high
+IN_UNITS = "mae|rmse|bias|(absolute_)?error_p.."  # of the label
+LIFTS = "lift|top_decile_lift"
 Query = tuple[str, str]  # expression, legend
 
 
@@ -68,8 +79,8 @@ def graph(title: str, description: str, unit: str, *queries: Query) -> timeserie
     return panel
 
 
-def verdicts(title: str, description: str, *queries: Query) -> statetimeline.Panel:
-    """Severities over time, one row for each series."""
+def verdicts(title: str, description: str, *queries: Query, names: ValueMap = SEVERITIES) -> statetimeline.Panel:
+    """Severities over time, or what `names` has, one row for each series."""
     panel = (
         statetimeline.Panel()
         .title(title)
@@ -77,7 +88,7 @@ def verdicts(title: str, description: str, *queries: Query) -> statetimeline.Pan
         .datasource(SOURCE)
         .span(8)
         .height(8)
-        .mappings([SEVERITIES])
+        .mappings([names])
         .thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps([Threshold(value=None, color="green")]))
         .merge_values(True)
         .show_value(VisibilityMode.NEVER)
@@ -165,6 +176,15 @@ def drift_panels() -> list[Builder[Panel]]:
             ),
         ),
         graph(
+            "Drift of the model",
+            "Share of the features that have drifted, and their PSI weighted by importance.",
+            "short",
+            (
+                f'max by (model, version, metric) (driftstream_model_score{{{OF_WINDOW},metric=~"drifted_ratio|weighted_drift"}})',
+                "{{metric}} ({{model}} {{version}})",
+            ),
+        ),
+        graph(
             "Data quality",
             "The ten largest shares of predictions whose value is missing, of the wrong type, unseen, out of range or an outlier.",
             "percentunit",
@@ -204,17 +224,69 @@ def drift_panels() -> list[Builder[Panel]]:
     ]
 
 
-def performance_panels() -> list[Builder[Panel]]:
+def traffic_panels() -> list[Builder[Panel]]:
     return [
         graph(
+            "Predictions by class",
+            "Of the newest closed window.",
+            "short",
+            (
+                f"max by (model, version, class) (driftstream_predictions_by_class{{{OF_WINDOW}}})",
+                "{{class}} ({{model}} {{version}})",
+            ),
+        )
+        .fill_opacity(30)
+        .stacking(common.StackingConfig().mode(StackingMode.NORMAL)),
+        graph(
+            "Prediction latency",
+            "As predictions told it, in the newest closed window: within 5.8 %.",
+            "s",
+            (
+                f"max by (model, version, percentile) (driftstream_prediction_latency_seconds{{{OF_WINDOW}}})",
+                "p{{percentile}} ({{model}} {{version}})",
+            ),
+        ),
+        graph(
+            "Unknown features",
+            "Names in predictions that no reference of the model has, since the workers started. Their logs name them.",
+            "short",
+            ('sum by (model) (driftstream_unknown_features_total{model=~"$model"})', "{{model}}"),
+        ),
+    ]
+
+
+def performance_of(title: str, description: str, unit: str, metrics: str) -> timeseries.Panel:
+    """Metrics of the newest closed window; `metrics` is a matcher."""
+    query = f"max by (model, version, metric, by) (driftstream_performance{{{OF_WINDOW},metric{metrics}}})"
+    return graph(title, description, unit, (query, "{{metric}} by {{by}} ({{model}} {{version}})"))
+
+
+def performance_panels() -> list[Builder[Panel]]:
+    return [
+        verdicts(
+            "Status",
+            "Of the model, by the rules that it breaks beyond chance; where it has any.",
+            (f"max by (model, version, window, by) (driftstream_status{{{OF_WINDOW}}})", "{{window}} by {{by}} ({{model}} {{version}})"),
+            names=STATUSES,
+        ),
+        performance_of(
             "Performance",
             "Of the newest closed window. A metric that is undefined is not drawn.",
             "percentunit",
-            (
-                f"max by (model, version, metric, by) (driftstream_performance{{{OF_WINDOW}}})",
-                "{{metric}} by {{by}} ({{model}} {{version}})",
-            ),
+            f'!~"{LOSSES}|{IN_UNITS}|{LIFTS}"',
         ).axis_soft_max(1),
+        performance_of(
+            "Losses and errors",
+            "Bad when high: of the score, and of regressions; their errors in units of the label.",
+            "short",
+            f'=~"{LOSSES}|{IN_UNITS}"',
+        ),
+        performance_of(
+            "Lift",
+            "How many times more often positives occur among rows predicted as such, or the tenth with the highest scores, than among all.",
+            "short",
+            f'=~"{LIFTS}"',
+        ),
         verdicts(
             "Performance severity",
             "The verdict on each metric.",
@@ -228,6 +300,14 @@ def performance_panels() -> list[Builder[Panel]]:
             "Labels counted over predictions made in the same window. With few labels performance says little.",
             "percentunit",
             (f"max by (model, version, by) (driftstream_label_coverage_ratio{{{OF_WINDOW}}})", "by {{by}} ({{model}} {{version}})"),
+        ),
+        verdicts(
+            "Sequential detectors",
+            "Those that follow errors and scores between closes: warning until no change follows for `resolve_after` values.",
+            (
+                f"max by (model, version, stream, detector) (driftstream_sequential_severity{{{OF_MODEL}}})",
+                "{{detector}} on {{stream}} ({{model}} {{version}})",
+            ),
         ),
     ]
 
@@ -332,7 +412,8 @@ def build() -> Dashboard:
         .with_variable(variable("window", "Window, by its name in the configuration", metric=WINDOW_END, within=OF_MODEL))
         .with_variable(variable("method", "How drift is measured", metric="driftstream_drift_severity", within=OF_MODEL, default="psi"))
     )
-    for title, panels in (("Drift", drift_panels()), ("Performance", performance_panels()), ("Pipeline", pipeline_panels())):
+    rows = {"Drift": drift_panels(), "Traffic": traffic_panels(), "Performance": performance_panels(), "Pipeline": pipeline_panels()}
+    for title, panels in rows.items():
         built = built.with_row(dashboard.Row(title))
         for panel in panels:
             built = built.with_panel(panel)

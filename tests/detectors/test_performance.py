@@ -31,6 +31,9 @@ def by_scikit_learn(metric: str, labels: Rows, predictions: Rows, positive: int 
         undefined = 0 if positive is None else np.nan
         of = [recall_score(labels != c, predictions != c, labels=[True], average="macro", zero_division=undefined) for c in classes]
         return float(np.mean(of))
+    if metric == "lift":
+        some = positive is not None and (labels == positive).any() and (predictions == positive).any()
+        return float(precision_score(labels == positive, predictions == positive) / (labels == positive).mean()) if some else math.nan
     if positive is None:
         return float(ORACLES[metric](labels, predictions, average="macro", zero_division=0))
     return float(ORACLES[metric](labels, predictions, labels=[positive], average="macro", zero_division=np.nan))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from detectors.ranking import average_precision, calibration_error, lift, precision_at_fpr, recall_at_fpr, roc_auc
+from detectors.ranking import average_precision, lift, precision_at_fpr, recall_at_fpr, roc_auc
 
 EDGES = np.array([0.0, 1e-9, *expit(np.linspace(-6, 6, 30)), 1.0])
 POINTS = np.zeros(EDGES.size + 1, bool)
@@ -103,17 +103,24 @@ def test_lift_is_the_rate_of_positives_among_the_highest_over_the_rate_among_all
     scores = rng.random(labels.size) + 0.5 * labels
     negatives, positives = binned(labels, scores, np.unique(scores))
     top = np.argsort(-scores)[:1_000]
-    assert lift(negatives, positives, 0.1) == pytest.approx(labels[top].mean() / labels.mean(), rel=1e-9)
+    found = lift(negatives, positives, 0.1)
+    assert found is not None
+    assert (found.value, found.lower, found.upper) == pytest.approx((labels[top].mean() / labels.mean(),) * 3, rel=1e-9)
 
 
-def test_calibration_error_is_that_of_groups_of_equal_size() -> None:
-    rng = np.random.default_rng(3)
-    scores = np.sort(rng.random(10_000))
-    labels = (rng.random(scores.size) < scores**2).astype(int)
-    negatives, positives = binned(labels, scores, scores)
-    expected = np.mean([abs(labels[part].mean() - scores[part].mean()) for part in np.array_split(np.arange(scores.size), 10)])
-    assert calibration_error(negatives, positives, np.concatenate(([0.0], scores))) == pytest.approx(expected, abs=1e-9)
-    assert calibration_error(np.zeros(2, int), np.zeros(2, int), np.array([0.1, 0.2])) is None
+@given(raw(), st.sampled_from([0.1, 0.25, 0.5]))
+@settings(max_examples=200, deadline=None)
+def test_lift_of_the_raw_scores_lies_within_the_bounds_however_ties_are_broken(
+    rows: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]], share: float
+) -> None:
+    labels, scores = rows
+    found = lift(*binned(labels, scores), share)
+    assert found is not None
+    for ties in (labels, 1 - labels):  # negatives first, positives first
+        order = np.lexsort((ties, -scores))
+        taken = np.clip(share * labels.size - np.arange(labels.size), 0, 1)
+        assert found.lower - 1e-9 <= labels[order] @ taken / labels.sum() / share <= found.upper + 1e-9
+    assert 0 <= found.lower <= found.value <= found.upper <= 1 / share + 1e-9
 
 
 @pytest.mark.parametrize("counts", [([1, 2], [1]), ([1, -1], [1, 1])])

@@ -34,6 +34,7 @@ def worker(
         redis={"url": redis_url, "namespace": redis_namespace},
         time={"out_of_orderness": "1500ms"},
         windows=[{"size": "2s"}, {"size": "6s", "slide": "2s"}],
+        sequential={"errors": ["hddm_a"], "scores": ["page_hinkley"]},
         models={"fraud": {"reference": "fraud.json"}},
     )
     with WorkerProcess(config) as process:

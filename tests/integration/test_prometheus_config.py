@@ -14,7 +14,23 @@ import pytest
 import yaml
 
 from sinks.gauges import Gauges
-from stream.results import Alert, Counts, Evidence, FeatureDrift, FeatureQuality, Performance, Result, Score, Summary, Window, timestamp
+from stream.results import (
+    Alert,
+    BoundedMetric,
+    Counts,
+    Evidence,
+    FeatureDrift,
+    FeatureQuality,
+    Latency,
+    Performance,
+    Result,
+    Score,
+    ScorePerformance,
+    Summary,
+    TrafficMetrics,
+    Window,
+    timestamp,
+)
 from tests.integration.grafana import CONFIG, panel_queries
 from tests.services.missing import MissingService
 from tests.services.prometheus import Prometheus
@@ -122,6 +138,7 @@ class Worker:
         gauges.set_watermark("performance", now_ms)
         gauges.set_consumer_lag("driftstream.predictions", 0, 10)
         gauges.set_units_owned(8)
+        gauges.set_sequential({("fraud", "3", "errors", "hddm_a"): True})
         gauges.set_outbox_length(0)
         gauges.observe_checkpoint(0.01)
         gauges.observe_window_close(0.1)
@@ -158,6 +175,9 @@ def result(window: Window, *, subject: Any) -> Result:
         )
         said = {
             "summary": features,
+            "traffic": TrafficMetrics(
+                predictions_per_second=2.0, predictions_by_class={"0": 90, "1": 10}, latency_ms=Latency(n=100, p50=10.0, p95=20.0, p99=50.0)
+            ),
             "drift": {"amount": FeatureDrift(kind="numeric", n=100, reference_n=1000, psi=score)},
             "quality": {
                 "amount": FeatureQuality(
@@ -178,6 +198,9 @@ def result(window: Window, *, subject: Any) -> Result:
                 f1=0.57,
                 specificity=0.9,
                 mcc=0.4,
+                lift=4.2,
+                status="degraded",
+                scores=scores(),
                 intervals={},
                 verdicts={"recall": Score(score=0.5, threshold=0.6, severity="warning")},
             )
@@ -197,6 +220,13 @@ def result(window: Window, *, subject: Any) -> Result:
         watermark=window.end,
         **said,
     )
+
+
+def scores() -> ScorePerformance:
+    metric = BoundedMetric(value=0.5, bounds=(0.4, 0.6))
+    losses = {"brier": 0.1, "log_loss": 0.3}
+    others = [name for name in ScorePerformance.__struct_fields__ if name not in ("n", "reliability", *losses)]
+    return ScorePerformance(n=50, **losses, **dict.fromkeys(others, metric))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ class Stream:
         tree = {
             "kafka": {"brokers": kafka, "topics": {"predictions": self.topic}},
             "events": {"predictions": FIELDS},
-            "models": {"other": {"classes": ["0", "1"]}},
+            "models": {"other": {"classes": ["0", "1"]}, "price": {"task": "regression"}},
         }
         (folder / "driftstream.yaml").write_text(yaml.safe_dump(tree))
 
@@ -114,6 +114,19 @@ def test_a_period_holds_what_happened_in_it_however_late_it_was_written(stream: 
     assert stream.made.version == "all"
     assert f"30 predictions from {rfc3339(start)} to {rfc3339(sent[59]['at'])} taken" in result.output
     assert "90 outside the period, 0 unreadable" in result.output
+
+
+@pytest.mark.parametrize("options", [("--model", "price"), ("--model", "fraud", "--task", "regression")])
+def test_whole_numbers_that_a_regression_predicts_are_numbers(stream: Stream, options: tuple[str, ...]) -> None:
+    """By the configuration, which has the model "price", or by the option."""
+    sent = [{**event, "prediction": 10 * i, "score": None} for i, event in enumerate(events(50, model=options[1]))]
+    stream.send([(event, "1") for event in sent])
+    result = stream.learn(*options)
+    assert result.exit_code == 0, result.output
+    predicted = stream.made.output("prediction")
+    assert isinstance(predicted, NumericFeature)
+    assert (predicted.minimum, predicted.maximum, predicted.counts.sum()) == (0, 490, 50)
+    assert stream.made.classes == ()
 
 
 @pytest.mark.parametrize(

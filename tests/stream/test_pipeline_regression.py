@@ -9,6 +9,7 @@ import pytest
 from sklearn import metrics
 
 from sinks.gauges import Gauges
+from stream.model import Model
 from stream.reference import NumericFeature, Reference
 from tests.builders import MODEL, Monitor, at, label, prediction, reference, seconds_of, settings
 
@@ -204,6 +205,33 @@ def test_errors_above_their_threshold_and_r2_below_it_alarm(watch: Watch) -> Non
         "r2": "warning",
         "mae": "ok",
     }
+
+
+@pytest.mark.parametrize("error", [-3.0, 3.0])
+def test_a_bias_alarms_whichever_way_it_is(watch: Watch, error: float) -> None:
+    limits = {"minimum_sample": 10, "absolute_bias": {"warning": 2, "critical": 3.5}}
+    monitor = watch(settings({PRICE: {"task": "regression", "performance": limits}}))
+    monitor.run(*(prediction(str(i), 1, i + error, model=PRICE) for i in range(20)))
+    monitor.run(*(label(str(i), 1, i) for i in range(20)), side="labels")
+    monitor.quiet()
+    (alert,) = [alert for alert in monitor.said("alerts") if alert["metric"] == "absolute_bias"]
+    assert (alert["severity"], alert["value"], alert["threshold"]) == ("warning", 3.0, 2.0)
+    (result,) = said_by(monitor, PRICE, "performance")
+    assert result["regression"]["bias"] == error
+    assert result["regression"]["verdicts"]["absolute_bias"] == {"score": 3.0, "threshold": 2.0, "severity": "warning"}
+
+
+def test_errors_are_counted_in_units_of_the_labels_of_the_reference_else_of_its_predictions() -> None:
+    rng = np.random.default_rng(9)
+    outputs = number_output("prediction", rng.normal(0, 500, 2_000)), number_output("label", rng.normal(0, 200, 2_000))
+    section = settings({PRICE: {"task": "regression"}}).model(PRICE)
+    widest = []
+    for known in ((), outputs[:1], outputs):
+        numbers = Model.build(section, reference(outputs[0], model=PRICE, outputs=known)).numbers
+        assert numbers is not None
+        assert isinstance(numbers.error.feature, NumericFeature)
+        widest.append(float(numbers.error.feature.edges[-1]))
+    assert widest == pytest.approx([1e3, 500e3, 200e3], rel=0.2)
 
 
 def test_metrics_verdicts_and_coverage_of_a_regression_are_gauges(watch: Watch) -> None:

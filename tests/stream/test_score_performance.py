@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from msgspec import UNSET
 from scipy.special import expit
-from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, matthews_corrcoef, recall_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    log_loss,
+    matthews_corrcoef,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+    roc_curve,
+)
 
 from stream.closing import Firing
 from stream.results import Performance, ScorePerformance
@@ -72,11 +81,78 @@ def test_the_metrics_of_the_score_are_those_of_scikit_learn(*, reference: bool, 
     assert found.specificity == pytest.approx(recall_score(truth, said, pos_label=0), rel=1e-12)
 
 
+def windows(of: list[Rows], **section: Any) -> list[Performance]:
+    """What the windows report that have these rows, in order."""
+    model = {"classes": ["0", "1"], "positive": "1", "performance": {"minimum_sample": 1, **section}}
+    monitor = Monitor(settings({MODEL: model}), {}, partitions=(1, 1))
+    for minute, rows in enumerate(of):
+        for i, (score, truth) in enumerate(rows):
+            second = 60 * minute + 59 * i / len(rows)
+            monitor.log(prediction(f"{minute}-{i}", second, str(int(score >= 0.5)), score=score))
+            monitor.log(label(f"{minute}-{i}", second, str(truth)), side="labels")
+    monitor.read()
+    monitor.read("labels")
+    found = [firing.result for firing in monitor.quiet() if firing.result.subject == "performance"]
+    return [one.performance for one in sorted(found, key=lambda one: one.window.end) if one.performance is not UNSET]
+
+
+def within(metric: Any, value: float) -> bool:
+    return bool(metric is not None and metric.bounds[0] - 1e-12 <= value <= metric.bounds[1] + 1e-12)
+
+
+def test_every_window_has_the_metrics_of_scikit_learn_on_its_own_rows() -> None:
+    rows = [drawn(n, seed, share) for seed, (n, share) in enumerate([(1500, 0.3), (700, 0.05), (1000, 0.5), (300, 0.02)])]
+    found = windows(rows)
+    assert len(found) == len(rows)
+    for performance, window in zip(found, rows, strict=True):
+        scores, truth = (np.array(column) for column in zip(*window, strict=True))
+        measured, said = scores_of(performance), (scores >= 0.5).astype(int)
+        assert measured.brier == pytest.approx(brier_score_loss(truth, scores), abs=1e-9)
+        assert measured.log_loss == pytest.approx(log_loss(truth, scores), rel=1e-9)
+        assert within(measured.roc_auc, roc_auc_score(truth, scores))
+        assert within(measured.average_precision, average_precision_score(truth, scores))
+        assert performance.lift == pytest.approx(precision_score(truth, said) / truth.mean(), rel=1e-12)
+        fpr, tpr, _ = roc_curve(truth, scores, drop_intermediate=False)
+        for rate, recall, precise in (
+            (0.01, measured.recall_at_fpr_1, measured.precision_at_fpr_1),
+            (0.05, measured.recall_at_fpr_5, measured.precision_at_fpr_5),
+        ):
+            at = np.flatnonzero(fpr <= rate + 1e-12)[-1]
+            hits, false = tpr[at] * truth.sum(), fpr[at] * (truth == 0).sum()
+            assert within(recall, tpr[at])
+            assert precise is None or within(precise, hits / (hits + false) if hits else 0.0)
+        top = truth[np.argsort(-scores, kind="stable")][: len(window) // 10]
+        assert within(measured.top_decile_lift, top.mean() / truth.mean())
+        assert within(measured.top_decile_capture, top.sum() / truth.sum())
+        check_reliability(measured, scores, truth)
+
+
+def check_reliability(measured: ScorePerformance, scores: Any, truth: Any) -> None:
+    """The groups hold all rows; each says what numpy does of its own, and the calibration error is theirs."""
+    assert sum(group.n for group in measured.reliability) == scores.size
+    error = 0.0
+    for group in measured.reliability:
+        low, high = group.scores
+        inside = (low <= scores) & (scores < high) | (scores == 1) & (group is measured.reliability[-1])
+        assert (group.n, group.observed) == (inside.sum(), pytest.approx(truth[inside].mean()))
+        assert within(group.mean_score, scores[inside].mean())
+        error += abs(truth[inside].mean() - scores[inside].mean()) * inside.mean()
+    assert within(measured.calibration_error, error)
+
+
+def captured(measured: ScorePerformance) -> tuple[float, float, float]:
+    """The share of all positives in the top decile, and its bounds."""
+    assert measured.top_decile_capture is not None
+    return (measured.top_decile_capture.value, *measured.top_decile_capture.bounds)
+
+
 def test_the_top_decile_captures_the_positives_among_the_tenth_with_the_highest_scores() -> None:
     rows: Rows = [(0.95, 1)] * 6 + [(0.95, 0)] * 4 + [(0.3, 1)] * 9 + [(0.3, 0)] * 81
     measured = scores_of(performance(rows))
-    assert measured.top_decile_capture == pytest.approx(6 / 15, rel=1e-12)
-    assert scores_of(performance([(0.9, 1)] + [(0.1, 0)] * 9)).top_decile_capture == 1.0
+    assert captured(measured) == pytest.approx((6 / 15, 6 / 15, 6 / 15), rel=1e-12)
+    assert captured(scores_of(performance([(0.9, 1)] + [(0.1, 0)] * 9))) == (1.0, 1.0, 1.0)
+    tied: Rows = [(0.9, 1)] * 2 + [(0.5, 1)] * 4 + [(0.5, 0)] * 4 + [(0.1, 0)] * 30  # two of the four in the tenth score 0.5
+    assert captured(scores_of(performance(tied))) == pytest.approx((3 / 6, 2 / 6, 4 / 6), rel=1e-12)
     assert scores_of(performance([(0.9, 0)] * 10)).top_decile_capture is None
 
 
@@ -110,6 +186,11 @@ def test_without_scores_there_is_nothing_to_say_about_them() -> None:
     assert performance([(None, 0), (None, 1)]).scores is UNSET
 
 
+def test_without_a_positive_class_there_is_no_lift() -> None:
+    assert performance(drawn(100), positive=None).lift is UNSET
+    assert performance([(0.9, 0), (0.8, 0)]).lift is None
+
+
 def test_with_one_class_only_the_ranking_is_undefined_and_the_loss_is_not() -> None:
     measured = scores_of(performance([(0.9, 1), (0.6, 1)]))
     assert (measured.roc_auc, measured.average_precision, measured.recall_at_fpr_1, measured.top_decile_lift) == (None, None, None, None)
@@ -127,6 +208,12 @@ def test_one_confident_mistake_does_not_make_the_log_loss_infinite() -> None:
         ({"brier": {"warning": 0.05, "critical": 0.9}}, {"brier": "warning"}),
         ({"log_loss": {"warning": 30.0}}, {"log_loss": "ok"}),
         ({"top_decile_lift": {"critical": 100.0}}, {"top_decile_lift": "critical"}),
+        ({"lift": {"warning": 5.0, "critical": 1.5}}, {"lift": "warning"}),
+        (
+            {"recall_at_fpr_1": {"critical": 0.9}, "precision_at_fpr_5": {"warning": 0.2}},
+            {"recall_at_fpr_1": "critical", "precision_at_fpr_5": "ok"},
+        ),
+        ({"calibration_error": {"warning": 0.5, "critical": 0.9}}, {"calibration_error": "ok"}),
     ],
 )
 def test_a_metric_of_the_score_is_judged_where_it_has_thresholds(section: dict[str, Any], severity: dict[str, str]) -> None:

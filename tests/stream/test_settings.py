@@ -438,7 +438,19 @@ BAD = [
         "degradation: {recall: {relative: {warning: 0.2, critical: 0.1}}}",
         "degradation.recall.relative.critical: '0.1', expected at least the warning threshold 0.2",
     ),
-    ("degradation: {f1: {}}", "degradation.f1: unknown key, expected one of accuracy, precision, recall, specificity"),
+    (
+        "degradation: {f1: {}}",
+        "degradation.f1: unknown key, expected one of accuracy, precision, recall, specificity, mae, rmse, mape, smape, against",
+    ),
+    ("degradation: {mae: {drop: {warning: 0.1}}}", "degradation.mae.drop: unknown key, expected one of relative"),
+    (
+        "degradation: {against: previous_window}",
+        f"degradation.against: 'previous_window', expected {AGAINST.removesuffix(', or previous_window')}",
+    ),
+    (
+        "degradation: {against: 9m}",
+        "models.fraud.degradation.against: nothing, expected at least the longest window, 10m, not 9m, which it inherits",
+    ),
     ("quality: {missing_ratio: {warning: 2}}", f"quality.missing_ratio.warning: '2', expected {SHARE}"),
     (
         "quality: {missing_ratio: {warning: 0.3}}",
@@ -500,6 +512,10 @@ BAD_MODELS = [
     (
         "models: {fraud: {task: regression, degradation: {accuracy: {drop: {warning: 0.1}}}}}",
         "models.fraud.degradation.accuracy: a mapping, expected none: it is of the ratios of a classification",
+    ),
+    (
+        f"models: {{fraud: {{{CLASSES}, degradation: {{mae: {{relative: {{warning: 0.1}}}}}}}}}}",
+        "models.fraud.degradation.mae: a mapping, expected none: it is of the errors of a regression",
     ),
     (f"models: {{fraud: {{{CLASSES}, labels: maybe}}}}", "models.fraud.labels: 'maybe', expected true or false"),
     (f"models: {{fraud: {{{CLASSES}, reference: [a]}}}}", "models.fraud.reference: a list, expected the path of a file"),
