@@ -428,7 +428,7 @@ BAD = [
     ("worker: {checkpoint_every: 2m}", f"worker.checkpoint_every: '2m', expected a duration from 10ms to 1m {DURATION}"),
     (
         "wroker: {}",
-        "wroker: unknown key, expected one of kafka, redis, time, events, labels, windows, drift, quality, summary, performance, "
+        "wroker: unknown key, expected one of kafka, redis, time, events, labels, by_prediction_time, windows, drift, quality, summary, performance, "
         "sequential, degradation, models, worker; "
         "did you mean worker?",
     ),
