@@ -34,7 +34,7 @@ class RegressionMeter:
         slot, self._rules = model.numbers.error, model.settings.performance
         self._model = model
         self._edges, self._errors = model.numbers.error.feature.edges, slice(slot.start, slot.start + slot.bins)
-        self._degrading = Degrading(model, "above")
+        self._degrading = Degrading(model)
         self._baseline: dict[str, Measured] = {}
         self._period: str | UnsetType = UNSET
 

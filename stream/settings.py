@@ -352,7 +352,7 @@ class Settings(Section):
     summary: SummarySection = SummarySection()
     performance: PerformanceSection = PerformanceSection()
     sequential: SequentialSection = SequentialSection()
-    degradation: DegradationSection = DegradationSection()
+    degradation: DegradationSection = DegradationSection(against="reference")
     models: Mapping[Name, ModelSection]
     worker: WorkerSettings = WorkerSettings()
 

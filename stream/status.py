@@ -66,11 +66,12 @@ def ratios(confusion: Counts, positive: int | None, confidence: float = 0.95) ->
 
 
 class Degrading:
-    """Judges metrics of one model against their floors (of errors, which are bad `above`, roofs) and a baseline."""
+    """Judges metrics of one model against their floors (of errors, which are bad when high, roofs) and a baseline."""
 
-    def __init__(self, model: Model, bad: Literal["below", "above"]) -> None:
-        self._bad, self._named = bad, model.settings.degradation
-        rules = {metric: _rules(model, metric, bad) for metric in self._named}
+    def __init__(self, model: Model) -> None:
+        self._bad: Literal["below", "above"] = "above" if model.settings.task == "regression" else "below"
+        self._named = model.settings.degradation
+        rules = {metric: _rules(model, metric, self._bad) for metric in self._named}
         self.rules = {metric: of for metric, of in rules.items() if of.floor or of.absolute_drop or of.relative_drop}
 
     def of(
@@ -105,7 +106,7 @@ class Health:
     def __init__(self, model: Model, positive: int | None) -> None:
         self._positive, self._classes = positive, (*model.settings.classes, OTHER)
         self._minimum_sample = model.settings.performance.minimum_sample
-        self._degrading = Degrading(model, "below")
+        self._degrading = Degrading(model)
         self._compare_with(_baseline(model))
 
     def against(self, confusion: Counts) -> "Health":

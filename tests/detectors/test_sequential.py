@@ -81,8 +81,10 @@ def test_a_change_says_where_the_change_began_and_what_the_mean_was() -> None:
     assert abs(first.offset - 3000) <= 10 * BATCH
     assert first.time_ms == first.offset * 1000
     assert first.offset < first.detected
-    assert first.before == pytest.approx(0.1, abs=0.03)
-    assert first.after == pytest.approx(0.5, abs=0.15)
+    assert first.before == pytest.approx(VALUES[: first.offset].mean())
+    assert first.after == pytest.approx(VALUES[first.offset : first.detected + 1].mean())
+    assert first.before < 0.13
+    assert first.after > 0.35
 
 
 def test_a_change_is_resolved_when_none_follows() -> None:

@@ -81,7 +81,7 @@ def test_the_segment_that_got_worse_is_named(watch: Watch, baseline: bool) -> No
     monitor = seen(watch, rows, baseline=baseline, performance={"minimum_sample": 10, **LIMITS}, degradation=DROPS)
     drops = {"accuracy_drop": "country=BR", "accuracy_relative_drop": "country=BR"} if baseline else {}
     assert named(monitor) == dict.fromkeys(LIMITS, "country=BR") | drops
-    own = [alert for alert in monitor.said("alerts") if alert["segment"] is not None]
+    own = [alert for alert in monitor.said("alerts") if alert["kind"] == "performance" and alert["segment"] is not None]
     assert {alert["segment"] for alert in own} == {"country=BR"}
     assert all("comes_from" not in alert["evidence"] for alert in own)
 
