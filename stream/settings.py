@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from detectors.judge import Thresholds
-from stream.settings_cohorts import Cohorts, CohortSection, resolve_cohorts, too_many_panes
+from stream.settings_cohorts import Cohorts, CohortSection, ModelCohortSection, resolve_cohorts, too_many_panes
 from stream.settings_degradation import METRICS, DegradationSection, degradation_contradictions, degraded_from, resolve_degradation
 from stream.settings_errors import explain
 from stream.settings_events import EventSettings
@@ -146,7 +146,7 @@ class ModelSection(Section):
     positive: Text | None = None
     labels: Switch = True
     windows: Windows | None = None
-    by_prediction_time: CohortSection = CohortSection()
+    by_prediction_time: ModelCohortSection = ModelCohortSection()
     segments: tuple[SegmentKeys, ...] = ()
     segment_values_max: Annotated[int, whole(1, 10_000)] = 50
     versions_max: Annotated[int, whole(1, 1_000)] = 20
@@ -360,7 +360,7 @@ class Settings(Section):
     @classmethod
     def _cohorts_are_few(cls, section: CohortSection, info: ValidationInfo) -> CohortSection:
         if "labels" in info.data:
-            refuse(too_many_panes([section], info.data["labels"].max_delay_ms))
+            refuse(too_many_panes(section.windows, info.data["labels"].max_delay_ms))
         return section
 
     @field_validator("drift")
@@ -389,12 +389,11 @@ class Settings(Section):
             degradation=[given["degradation"]] if "degradation" in given else [],
         )
         refuse(((name, *path), rule) for name, model in models.items() for path, rule in model.contradictions(inherited))
-        if "labels" in given and "by_prediction_time" in given:
+        if "labels" in given:
             refuse(
                 ((name, "by_prediction_time", *path), rule)
                 for name, model in models.items()
-                for path, rule in too_many_panes([given["by_prediction_time"], model.by_prediction_time], given["labels"].max_delay_ms)
-                if model.by_prediction_time.windows
+                for path, rule in too_many_panes(model.by_prediction_time.windows or (), given["labels"].max_delay_ms)
             )
         if "windows" in given and inherited.drift:
             refuse(((name, *path), rule) for name, model in models.items() for path, rule in model.short(inherited, given["windows"]))
@@ -419,7 +418,7 @@ class Settings(Section):
             labels=section.labels,
             windows=windows,
             pane_ms=pane_length(windows),
-            cohorts=resolve_cohorts([self.by_prediction_time, section.by_prediction_time], self.labels.max_delay_ms)
+            cohorts=resolve_cohorts(self.by_prediction_time, section.by_prediction_time, self.labels.max_delay_ms)
             if section.labels
             else None,
             segments=section.segments,

@@ -8,15 +8,20 @@ from typing import Annotated
 from pydantic import Field
 
 from stream.settings_values import KeyPath, Section, duration, duration_text, number
-from stream.settings_windows import PANES_MAX, AnyWindows
+from stream.settings_windows import PANES_MAX, AnyWindows, WindowSection
 from stream.windows import WindowSpec, pane_length
-
-REVISE_EVERY_MS = 600_000
-MINIMUM_COVERAGE = 0.5
 
 
 class CohortSection(Section):
-    """What one level of the tree says; what it does not name it inherits."""
+    """Those of every model that says nothing else."""
+
+    windows: AnyWindows = ()
+    revise_every_ms: Annotated[int, duration("1s")] = Field(default=600_000, alias="revise_every")
+    minimum_coverage: Annotated[float, number(1)] = 0.5
+
+
+class ModelCohortSection(Section):
+    """What a model does not name it inherits."""
 
     windows: AnyWindows | None = None
     revise_every_ms: Annotated[int, duration("1s")] | None = Field(default=None, alias="revise_every")
@@ -49,25 +54,25 @@ class Cohorts:
         return fired_ms // self.revise_every_ms - end_ms // self.revise_every_ms
 
 
-def resolve_cohorts(levels: Sequence[CohortSection], max_delay_ms: int) -> Cohorts | None:
-    """What `levels`, the most general first, come to; None without windows."""
-    windows, every, coverage = None, REVISE_EVERY_MS, MINIMUM_COVERAGE
-    for level in levels:
-        windows = windows if level.windows is None else level.windows
-        every = every if level.revise_every_ms is None else level.revise_every_ms
-        coverage = coverage if level.minimum_coverage is None else level.minimum_coverage
+def resolve_cohorts(inherited: CohortSection, own: ModelCohortSection, max_delay_ms: int) -> Cohorts | None:
+    """What they come to; None without windows."""
+    windows = inherited.windows if own.windows is None else own.windows
     if not windows:
         return None
     specs = tuple(window.spec() for window in windows)
-    return Cohorts(specs, pane_length(specs), every, coverage, max_delay_ms)
+    return Cohorts(
+        windows=specs,
+        pane_ms=pane_length(specs),
+        revise_every_ms=own.revise_every_ms or inherited.revise_every_ms,
+        minimum_coverage=own.minimum_coverage or inherited.minimum_coverage,
+        max_delay_ms=max_delay_ms,
+    )
 
 
-def too_many_panes(levels: Sequence[CohortSection], max_delay_ms: int) -> Iterator[tuple[KeyPath, str]]:
+def too_many_panes(windows: Sequence[WindowSection], max_delay_ms: int) -> Iterator[tuple[KeyPath, str]]:
     """Key path and rule that is broken where more panes would be open at once than a close should read."""
-    cohorts = resolve_cohorts(levels, max_delay_ms)
-    if cohorts and max_delay_ms + max(spec.size_ms for spec in cohorts.windows) > PANES_MAX * cohorts.pane_ms:
-        pane = duration_text(cohorts.pane_ms)
-        yield (
-            ("windows",),
-            f"at most {PANES_MAX} panes of {pane} within labels.max_delay, {duration_text(max_delay_ms)}; take longer windows",
-        )
+    specs = [window.spec() for window in windows]
+    pane_ms = pane_length(specs)
+    if specs and max_delay_ms + max(spec.size_ms for spec in specs) > PANES_MAX * pane_ms:
+        within = f"within labels.max_delay, {duration_text(max_delay_ms)}"
+        yield ("windows",), f"at most {PANES_MAX} panes of {duration_text(pane_ms)} {within}; take longer windows"

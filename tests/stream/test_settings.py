@@ -428,10 +428,16 @@ BAD = [
     ("worker: {checkpoint_every: 2m}", f"worker.checkpoint_every: '2m', expected a duration from 10ms to 1m {DURATION}"),
     (
         "wroker: {}",
-        "wroker: unknown key, expected one of kafka, redis, time, events, labels, by_prediction_time, windows, drift, quality, summary, performance, "
-        "sequential, degradation, models, worker; "
+        "wroker: unknown key, expected one of kafka, redis, time, events, labels, by_prediction_time, windows, drift, quality, "
+        "summary, performance, sequential, degradation, models, worker; "
         "did you mean worker?",
     ),
+    (
+        "by_prediction_time: {windows: [{size: 1m}]}",
+        "by_prediction_time.windows: a list, expected at most 10000 panes of 1m within labels.max_delay, 7d; take longer windows",
+    ),
+    ("by_prediction_time: {minimum_coverage: 2}", "by_prediction_time.minimum_coverage: '2', expected a number over 0 and up to 1"),
+    ("by_prediction_time: {revise_every: 10}", f"by_prediction_time.revise_every: '10', expected a duration from 1s to 3650d {DURATION}"),
     ("degradation: {accuracy: {drop: {warning: 5}}}", f"degradation.accuracy.drop.warning: '5', expected {SHARE}"),
     ("degradation: {accuracy: {drop: {warning: auto}}}", f"degradation.accuracy.drop.warning: 'auto', expected {SHARE}"),
     (
