@@ -10,14 +10,16 @@ import msgspec
 from msgspec import Struct
 
 from detectors.judge import AlertState
-from stream.groups import is_segment
 from stream.results import AlertKind
 from stream.settings import ModelSettings
 from stream.store import Subject
 
 
 class Rule(NamedTuple):
-    """One thing that is judged of a model. `segment`, `feature` and `window`, the name of a family, are "" where there is none."""
+    """One thing that is judged of a model. `segment`, `feature` and `window`, the name of a family, are "" where there is none.
+
+    `keys`: those of the segment, whose name does not tell a cross from a value with commas.
+    """
 
     subject: Subject
     version: str
@@ -26,6 +28,7 @@ class Rule(NamedTuple):
     feature: str
     metric: str
     window: str
+    keys: tuple[str, ...] = ()
 
     def has_left(self, settings: ModelSettings) -> bool:
         """Whether there are no windows any more that it could be judged in, or, of a model's silence, nobody looks."""
@@ -34,7 +37,7 @@ class Rule(NamedTuple):
         if self.subject != "traffic" and not settings.labels:
             return True
         families = {window.name for window in settings.windows_of(self.subject)}
-        return self.window not in families or not (self.segment == "" or is_segment(settings.segments, self.segment))
+        return self.window not in families or (self.segment != "" and self.keys not in settings.segments)
 
 
 class _Stored(Struct, frozen=True):

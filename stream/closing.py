@@ -8,7 +8,7 @@ they are discarded next time, never merged again.
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 from zlib import crc32
@@ -23,6 +23,7 @@ from stream.baselines import Key, Panes, Period, Rolled, Slices, against, agains
 from stream.cohorts import Due, attribution, newest_judged, revise
 from stream.found import found_in_outcomes, found_in_traffic
 from stream.freshness import Freshness
+from stream.groups import segment_keys
 from stream.model import LABELS, PREDICTIONS, Model
 from stream.rebuild import Reach
 from stream.results import Alert, Evidence, Result, Window, encode, timestamp
@@ -78,6 +79,14 @@ class _Home:
 
     def scorer_of(self, version: str) -> Scorer:
         return self.versions.get(version, self.scorer)
+
+    def has_left(self, subject: Subject) -> bool:
+        """Whether alerts fire that no window of this kind can be about any more."""
+        return any(rule.subject == subject and rule.has_left(self.model.settings) for rule in self.inherited.values())
+
+    def inherits(self, key: str, rule: Rule, judged: Collection[str]) -> bool:
+        """Whether a rule may still have left: it has not been judged, or only in what was open when the configuration changed."""
+        return key not in judged or (self.alerts[key] != _QUIET and rule.has_left(self.model.settings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +211,7 @@ class Closer:
 
     def _is_due(self, home: _Home, subject: Subject, clock_ms: int) -> bool:
         """Whether the clock has passed the end of a pane since the last close."""
-        if clock_ms == NO_TIME or not home.model.settings.windows_of(subject):
+        if clock_ms == NO_TIME or not (home.model.settings.windows_of(subject) or home.has_left(subject)):
             return False
         closed, fired = self._until(home, subject, clock_ms)
         return closed > home.closed_ms[subject] or fired > home.fired_ms[subject]
@@ -261,8 +270,7 @@ class Closer:
         held = {group.start_ms for group in [*home.merged[subject], *merged]}
         expired = set(expired_panes(settings.windows_of(subject), held, closed, compared=compared))
         rolled = roll(home.model, subject, home.slices[subject], panes, home.closed_ms[subject], closed)
-        left = any(rule.subject == subject and rule.has_left(settings) for rule in home.inherited.values())
-        if not (due or any(complete.values()) or expired or rolled.passed or left):
+        if not (due or any(complete.values()) or expired or rolled.passed or home.has_left(subject)):
             home.closed_ms[subject], home.fired_ms[subject] = closed, fired  # nothing was there: nothing to write
             return None
         kept = {group: pane for group, pane in merged.items() if group.start_ms not in expired}
@@ -417,7 +425,8 @@ class Closer:
         step.judged.add(key)
         after, status = transition(before, judged.verdict, now_ms)
         if after != before:
-            rule = Rule(step.closing.subject, about.version, about.segment, judged.kind, feature, judged.metric, about.family)
+            keys = segment_keys(home.model.settings.segments, about.segment)
+            rule = Rule(step.closing.subject, about.version, about.segment, judged.kind, feature, judged.metric, about.family, keys)
             step.alerts[key], step.rules[key] = after, rule
         if status is None:
             return None
@@ -465,7 +474,7 @@ class Closer:
         kept = {group: pane for group, pane in home.merged[subject].items() if group not in gone}
         home.merged[subject] = kept | step.merged
         home.alerts |= step.alerts
-        home.inherited = {key: rule for key, rule in home.inherited.items() if key not in step.judged}
+        home.inherited = {key: rule for key, rule in home.inherited.items() if home.inherits(key, rule, step.judged)}
         home.slices[subject] = step.rolled.slices
         home.unit.undelivered += closing.outbox
 

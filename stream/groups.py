@@ -170,13 +170,13 @@ def _segment(keys: Sequence[str], values: Sequence[str]) -> str:
     return ",".join(f"{key}={value}" for key, value in zip(keys, values, strict=True))
 
 
-def is_segment(segments: tuple[tuple[str, ...], ...], name: str) -> bool:
-    """Whether the segments of a model have one of this name.
+def segment_keys(segments: tuple[tuple[str, ...], ...], name: str) -> tuple[str, ...]:
+    """The keys of the segment of this name that a model has; none for all traffic.
 
-    >>> is_segment((("country",), ("country", "channel")), "country=BR"), is_segment((("country", "channel"),), "country=BR")
-    (True, False)
+    >>> segment_keys((("country",), ("country", "channel")), "country=BR,channel=web"), segment_keys((("country",),), "")
+    (('country', 'channel'), ())
     """
-    return any(_pattern(keys, _crossed(segments)).fullmatch(name) for keys in segments)
+    return next((keys for keys in segments if _pattern(keys, _crossed(segments)).fullmatch(name)), ())
 
 
 def _pattern(keys: Sequence[str], crossed: bool) -> re.Pattern[str]:
