@@ -6,7 +6,7 @@ each row had the middle score of its bin.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,14 +14,15 @@ from detectors.counts import Counts, Floats
 from detectors.intervals import Bounded
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """Rows with scores in [low, high), the last group those of 1 too: their mean score, and the share of them that is positive."""
+class Group(NamedTuple):
+    """Rows with scores in [low, high), the last group those of 1 too: their mean score, its bounds, and the share that is positive."""
 
     low: float
     high: float
     n: int
-    mean_score: Bounded
+    mean_score: float
+    least: float
+    most: float
     observed: float
 
 
@@ -49,14 +50,13 @@ def reliability(negatives: Counts, positives: Counts, edges: Floats, *, groups: 
     used = np.flatnonzero(rows)
     if not used.size:
         return ()
-    low, high = np.concatenate(([0.0], edges)).clip(0, 1)[used], np.concatenate((edges, [1.0])).clip(0, 1)[used]
-    rows, hits = rows[used], positives[used]
+    ends = np.concatenate(([0.0], np.minimum(np.maximum(edges, 0.0), 1.0), [1.0]))
+    rows, hits, low, high = rows[used], positives[used], ends[used], ends[used + 1]
     group = np.minimum((np.cumsum(rows) - rows / 2) * groups // rows.sum(), groups - 1)
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    ends = np.append(starts[1:], used.size) - 1
+    starts = np.concatenate(([0], 1 + np.flatnonzero(group[1:] != group[:-1])))
     n, right, least, most = (np.add.reduceat(column, starts) for column in (rows, hits, rows * low, rows * high))
-    columns = (low[starts], high[ends], n, (least + most) / 2 / n, least / n, most / n, right / n)
-    return tuple(Group(a, b, size, Bounded(*mean), share) for a, b, size, *mean, share in zip(*(c.tolist() for c in columns), strict=True))
+    columns = (low[starts], np.append(high[starts[1:] - 1], high[-1]), n, (least + most) / 2 / n, least / n, most / n, right / n)
+    return tuple(map(Group, *(column.tolist() for column in columns)))
 
 
 def calibration_error(groups: Sequence[Group]) -> Bounded | None:
@@ -72,11 +72,8 @@ def calibration_error(groups: Sequence[Group]) -> Bounded | None:
     """
     if not groups:
         return None
-    n = np.array([group.n for group in groups])
-    observed = np.array([group.observed for group in groups])
-    means = np.array([(group.mean_score.value, group.mean_score.lower, group.mean_score.upper) for group in groups]).T
-    distance, to_low, to_high = np.abs(observed - means)
-    inside = (means[1] <= observed) & (observed <= means[2])
-    nearest, farthest = np.where(inside, 0.0, np.minimum(to_low, to_high)), np.maximum(to_low, to_high)
-    value, lower, upper = (float(side @ n / n.sum()) for side in (distance, nearest, farthest))
+    _, _, n, mean, least, most, observed = np.array(groups).T
+    nearest = np.maximum(np.maximum(least - observed, observed - most), 0.0)
+    farthest = np.maximum(observed - least, most - observed)
+    value, lower, upper = (float(side @ n / n.sum()) for side in (np.abs(observed - mean), nearest, farthest))
     return Bounded(value, lower, upper)

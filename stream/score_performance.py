@@ -65,12 +65,9 @@ def _captured(top_lift: Bounded) -> Bounded:
 
 
 def _reported(metric: Bounded | None) -> BoundedMetric | None:
-    return None if metric is None else _bounded(metric)
-
-
-def _bounded(metric: Bounded) -> BoundedMetric:
-    return BoundedMetric(value=metric.value, bounds=(metric.lower, metric.upper))
+    return None if metric is None else BoundedMetric(value=metric.value, bounds=(metric.lower, metric.upper))
 
 
 def _reliability_bin(group: Group) -> ReliabilityBin:
-    return ReliabilityBin(scores=(group.low, group.high), n=group.n, mean_score=_bounded(group.mean_score), observed=group.observed)
+    mean = BoundedMetric(value=group.mean_score, bounds=(group.least, group.most))
+    return ReliabilityBin(scores=(group.low, group.high), n=group.n, mean_score=mean, observed=group.observed)

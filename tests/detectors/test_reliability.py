@@ -28,8 +28,8 @@ def test_each_group_holds_the_rows_between_its_edges_and_says_how_many_are_posit
     for group, inside in zip(groups, members(groups, scores), strict=True):
         assert group.n == inside.sum()
         assert group.observed == pytest.approx(labels[inside].mean())
-        assert group.mean_score.lower - 1e-12 <= scores[inside].mean() <= group.mean_score.upper + 1e-12
-        assert group.mean_score.lower <= group.mean_score.value <= group.mean_score.upper
+        assert group.least - 1e-12 <= scores[inside].mean() <= group.most + 1e-12
+        assert group.least <= group.mean_score <= group.most
 
 
 @given(scored_rows())
@@ -53,7 +53,7 @@ def test_groups_are_the_deciles_of_scikit_learn_where_no_scores_are_tied(kind: s
     observed, said = calibration_curve(labels, scores, n_bins=10, strategy="quantile")
     assert [group.n for group in groups] == [1_000] * 10
     assert [group.observed for group in groups] == pytest.approx(observed.tolist())
-    assert [group.mean_score.lower for group in groups] == pytest.approx(said.tolist())
+    assert [group.least for group in groups] == pytest.approx(said.tolist())
     found = calibration_error(groups)
     assert found is not None
     assert found.lower - 1e-12 <= np.abs(observed - said).mean() <= found.upper + 1e-12
