@@ -203,6 +203,14 @@ def drift_panels() -> list[Builder[Panel]]:
             ),
             (f'min by (model, version) (driftstream_model_score{{{OF_WINDOW},metric="quality_score"}})', "{{model}} {{version}}"),
         ).axis_soft_max(1),
+        verdicts(
+            "Quality severity",
+            "The worst verdict on the quality of each feature.",
+            (
+                f"max by (model, version, feature) (driftstream_quality_severity{{{OF_WINDOW}}})",
+                "{{feature}} ({{model}} {{version}})",
+            ),
+        ),
         graph(
             "Alerts emitted",
             "Alerts that started, changed or were resolved, on the alerts topic.",
@@ -301,6 +309,15 @@ def performance_panels() -> list[Builder[Panel]]:
             "percentunit",
             (f"max by (model, version, by) (driftstream_label_coverage_ratio{{{OF_WINDOW}}})", "by {{by}} ({{model}} {{version}})"),
         ),
+        graph(
+            "Label delay",
+            "How long after their predictions the labels of the newest closed window were: within 5.8 %.",
+            "s",
+            (
+                f"max by (model, version, by, percentile) (driftstream_label_delay_seconds{{{OF_WINDOW}}})",
+                "p{{percentile}} by {{by}} ({{model}} {{version}})",
+            ),
+        ),
         verdicts(
             "Sequential detectors",
             "Those that follow errors and scores between closes: warning until no change follows for `resolve_after` values.",
@@ -368,6 +385,18 @@ def pipeline_panels() -> list[Builder[Panel]]:
             "short",
             ("sum by (instance) (driftstream_units_owned)", "{{instance}} units"),
             ("sum by (instance) (driftstream_outbox_length)", "{{instance}} outbox"),
+        ),
+        graph(
+            "Open windows in memory",
+            "Aggregates of windows that are open. At worker.state_bytes the partitions that run ahead wait.",
+            "bytes",
+            ("sum by (instance) (driftstream_state_bytes)", "{{instance}}"),
+        ),
+        graph(
+            "Rows that wait",
+            "Predictions and labels that Redis keeps for the join, of at most labels.pending_max.",
+            "short",
+            ("max(driftstream_pending_rows)", "rows"),
         ),
         graph(
             "Worker CPU",
