@@ -18,7 +18,7 @@ from stream.aggregates import distinct
 from stream.closing import identity
 from stream.events import Messages
 from stream.groups import Group, Groups
-from stream.model import Model
+from stream.model import Model, with_variants
 from stream.results import Alert, Evidence, encode, timestamp
 from stream.store import ClockName
 from stream.unit import Unit
@@ -48,7 +48,7 @@ class Detection:
     def __init__(self, models: Mapping[str, Model], groups: Groups, topic: str) -> None:
         """`topic`: of the alerts."""
         self._models, self._groups, self._topic = models, groups, topic
-        found = [model.settings.sequential for model in models.values()]
+        found = [model.settings.sequential for model in with_variants(models.values())]
         self._on: Mapping[StreamName, npt.NDArray[np.bool_]] = {
             "errors": np.array([bool(one.errors) for one in found]),
             "scores": np.array([bool(one.scores) for one in found]),

@@ -15,7 +15,7 @@ from stream.pipeline import Pipeline
 from stream.store import Partitions, UnitId
 from stream.store_memory import MemoryStore
 from stream.worker import Worker
-from tests.builders import BASE_MS, HOUR_MS, MODEL, Monitor, label, messages, prediction, settings
+from tests.builders import BASE_MS, HOUR_MS, MODEL, Monitor, label, messages, prediction, settings, small_reference
 from tests.stream.stores import Backend
 
 Watch = Callable[..., Monitor]
@@ -90,6 +90,21 @@ def test_nothing_is_followed_by_default(watch: Watch) -> None:
     monitor.run(*(prediction(f"p{i}", i / 10, score=float(score)) for i, score in enumerate(SCORES)))
     assert drifts(monitor) == []
     assert monitor.pipeline.units[UnitId("predictions", 0)].streams == {}
+
+
+def test_a_version_with_a_reference_of_its_own_is_followed_as_its_model_is_and_no_other(watch: Watch) -> None:
+    models = {name: {"classes": ["0", "1"], "sequential": FOLLOW if name == MODEL else {}} for name in ("before", MODEL, "after")}
+    own = {name: {"7": small_reference(name)} for name in models}
+    monitor = watch(settings(models), versions=own)
+    monitor.log(
+        *(
+            {**prediction(f"{name}{i}", i / 10, score=float(score), version="7"), "model": name}
+            for i, score in enumerate(SCORES)
+            for name in models
+        )
+    )
+    read_all(monitor)
+    assert {(alert["model"], alert["version"]) for alert in drifts(monitor)} == {(MODEL, "7")}
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])
