@@ -188,9 +188,14 @@ def events(table: Columns) -> Iterator[dict[str, Any]]:
 
 def theirs(reference: Path, current: Path, out: Path) -> dict[str, dict[str, dict[str, float]]]:
     """What the peers say: peer -> score -> column -> value."""
-    command = [str(PYTHON), "-W", "ignore", "-m", "benchmarks.peers.parity_scores", str(reference), str(current), str(out)]
+    return msgspec.json.decode(ask("parity_scores", reference, current, out), type=dict[str, dict[str, dict[str, float]]])
+
+
+def ask(peer: str, reference: Path, current: Path, out: Path) -> bytes:
+    """The answer of a script of `benchmarks/peers`, run in the environment of the peers."""
+    command = [str(PYTHON), "-W", "ignore", "-m", f"benchmarks.peers.{peer}", str(reference), str(current), str(out)]
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, **QUIET, "PYTHONPATH": str(ROOT)})
-    return msgspec.json.decode(out.read_bytes(), type=dict[str, dict[str, dict[str, float]]])
+    return out.read_bytes()
 
 
 def compared(before: Columns, now: Columns, drift: Mapping[str, Any]) -> dict[tuple[str, tuple[str, str]], tuple[float, float]]:
@@ -214,8 +219,8 @@ def compare(size: tuple[int, int]) -> Iterator[Row]:
         yield Row(size, column, (peer, score), own, ruled, said[peer][score][column])
 
 
-def report(rows: Sequence[Row]) -> str:
-    """PARITY.md."""
+def report(rows: Sequence[Row], estimates: str) -> str:
+    """PARITY.md. `estimates`: its section on performance before labels come."""
     pins = dict(re.findall(r"^(evidently|nannyml)==(\S+)", PINS.read_text("utf-8"), re.MULTILINE))
     lines = [
         HEAD.format(**pins),
@@ -227,6 +232,7 @@ def report(rows: Sequence[Row]) -> str:
         equal = sum(math.isclose(row.ours, row.theirs, rel_tol=EXPLAINED) for row in of_pair)
         rest = max(row.unexplained() for row in of_pair)
         lines.append(f"| {_name(key)} | {len(of_pair)} | {equal} | {rest:.0e} | {pair.why} |")
+    lines.append(estimates)
     for size in SIZES:
         lines += [
             f"\n## {size[0]:,} reference rows, {size[1]:,} current rows\n",
@@ -250,12 +256,18 @@ def main() -> None:
     """Compare, and write PARITY.md; exit code 1 if a difference is not explained."""
     if not PYTHON.exists():
         raise click.ClickException(f"no {PYTHON.relative_to(ROOT)}: make parity makes it")
+    from benchmarks import parity_estimates  # here, as it is made of parts of this
+
     rows = [row for size in SIZES for row in compare(size)]
-    unexplained = [row for row in rows if not row.unexplained() <= EXPLAINED]
+    estimates = list(parity_estimates.compare())
+    unexplained = [
+        *(row for row in rows if not row.unexplained() <= EXPLAINED),
+        *(row for row in estimates if not row.unexplained() <= EXPLAINED),
+    ]
     for row in unexplained:
         click.echo(f"not explained: {row}")
-    OUT.write_text(report(rows), "utf-8")
-    click.echo(f"{len(rows)} scores compared, {len(unexplained)} not explained; wrote {OUT.relative_to(ROOT)}")
+    OUT.write_text(report(rows, parity_estimates.section(estimates)), "utf-8")
+    click.echo(f"{len(rows) + len(estimates)} scores compared, {len(unexplained)} not explained; wrote {OUT.relative_to(ROOT)}")
     sys.exit(1 if unexplained else 0)
 
 

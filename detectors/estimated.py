@@ -4,11 +4,11 @@ A reference teaches how often a row of each bin is positive; a window's rows, co
 number of positives. It holds as long as scores mean what they meant: it follows drift of the inputs, and is blind to concept drift.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 
 from detectors.counts import Counts, Floats
 from detectors.intervals import Measured, z_of
@@ -47,6 +47,8 @@ def calibration(negatives: Counts, positives: Counts) -> Calibration:
             f"cannot calibrate: negatives={int(negatives.sum())!r}, positives={int(positives.sum())!r}, expected some of both; "
             "a reference of one class cannot tell what scores mean"
         )
+    from scipy.optimize import isotonic_regression  # here, as it takes 24 MB, which a worker that estimates nothing need not spend
+
     rows = negatives + positives
     used = np.flatnonzero(rows)
     fitted = isotonic_regression(positives[used] / rows[used], weights=rows[used])
@@ -88,39 +90,53 @@ def estimated(known: Calibration, negative: Counts, positive: Counts, confidence
         raise ValueError(
             f"cannot estimate: rows.shape={rows.shape!r}, expected {(2, known.rates.size)!r} and counts >= 0; bins are the reference's"
         )
-    fn, tp = (rows @ known.rates).tolist()
-    left, raised = rows.sum(axis=1).tolist()
+    (fn, tp), (left, raised) = (rows @ known.rates).tolist(), rows.sum(axis=1).tolist()
     n, p, s = left + raised, tp + fn, raised + tp + fn
-    # value, and what one more positive among those predicted negative and positive changes; the rows stay, so it is a negative less
+    # value, and what one more false negative and true positive changes; the rows stay, so it is a negative less
     of_counts = {
-        "accuracy": ((tp + left - fn) / n, (-1 / n, 1 / n)) if n else None,
-        "precision": (tp / raised, (0.0, 1 / raised)) if raised else None,
-        "recall": (tp / p, (-tp / p**2, fn / p**2)) if p else None,
-        "f1": (2 * tp / s, (-2 * tp / s**2, 2 * (s - tp) / s**2)) if s else None,
+        "accuracy": ((tp + left - fn) / n, -1 / n, 1 / n) if n else None,
+        "precision": (tp / raised, 0.0, 1 / raised) if raised else None,
+        "recall": (tp / p, -tp / p**2, fn / p**2) if p else None,
+        "f1": (2 * tp / s, -2 * tp / s**2, 2 * (s - tp) / s**2) if s else None,
     }
-    moved = {name: (m[0], np.repeat(m[1], rows.shape[1]).reshape(rows.shape)) if m else None for name, m in of_counts.items()}
-    moved["roc_auc"] = _auc(known.rates, rows)
-    return {name: _measured(known, rows, *m, confidence) if m else None for name, m in moved.items()}
+    spread = _spread(known)
+    (of_fn, both), (_, of_tp) = _covariance(known, rows, spread)
+    found: dict[str, Measured | None] = dict.fromkeys(of_counts)
+    for name, metric in of_counts.items():
+        if metric is not None:
+            value, by_fn, by_tp = metric
+            found[name] = _measured(value, by_fn**2 * of_fn + 2 * by_fn * by_tp * both + by_tp**2 * of_tp, n, confidence)
+    return found | {"roc_auc": _auc(known, rows.sum(axis=0), spread, confidence)}
 
 
-def _auc(rates: Floats, rows: Counts) -> tuple[float, Floats] | None:
-    """Expected AUC, and how one more positive (and one negative less) in a bin moves it, (2, n_bins): alike for both predictions."""
-    both = rows.sum(axis=0)
-    positives, negatives = both * rates, both * (1 - rates)
+def _spread(known: Calibration) -> Floats:
+    """The variance of the label of a row of each block, (n_blocks,)."""
+    chance = (known.positives + 1) / (known.rows + 2)  # Laplace's rule: a block without positives may still have some elsewhere
+    return chance * (1 - chance)
+
+
+def _covariance(known: Calibration, rows: Counts, spread: Floats) -> list[list[float]]:
+    """Of the false negatives and the true positives, 2 x 2: labels are drawn, and their chances were learnt, wrong in both alike."""
+    in_blocks = np.stack([np.bincount(known.blocks, side, spread.size) for side in rows])
+    covariance: list[list[float]] = ((in_blocks * (spread / known.rows)) @ in_blocks.T + np.diag(in_blocks @ spread)).tolist()
+    return covariance
+
+
+def _auc(known: Calibration, rows: Counts, spread: Floats, confidence: float) -> Measured | None:
+    """Expected AUC. One more positive, and one negative less, moves it in each bin by something else."""
+    positives = rows * known.rates
+    negatives = rows - positives
     p, n = float(positives.sum()), float(negatives.sum())
     if not p or not n:
         return None
     below, above = np.cumsum(negatives) - negatives / 2, p - np.cumsum(positives) + positives / 2
     value = float(positives @ below) / (p * n)
-    slope = (below - above) / (p * n) - value * (1 / p - 1 / n)
-    return value, np.stack((slope, slope))
+    moved = rows * ((below - above) / (p * n) - value * (1 / p - 1 / n))
+    drawn = float(moved**2 / np.maximum(rows, 1) @ spread[known.blocks])
+    learnt = float(np.bincount(known.blocks, moved, spread.size) ** 2 @ (spread / known.rows))
+    return _measured(value, drawn + learnt, int(rows.sum()), confidence)
 
 
-def _measured(known: Calibration, rows: Counts, value: float, slopes: Floats, confidence: float) -> Measured:
-    """The value with its band, from what one more positive in each bin changes."""
-    chance = (known.positives + 1) / (known.rows + 2)  # Laplace's rule: a block without positives may still have some elsewhere
-    spread = chance * (1 - chance)
-    drawn = float((slopes**2 * rows * spread[known.blocks]).sum())
-    learnt = np.bincount(known.blocks, (slopes * rows).sum(axis=0), chance.size) ** 2 @ (spread / known.rows)
-    half = z_of(confidence) * float(np.sqrt(drawn + learnt))
-    return Measured(value, max(value - half, 0.0), min(value + half, 1.0), int(rows.sum()))
+def _measured(value: float, variance: float, n: int, confidence: float) -> Measured:
+    half = z_of(confidence) * math.sqrt(max(variance, 0.0))
+    return Measured(value, max(value - half, 0.0), min(value + half, 1.0), n)

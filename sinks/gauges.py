@@ -20,6 +20,8 @@ from stream.results import (
     Alert,
     AlertKind,
     BoundedMetric,
+    Estimate,
+    EstimatedPerformance,
     FeatureQuality,
     LabelDelay,
     Latency,
@@ -80,6 +82,18 @@ _WINDOW_GAUGES = {  # name: (what it says, its labels)
     "driftstream_label_delay_seconds": (
         "How long after its prediction a label was, at this percentile, in the newest closed window.",
         (*_WINDOW_LABELS, "by", "percentile"),
+    ),
+    "driftstream_estimated_performance": (
+        "Metric as it is expected before labels come, in the newest closed window.",
+        (*_WINDOW_LABELS, "metric"),
+    ),
+    "driftstream_estimated_performance_bound": (
+        "Where the realised metric lies in 95 of 100 cases, if scores mean what they meant: above the lower, below the upper bound.",
+        (*_WINDOW_LABELS, "metric", "bound"),
+    ),
+    "driftstream_estimated_performance_severity": (
+        "Verdict on the estimate: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
+        (*_WINDOW_LABELS, "metric"),
     ),
     "driftstream_performance": ("Online performance metric in the newest closed window.", (*_WINDOW_LABELS, "by", "metric")),
     "driftstream_performance_severity": (
@@ -368,6 +382,8 @@ def _samples(result: Result, slot: _Slot) -> Iterator[_Sample]:
         if result.traffic.latency_ms is not UNSET:
             for percentile, latency_ms in _percentiles(result.traffic.latency_ms):
                 yield "driftstream_prediction_latency_seconds", (*window, percentile), latency_ms / 1000
+    if result.estimated is not UNSET:
+        yield from _estimated_samples(window, result.estimated)
     if result.performance is not UNSET:
         yield from _performance_samples((*window, slot.by), result.performance)
     if result.regression is not UNSET:
@@ -392,6 +408,16 @@ def _score_samples(labels: tuple[str, ...], score: Score) -> Iterator[_Sample]:
     if _defined(score.threshold):
         level = "critical" if score.severity == "critical" else "warning"
         yield "driftstream_drift_threshold", (*labels, level), score.threshold
+
+
+def _estimated_samples(labels: tuple[str, ...], estimated: EstimatedPerformance) -> Iterator[_Sample]:
+    for metric, value in asdict(estimated).items():
+        if isinstance(value, Estimate):
+            yield "driftstream_estimated_performance", (*labels, metric), value.value
+            yield "driftstream_estimated_performance_bound", (*labels, metric, "lower"), value.lower
+            yield "driftstream_estimated_performance_bound", (*labels, metric, "upper"), value.upper
+    for metric, verdict in estimated.verdicts.items():
+        yield "driftstream_estimated_performance_severity", (*labels, metric), SEVERITY_NUMBER[verdict.severity]
 
 
 def _performance_samples(labels: tuple[str, ...], performance: Performance) -> Iterator[_Sample]:

@@ -37,7 +37,7 @@ from stream.watermark import NO_TIME
 from stream.windows import WindowSpec, expired_panes, windows_ending
 
 _HAPPENED = {"data_drift": "drifted", "prediction_drift": "drifted", "label_drift": "drifted", "data_quality": "is off"}
-_WHOSE = {"prediction_drift": "output ", "label_drift": "true "}  # what goes before the name of what drifted
+_WHOSE = {"prediction_drift": "output ", "label_drift": "true ", "estimated_performance": "estimated "}  # goes before the name
 ALL_VERSIONS = "(all)"  # the version of an alert that is about all of them
 TOGETHER = 8  # models that share round trips to Redis; the panes of so many are in memory at once, and none is done before all of them
 _QUIET = AlertState()
@@ -363,6 +363,7 @@ class Closer:
                 quality=one.quality,
                 summary=one.summary,
                 traffic=one.traffic,
+                estimated=one.estimated,
                 performance=one.performance,
                 regression=one.regression,
             )
@@ -448,6 +449,7 @@ class Closer:
             value=judged.value,
             threshold=judged.verdict.threshold,
             baseline=judged.baseline,
+            estimated=judged.kind == "estimated_performance",
             window=window,
             by=about.by,
             summary=summary(" ".join(filter(None, (about.model, about.version, about.segment))), judged, window, status, about.by),
@@ -494,19 +496,22 @@ def identity(*parts: str) -> str:
 def summary(who: str, judged: Judged, window: Window | None, status: str, by: str | UnsetType = UNSET) -> str:
     """One sentence for a human: what, by how much, when, and where it went."""
     resolved, name = status == "resolved", judged.metric if judged.feature is UNSET else str(judged.feature)
+    whose = _WHOSE.get(judged.kind, "")
     if judged.value is None:
-        what = name if judged.feature is UNSET else f"{judged.metric} of {name}"
+        what = f"{whose}{name}" if judged.feature is UNSET else f"{judged.metric} of {name}"
         return f"{who}: {what} is no longer judged" + (f" in {window.name} to {window.end}" if window else "")
     if judged.kind == "freshness":
         what = "heard again" if resolved else "silent"
     else:
         happened = _HAPPENED.get(judged.kind, "dropped" if judged.below else "rose")
-        what = f"{_WHOSE.get(judged.kind, '')}{name} {'is back' if resolved else happened}"
+        what = f"{whose}{name} {'is back' if resolved else happened}"
     relation = "against" if resolved else "<" if judged.below else ">="
     limit = ", no longer judged" if judged.verdict.threshold is None else f" {relation} {judged.verdict.threshold:g}"
     text = f"{who}: {what}, {judged.metric} {judged.value:.3g}{limit}"
     if judged.evidence.p_adjusted is not UNSET and not resolved:
         text += f", adjusted p {judged.evidence.p_adjusted:.2g} <= {judged.evidence.alpha:.2g}"
+    if judged.evidence.interval is not UNSET:
+        text += " ({:.3g} to {:.3g})".format(*judged.evidence.interval)
     text += f" in {window.name} to {window.end}" if window else ""
     text += "" if by is UNSET else ", by prediction time"
     if judged.evidence.direction:

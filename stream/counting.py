@@ -113,6 +113,10 @@ class Counting:
         self._losses_start = np.array([model.losses_start for model in every], np.int64)
         self._delays_start = np.array([model.delays_start for model in every], np.int64)
         self._score_bins = np.array([model.score.bins for model in every], np.int64)
+        self._score_start = np.array([model.score.start for model in every], np.int64)
+        self._raised_start = np.array([model.raised_start for model in every], np.int64)
+        estimated = np.array([model.calibration is not None for model in every], np.bool_)
+        self._estimating, self._raised = bool(estimated.any()), np.where(estimated, PREDICTED_START + self._positive, -1)
         self._scores = Bins([model.score.feature for model in every])
         self._errors = ErrorCoding(every)
         self._most_segments = max(len(model.settings.segments) for model in every)
@@ -167,6 +171,8 @@ class Counting:
             columns, invalid = self._decoder.feature_columns(coding.features, events.records, at)
             codes, values = coding.code([events.scores[at], *columns], invalid, self._member_of[models[at]])
             _add(unit, numbers[:, at], codes, values=values)
+            if self._estimating:
+                self._add_raised(unit, numbers[:, at], models[at], said[where], codes[0])
         self._add_latencies(unit, numbers[:, kept], models[kept], events.latencies_ms[kept])
         open_outcomes = ~self.is_late(timing.ends, np.maximum(timing.watermark, unit.floors_ms["performance"]))
         at = kept[open_outcomes[kept] & self._groups.table["labels"][events.groups[kept]]]
@@ -227,6 +233,16 @@ class Counting:
             codes, values = self._errors.code(models[usable], labels[usable], predictions[usable], taken_back=sign < 0)
             codes = np.concatenate((np.full((1, values.shape[1]), LABELS), codes, delays[None, usable]))
             _add(unit, numbers[:, usable], codes, values=values, sign=sign)
+
+    def _add_raised(self, unit: Unit, numbers: Codes, models: Indices, said: Codes, scores: Codes) -> None:
+        """Count once more, in bins of their own, the scores of predictions that are positive, of models whose performance is estimated.
+
+        `said`, `scores`: the positions of class and score in the aggregate.
+        """
+        at = np.flatnonzero(said == self._raised[models])
+        bins = scores[at] - self._score_start[models[at]]
+        has = bins < self._score_bins[models[at]]  # behind them stand those that are missing
+        _add(unit, numbers[:, at[has]], (self._raised_start[models[at[has]]] + bins[has])[None])
 
     def _add_latencies(self, unit: Unit, numbers: Codes, models: Indices, latencies_ms: Floats) -> None:
         """Count the latencies that are such: not absent, below 0 or infinite."""

@@ -101,6 +101,9 @@ def _reference(section: ModelSection, model: Model, named: set[str], what: str) 
         return Finding(
             False, what, f"drift.features: {', '.join(misplaced)} not scored: the method is not for this kind of feature; remove it"
         )
+    if model.calibration is None and any(limits.warning or limits.critical for limits in model.settings.estimated.thresholds.values()):
+        rule = "expected two classes, a positive one, and a reference built from rows with score and label of both"
+        return Finding(False, what, f"performance.estimated: nothing can be estimated, {rule}")
     if reference.model != model.settings.name:
         return Finding(False, what, f"its reference was built for model {reference.model}; build one with `driftstream reference build`")
     return Finding(True, what, f"reference {reference.reference_id}, {reference.rows} rows, {len(reference.features)} features")

@@ -7,7 +7,16 @@ from msgspec import UNSET, UnsetType
 
 from stream.aggregates import Aggregate
 from stream.baselines import Key
-from stream.results import Counts, FeatureDrift, FeatureQuality, Performance, RegressionPerformance, Summary, TrafficMetrics
+from stream.results import (
+    Counts,
+    EstimatedPerformance,
+    FeatureDrift,
+    FeatureQuality,
+    Performance,
+    RegressionPerformance,
+    Summary,
+    TrafficMetrics,
+)
 from stream.scoring import Scorer, close_performance, close_traffic
 from stream.traffic import traffic_metrics
 from stream.verdicts import Attribution, Judged
@@ -26,6 +35,7 @@ class Found(NamedTuple):
     quality: dict[str, FeatureQuality] | UnsetType = UNSET
     summary: Summary | UnsetType = UNSET
     traffic: TrafficMetrics | UnsetType = UNSET
+    estimated: EstimatedPerformance | UnsetType = UNSET
     performance: Performance | UnsetType = UNSET
     regression: RegressionPerformance | UnsetType = UNSET
 
@@ -36,16 +46,18 @@ def found_in_traffic(groups: Groups, scorers: Sequence[Scorer], size_ms: int) ->
     windows = [groups[key] for key in sorted(groups)]
     for scorer, window, told in zip(scorers, windows, close_traffic(scorers, windows, _parts(groups)), strict=True):
         summary, more = scorer.quality.summary(window, told.drift, told.quality)
+        estimated, expected = scorer.estimates.of(window.counts)
         found.append(
             Found(
                 counts=told.counts,
                 reference_id=scorer.compared_with,
-                judged=[*told.judged, *more],
+                judged=[*told.judged, *more, *expected],
                 outputs=told.outputs,
                 drift=told.drift,
                 quality=told.quality,
                 summary=summary,
                 traffic=traffic_metrics(scorer.model, window.counts, size_ms),
+                estimated=estimated,
             )
         )
     return found

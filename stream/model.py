@@ -1,11 +1,12 @@
 """One monitored model as the core sees it: its settings and reference turned into windows and layouts.
 
 A traffic aggregate counts, in this order: predictions, late, duplicates, then for the predicted class, the score and each feature of the
-reference its fine bins or categories, MISSING and INVALID (of the wrong type), and last the bins of the latency. An outcomes aggregate
-counts predictions, late labels, labels, then the confusion matrix, row by row, label first, the last class being all that is not
-configured, then in the bins of the score the misses and the hits: whether the label was the class that the score is of, and sums of
-(1 - p)^2 and -ln p, p the score of the truth, in units of LOSS_UNIT: integers, so that they too are the same however a stream is cut into
-batches. The bins of how long after its prediction a label was come last.
+reference its fine bins or categories, MISSING and INVALID (of the wrong type), with a calibration in the bins of the score those that were
+predicted positive, and last the bins of the latency. An outcomes aggregate counts predictions, late labels, labels, then the confusion
+matrix, row by row, label first, the last class being all that is not configured, then in the bins of the score the misses and the hits:
+whether the label was the class that the score is of, and sums of (1 - p)^2 and -ln p, p the score of the truth, in units of LOSS_UNIT:
+integers, so that they too are the same however a stream is cut into batches. The bins of how long after its prediction a label was come
+last.
 
 Of a regression the score is the predicted number, no class is known, and an outcomes aggregate is what `regression` says.
 """
@@ -17,11 +18,11 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
-from scipy.special import expit
 
 from detectors.latency import DELAY_EDGES_S, LATENCY_EDGES_MS
 from detectors.regression import error_edges
-from stream.aggregates import Floats, Layout
+from detectors.score_bins import SCORE_EDGES
+from stream.aggregates import Counts, Floats, Layout
 from stream.reference import CategoricalFeature, NumericFeature, Reference
 from stream.settings import ModelSettings
 from stream.store import Subject
@@ -39,10 +40,6 @@ ERROR_ROWS: Final = 7  # rows of `detectors.regression.error_rows`, the label fi
 LOSS_UNIT: Final = 2.0**-32  # the mean of so rounded losses is right to 1.2e-10; 10^7 of the greatest log loss, 36, stay below 2^63
 
 ALIAS: Final = {"true": "1", "false": "0", "1": "true", "0": "false"}  # classes that JSON's true and 1 may both mean
-
-# Where scores are counted if no reference says how they are distributed: even steps of the log-odds, since they pile up near 0 and 1, with
-# bins of their own for exactly 0 and exactly 1, and the end bins for what is no probability.
-SCORE_EDGES: Final = np.array([0.0, np.nextafter(0.0, 1.0), *expit(np.linspace(-8, 8, 251)), 1.0, np.nextafter(1.0, 2.0)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,8 @@ class Model:
     """A model and everything that follows from its settings and its reference.
 
     `variants`: the versions that have a reference of their own, and with it their own bins; each is a model of that `version` alone.
-    `numbers`: of a regression.
+    `numbers`: of a regression. `calibration`: of a classifier of two classes whose reference has one, the reference's negatives and
+    positives in the bins of the score, (2, score bins).
     """
 
     settings: ModelSettings
@@ -90,6 +88,7 @@ class Model:
     traffic: Layout
     outcomes: Layout
     numbers: NumberSlots | None = None
+    calibration: Counts | None = None
     version: str | None = None
     variants: Mapping[str, "Model"] = field(default_factory=dict)
 
@@ -116,6 +115,9 @@ class Model:
         named = [reference.reference_id if reference else "", str(settings.pane_ms)]
         predicted, score, *features = slots
         numbers = _number_slots(reference) if settings.task == "regression" else None
+        calibration = _calibration(settings, reference)
+        raised = [] if calibration is None else [f"raised {settings.positive}"]
+        width = position + (0 if calibration is None else score.bins) + LATENCY_EDGES_MS.size + 1
         return cls(
             settings=settings,
             reference=reference,
@@ -123,15 +125,16 @@ class Model:
             score=score,
             slots=tuple(features),
             label=_classes(settings, reference, "label"),
-            traffic=Layout(_fingerprint("traffic/2", [*named, *settings.classes]), position + LATENCY_EDGES_MS.size + 1, moments),
+            traffic=Layout(_fingerprint("traffic/3", [*named, *settings.classes, *raised]), width, moments),
             outcomes=Layout(
-                _fingerprint("outcomes/3", [*named, *settings.classes, str(settings.positive)]),
+                _fingerprint("outcomes/4", [*named, *settings.classes, str(settings.positive)]),
                 _hits_start(settings) + 2 * score.bins + 2 + DELAY_EDGES_S.size + 1,
                 moments=0,
             )
             if numbers is None
             else Layout(_fingerprint("errors/3", named), numbers.label.start + numbers.label.bins + DELAY_EDGES_S.size + 1, 2 * ERROR_ROWS),
             numbers=numbers,
+            calibration=calibration,
             version=version,
             variants=variants,
         )
@@ -139,6 +142,11 @@ class Model:
     def of(self, version: str) -> "Model":
         """What counts and scores a version: its own variant, else the model itself."""
         return self.variants.get(version, self)
+
+    @property
+    def raised_start(self) -> int:
+        """Where, with a calibration, the histogram of the score of those that were predicted positive begins in a traffic aggregate."""
+        return self.latency_start - self.score.bins
 
     @property
     def latency_start(self) -> int:
@@ -186,6 +194,14 @@ def with_variants(models: Iterable[Model]) -> list[Model]:
 
 def _hits_start(settings: ModelSettings) -> int:
     return CONFUSION_START + (len(settings.classes) + 1) ** 2
+
+
+def _calibration(settings: ModelSettings, reference: Reference | None) -> Counts | None:
+    """The reference's negatives and positives by score, if it has both, and the model their two classes and a positive one."""
+    if reference is None or reference.calibration is None or settings.positive is None or set(settings.classes) != set(reference.classes):
+        return None
+    positive = reference.classes.index(settings.positive)
+    return reference.calibration[[1 - positive, positive]]
 
 
 def _classes(settings: ModelSettings, reference: Reference | None, output: str) -> CategoricalFeature:

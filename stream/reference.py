@@ -203,6 +203,7 @@ class Reference(Struct, frozen=True, kw_only=True, eq=False, tag=FORMAT, tag_fie
         classes: of prediction and label, canonical texts; () for a regression.
         confusion: (c, c) rows with a label and a prediction among the classes, [label, prediction]; None without labels.
         outputs: what is known of "prediction", "score" and "label", as of features; files of older versions have none.
+        calibration: (2, score bins) rows with a score and a label of two classes, [label, bin of the score]; None without rows of both.
     """
 
     reference_id: str
@@ -211,6 +212,7 @@ class Reference(Struct, frozen=True, kw_only=True, eq=False, tag=FORMAT, tag_fie
     rows: int
     classes: tuple[str, ...] = ()
     confusion: Counts | None = None
+    calibration: Counts | None = None
     outputs: tuple[Feature, ...] = ()
     features: tuple[Feature, ...]
 
@@ -233,6 +235,12 @@ class Reference(Struct, frozen=True, kw_only=True, eq=False, tag=FORMAT, tag_fie
                 self.confusion.shape == (c, c) and self.confusion.min(initial=0) >= 0 and sum(self.confusion.ravel().tolist()) <= self.rows
             )
             _expect(square, None, "confusion", f"{c} rows of {c} counts >= 0, one per class, with a sum <= rows")
+        if self.calibration is not None:
+            _freeze(self, calibration=np.int64)
+            of_score = score is not None and c == 2 and _are_some_of(score.counts, self.calibration)
+            _expect(
+                of_score, None, "calibration", "two rows of counts >= 0, one per class, none empty, with sums <= the counts of the score"
+            )
 
     def output(self, name: str) -> Feature | None:
         """What is known of one of OUTPUTS."""
@@ -282,6 +290,13 @@ def _expect(met: bool | np.bool, feature: str | None, key: str, rule: str) -> No
         raise ValueError(f"{'' if feature is None else f'feature {feature!r}: '}{key}: expected {rule}")
 
 
+def _are_some_of(scores: Counts, calibration: Counts) -> bool:
+    """Whether the calibration counts some of the rows with a score, of both classes, in the bins of the score."""
+    if calibration.shape != (2, scores.size) or calibration.min() < 0 or (calibration > scores).any():
+        return False
+    return bool((calibration.sum(axis=0) <= scores).all() and calibration.any(axis=1).all())
+
+
 def _expect_counts(counts: Counts, size: int, feature: str, rule: str) -> None:
     _expect(counts.shape == (size,) and counts.min() >= 0, feature, "counts", f"{rule}, each >= 0")
 
@@ -316,8 +331,9 @@ def _builtins(reference: Reference) -> dict[str, Any]:
     tree: dict[str, Any] = msgspec.to_builtins(reference, enc_hook=lambda array: array.tolist())
     for name in ("outputs", "features"):
         tree[name] = [{key: value for key, value in feature.items() if value is not None and value == value} for feature in tree[name]]
-    if not tree["outputs"]:
-        del tree["outputs"]  # as in the files of older versions, whose ids so stay right
+    for name in ("outputs", "calibration"):
+        if not tree[name]:
+            del tree[name]  # as in the files of older versions, whose ids so stay right
     return tree
 
 

@@ -21,6 +21,7 @@ import yaml
 from stream.aggregates import M2, MEAN, N, grouped_moments, merge_moments, zero_moments
 from stream.reference import CategoricalFeature, Counts, Feature, Floats, InvalidReferenceError, NumericFeature, Reference, ValueType
 from stream.reference_bins import coarse_groups, fences, fine_edges
+from stream.reference_calibration import ScoresByLabel
 from stream.reference_rows import EVENT_FIELD, Block, Kind, blocks, is_textual, numbers, texts
 
 SAMPLE_ROWS = 1_000_000  # edges are exact up to here, quantiles of a uniform sample of as many rows beyond; 8 MB per numeric column
@@ -83,6 +84,7 @@ def build_reference(
             progress("survey", survey.rows, None)
     counters = survey.counters(bins, coarse, top_categories)
     outcomes, outputs = _Outcomes(layout, survey.kinds, classes, task), _Outputs(survey, bins, coarse)
+    by_label = outputs.scores_by_label(classes)
     rows, used = 0, {*counters, prediction_column, label_column, score_column}
     for block in blocks(data, used.__contains__):
         rows += block.rows
@@ -90,6 +92,8 @@ def build_reference(
             counters[column].add(block.columns[column].cells)
         outcomes.add(block)
         outputs.add(block)
+        if by_label and score_column in block.columns:
+            by_label.add(outcomes.labels(block), numbers(block.columns[score_column].cells))
         if progress:
             progress("count", rows, survey.rows)
     found = outcomes.classes()
@@ -101,6 +105,7 @@ def build_reference(
         rows=rows,
         classes=found,
         confusion=outcomes.confusion(found),
+        calibration=by_label.counts(found) if by_label else None,
         outputs=outputs.features(rows, found),
         features=layout.weighed(features, importances),
     )
@@ -356,6 +361,10 @@ class _Outputs:
             for column in counters.keys() & block.columns.keys():
                 counters[column].add(block.columns[column].cells)
 
+    def scores_by_label(self, classes: Sequence[str] | None) -> ScoresByLabel | None:
+        """What counts the scores of each label on the bins of the score, if there is one."""
+        return next((ScoresByLabel(counter.edges, classes) for counter in self._numbers.values() if counter.name == "score"), None)
+
     def features(self, rows: int, classes: Sequence[str]) -> tuple[Feature, ...]:
         """By name; whole numbers are names if the model has classes, else a quantity."""
         scores = {column: counter for column, counter in self._numbers.items() if counter.name == "score"}
@@ -382,9 +391,17 @@ class _Outcomes:
                 self._kinds[column] = kind
 
     def add(self, block: Block) -> None:
-        label, prediction = (self._texts(block, column) for column in (self._layout.label, self._layout.prediction))
-        pairs = pa.table({"label": label, "prediction": prediction}).group_by(["label", "prediction"]).aggregate([([], "count_all")])
+        prediction = self._texts(block, self._layout.prediction)
+        pairs = (
+            pa.table({"label": self.labels(block), "prediction": prediction})
+            .group_by(["label", "prediction"])
+            .aggregate([([], "count_all")])
+        )
         _count(self._pairs, {(row["label"], row["prediction"]): row["count_all"] for row in pairs.to_pylist()})
+
+    def labels(self, block: Block) -> pa.Array:
+        """The labels as texts, null where there is none."""
+        return self._texts(block, self._layout.label)
 
     def classes(self) -> tuple[str, ...]:
         """The classes given, else those found: at most `CLASSES_MAX`, none if they are a quantity."""

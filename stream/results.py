@@ -11,7 +11,16 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 Severity = Literal["ok", "warning", "critical", "insufficient_data"]
-AlertKind = Literal["data_drift", "prediction_drift", "label_drift", "data_quality", "freshness", "performance", "sequential_drift"]
+AlertKind = Literal[
+    "data_drift",
+    "prediction_drift",
+    "label_drift",
+    "data_quality",
+    "freshness",
+    "performance",
+    "estimated_performance",
+    "sequential_drift",
+]
 Status = Literal["healthy", "warning", "degraded", "insufficient_data"]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Timestamp = Annotated[str, Meta(description="RFC 3339, UTC, millisecond precision")]
@@ -152,6 +161,30 @@ class LabelDelay(Struct, frozen=True, kw_only=True):
     p50: float
     p95: float
     p99: float
+
+
+class Estimate(Struct, frozen=True, kw_only=True):
+    """What a metric is expected to be, and where the realised one lies in 95 of 100 cases while scores mean what they meant."""
+
+    value: Ratio
+    lower: Ratio
+    upper: Ratio
+
+
+class EstimatedPerformance(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Performance as it is expected before labels come, of the n predictions with a score, by what the reference's labels say of scores.
+
+    It follows drift of the inputs, and is blind to a change of what they mean. A metric that is undefined is null. `verdicts`: of those
+    that have thresholds, where `performance.estimated` is on.
+    """
+
+    n: int
+    accuracy: Estimate | None
+    precision: Estimate | None
+    recall: Estimate | None
+    f1: Estimate | None
+    roc_auc: Estimate | None
+    verdicts: dict[str, Score] = {}
 
 
 class BoundedMetric(Struct, frozen=True, kw_only=True):
@@ -322,7 +355,8 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `drift` is of the features, `outputs` of the prediction and the score (traffic), or of the label (performance), where the reference
     has them. `reference_id`: what the drift is from, a reference, or a period of the model's own traffic, `previous:<start>..<end>` or
-    `rolling:<start>..<end>`. Of performance windows a classifier has `performance`, a regression `regression`.
+    `rolling:<start>..<end>`. `estimated`: of the traffic of a classifier of two classes, one positive, whose reference has a calibration.
+    Of performance windows a classifier has `performance`, a regression `regression`.
     """
 
     result_id: str
@@ -342,6 +376,7 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
     quality: dict[str, FeatureQuality] | UnsetType = UNSET
     summary: Summary | UnsetType = UNSET
     traffic: TrafficMetrics | UnsetType = UNSET
+    estimated: EstimatedPerformance | UnsetType = UNSET
     performance: Performance | UnsetType = UNSET
     regression: RegressionPerformance | UnsetType = UNSET
 
@@ -351,7 +386,7 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `comes_from`: the segment that drift, or bad performance, of all traffic is due to. `drifted`: the features, if it is about how many.
     `baseline_confusion`: the matrix of the baseline, of the same classes. `worst_class`: the label that is recognised less often than
-    there, beyond chance, and among such the one for which most is certain.
+    there, beyond chance, and among such the one for which most is certain. `interval`: of an estimate, as in `Estimate`.
     The last ones are of sequential detectors: the `stream` in the partition `unit`, the event at which it changed, by estimate, the one at
     which that was noticed, and the means before and after; `n` is how many values there were since the change before.
     """
@@ -369,6 +404,7 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     confusion: tuple[tuple[int, ...], ...] | UnsetType = UNSET
     baseline_confusion: tuple[tuple[int, ...], ...] | UnsetType = UNSET
     worst_class: str | UnsetType = UNSET
+    interval: tuple[Ratio, Ratio] | UnsetType = UNSET
     stream: Literal["errors", "scores"] | UnsetType = UNSET
     unit: str | UnsetType = UNSET
     change_at: Timestamp | UnsetType = UNSET
@@ -387,6 +423,7 @@ class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `threshold` and `window` are null for `sequential_drift`, whose `metric` is the detector, `value` the mean after the change and
     `baseline` the mean before.
     `by` is there if the window is one by prediction time.
+    `estimated`: it is about what is expected before labels come, of kind `estimated_performance`; absent of all others.
     """
 
     alert_id: str
@@ -408,6 +445,7 @@ class Alert(Struct, frozen=True, kw_only=True, omit_defaults=True):
     feature: str | UnsetType = UNSET
     baseline: float | UnsetType = UNSET
     by: Literal["prediction_time"] | UnsetType = UNSET
+    estimated: bool = False
 
 
 class Origin(Struct, frozen=True, kw_only=True):

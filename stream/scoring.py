@@ -36,6 +36,7 @@ from stream.drift import (
     of_bins,
     score_bins,
 )
+from stream.estimates import Estimates
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model
 from stream.quality import Quality
 from stream.reference import Feature, NumericFeature
@@ -126,6 +127,7 @@ class Scorer:
         self._period: str | UnsetType = UNSET  # of the baseline, if it is not the reference
         self._baseline = self._baseline_metrics()
         self._meter = ScoreMeter(model)
+        self.estimates = Estimates(model, self._baseline)
         self._regression = None if model.numbers is None else RegressionMeter(model)
         self._label_direction = (
             partial(_label_direction, categories=model.settings.classes)

@@ -38,6 +38,7 @@ from stream.settings_thresholds import (
     ScoredSection,
     compared_with,
     contradictions,
+    estimated_rules,
     is_metric_of,
     level_of_test,
     performance_rules,
@@ -314,6 +315,7 @@ class ModelSettings:
     freshness_ms: int | None
     summary: Rules
     performance: Rules
+    estimated: Rules
     sequential: Sequential
     degradation: Mapping[str, Mapping[str, Thresholds]]
     degraded_from: Against
@@ -407,6 +409,8 @@ class Settings(Section):
         alpha = level_of_test(drift, windows, labels=section.labels)
         feature_quality = [BUILT_IN_FEATURE_QUALITY, self.quality, section.quality]
         sequential = section.sequential.under(self.sequential)
+        performance = [self.performance, section.performance]
+        rules = performance_rules(performance, section.task)
         freshness_ms = self.quality.freshness_ms if section.quality.freshness_ms is None else section.quality.freshness_ms
         return ModelSettings(
             name=name,
@@ -432,7 +436,8 @@ class Settings(Section):
             feature_quality={feature: resolve([*feature_quality, own]) for feature, own in section.quality.features.items()},
             freshness_ms=freshness_ms if isinstance(freshness_ms, int) else None,
             summary=resolve([BUILT_IN_SUMMARY, self.summary, section.summary]),
-            performance=performance_rules([self.performance, section.performance], section.task),
+            performance=rules,
+            estimated=estimated_rules(performance, rules),
             sequential=replace(sequential, errors={}) if section.task == "regression" else sequential,
             degradation=resolve_degradation([self.degradation, section.degradation], section.task),
             degraded_from=degraded_from([self.degradation, section.degradation]),

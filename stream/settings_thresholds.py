@@ -14,7 +14,7 @@ from typing import Annotated, ClassVar, Final, Literal, TypeVar
 from pydantic import ValidationInfo, field_validator
 
 from detectors.judge import Thresholds
-from stream.settings_values import KeyPath, Section, Text, broken, duration_or, limit, limit_or_auto, number, whole
+from stream.settings_values import KeyPath, Section, Switch, Text, broken, duration_or, limit, limit_or_auto, number, whole
 from stream.windows import WindowSpec
 
 Direction = Literal["above", "below"]
@@ -138,7 +138,10 @@ class ModelDriftSection(RatedDriftSection):
 
 
 class PerformanceSection(Section):
+    """`estimated`: whether the metrics that can be estimated before labels come are judged so, too, by the same thresholds."""
+
     minimum_sample: Annotated[int, whole(1, 10**9)] | None = None
+    estimated: Switch | None = None
     accuracy: PerformanceLimits = PerformanceLimits()
     precision: PerformanceLimits = PerformanceLimits()
     recall: PerformanceLimits = PerformanceLimits()
@@ -192,6 +195,7 @@ BUILT_IN_PERFORMANCE = PerformanceSection(
     rmse=ErrorLimits(),
     r2=PerformanceLimits(),
 )
+ESTIMATED: Final = ("accuracy", "precision", "recall", "f1", "roc_auc")
 OF_REGRESSION: Final = ("mae", "rmse", "absolute_bias", "mape", "smape", "wape", "absolute_error_p50", "absolute_error_p95", "r2")
 
 
@@ -280,6 +284,12 @@ def performance_rules(levels: Sequence[PerformanceSection], task: str) -> Rules:
     """What the built-in level and these come to, of the metrics of the task."""
     rules = resolve([BUILT_IN_PERFORMANCE, *levels])
     return Rules(rules.minimum_sample, {name: limits for name, limits in rules.thresholds.items() if is_metric_of(task, name)})
+
+
+def estimated_rules(levels: Sequence[PerformanceSection], rules: Rules) -> Rules:
+    """The `rules` of performance of what is estimated before labels come, if that is on."""
+    on = _last(level.estimated for level in levels)
+    return Rules(rules.minimum_sample, {name: limits for name, limits in rules.thresholds.items() if on and name in ESTIMATED})
 
 
 def thresholds_of(levels: Sequence[Section], alpha: float | None = None) -> dict[str, Thresholds]:

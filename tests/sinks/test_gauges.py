@@ -15,6 +15,8 @@ from stream.results import (
     Alert,
     Averages,
     Counts,
+    Estimate,
+    EstimatedPerformance,
     Evidence,
     FeatureDrift,
     FeatureQuality,
@@ -192,6 +194,29 @@ def test_performance_result_shows_defined_metrics_verdicts_and_coverage() -> Non
     assert value(gauges, "performance_severity", **ALL, by="label_time", metric="recall") == 1
     assert value(gauges, "status", **ALL, by="label_time") == 2
     assert value(gauges, "window_end_seconds", **ALL, subject="performance", by="label_time") == 60
+
+
+def test_estimates_are_shown_with_their_bounds_until_a_result_does_not_have_them() -> None:
+    gauges = Gauges()
+    estimated = EstimatedPerformance(
+        n=500,
+        accuracy=Estimate(value=0.9, lower=0.87, upper=0.93),
+        precision=None,
+        recall=Estimate(value=0.5, lower=0.4, upper=0.6),
+        f1=None,
+        roc_auc=None,
+        verdicts={"recall": Score(score=0.5, threshold=0.6, severity="warning")},
+    )
+    gauges.observe_result(replace(traffic(), estimated=estimated))
+    assert value(gauges, "estimated_performance", **ALL, metric="accuracy") == 0.9
+    assert value(gauges, "estimated_performance", **ALL, metric="recall") == 0.5
+    bounds = [value(gauges, "estimated_performance_bound", **ALL, metric="accuracy", bound=bound) for bound in ("lower", "upper")]
+    assert bounds == [0.87, 0.93]
+    assert value(gauges, "estimated_performance", **ALL, metric="precision") is None
+    assert value(gauges, "estimated_performance_severity", **ALL, metric="recall") == 1
+    assert value(gauges, "estimated_performance_severity", **ALL, metric="accuracy") is None
+    gauges.observe_result(traffic(2))
+    assert value(gauges, "estimated_performance", **ALL, metric="accuracy") is None
 
 
 def test_both_clocks_of_performance_stand_beside_each_other() -> None:

@@ -126,9 +126,10 @@ def test_reference_that_does_not_fit_the_configuration_is_said(installation: Ins
             "reference": "fraud.json",
             "drift": {"features": {name: {"ks": {}, "chi2": {}} for name in ("amount", "merchant_category")}},
         },
+        "fifth": {"reference": "fraud.json", "performance": {"estimated": True, "accuracy": {"warning": 0.9}}},  # no positive class
     }
     path = write_config(
-        tmp_path / "four.yaml",
+        tmp_path / "five.yaml",
         base=tmp_path / "driftstream.yaml",
         models={name: {"classes": ["0", "1"], **section} for name, section in models.items()},
     )
@@ -136,6 +137,7 @@ def test_reference_that_does_not_fit_the_configuration_is_said(installation: Ins
     assert findings["model m"].ok
     said = {"model fraud": "height not in its reference", "model other": "built for model fraud", "model third": "none.json"}
     said["model fourth"] = "amount.chi2, merchant_category.ks not scored"
+    said["model fifth"] = "performance.estimated: nothing can be estimated"
     for what, detail in said.items():
         assert not findings[what].ok
         assert detail in findings[what].detail

@@ -157,6 +157,25 @@ def test_thresholds_are_inherited_one_by_one(load: Load) -> None:
     assert list(plain.performance.thresholds) == ["accuracy", "precision", "recall", "f1"]
 
 
+def test_estimates_are_judged_by_the_thresholds_of_performance_where_a_level_says_so(load: Load) -> None:
+    settings = load(
+        """
+        performance: {estimated: true, accuracy: {warning: 0.9}, brier: {warning: 0.2}, minimum_sample: 60}
+        models:
+          fraud: {classes: [x, y], performance: {accuracy: {critical: 0.8}, roc_auc: {warning: 0.7}}}
+          late: {classes: [x, y], performance: {estimated: false}}
+          price: {task: regression}
+        """
+    )
+    rest = dict.fromkeys(("precision", "recall", "f1"), Thresholds(None, None, "below"))
+    fraud = settings.model("fraud").estimated
+    assert fraud.thresholds == rest | {"accuracy": Thresholds(0.9, 0.8, "below"), "roc_auc": Thresholds(0.7, None, "below")}
+    assert fraud.minimum_sample == 60
+    assert settings.model("late").estimated.thresholds == settings.model("price").estimated.thresholds == {}
+    plain = load("models: {fraud: {classes: [x, y], performance: {accuracy: {warning: 0.9}}}}")
+    assert plain.model("fraud").estimated.thresholds == {}
+
+
 def test_a_method_is_scored_where_a_level_names_it(load: Load) -> None:
     settings = load(
         """
@@ -502,6 +521,10 @@ BAD_MODELS = [
     (
         "models: {fraud: {task: regression, performance: {accuracy: {warning: 0.5}}}}",
         "models.fraud.performance.accuracy: a mapping, expected a metric of a regression",
+    ),
+    (
+        "models: {fraud: {task: regression, performance: {estimated: true}}}",
+        "models.fraud.performance.estimated: 'true', expected a metric of a regression",
     ),
     (
         f"models: {{fraud: {{{CLASSES}, performance: {{rmse: {{warning: 10}}}}}}}}",
