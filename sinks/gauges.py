@@ -76,6 +76,14 @@ _WINDOW_GAUGES = {  # name: (what it says, its labels)
         "Latency that predictions told, at this percentile, in the newest closed window.",
         (*_WINDOW_LABELS, "percentile"),  # promtool keeps "quantile" for summaries
     ),
+    "driftstream_confidence": (
+        "Confidence of the predictions: their mean, and the share that is high (high_ratio).",
+        (*_WINDOW_LABELS, "metric"),
+    ),
+    "driftstream_traffic_severity": (
+        "Verdict on a latency percentile or a confidence: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
+        (*_WINDOW_LABELS, "metric"),
+    ),
     "driftstream_predictions_by_class": ("Predictions of this class in the newest closed window.", (*_WINDOW_LABELS, "class")),
     "driftstream_label_delay_seconds": (
         "How long after its prediction a label was, at this percentile, in the newest closed window.",
@@ -368,6 +376,12 @@ def _samples(result: Result, slot: _Slot) -> Iterator[_Sample]:
         if result.traffic.latency_ms is not UNSET:
             for percentile, latency_ms in _percentiles(result.traffic.latency_ms):
                 yield "driftstream_prediction_latency_seconds", (*window, percentile), latency_ms / 1000
+        if result.traffic.confidence is not UNSET:
+            sure = result.traffic.confidence
+            yield "driftstream_confidence", (*window, "mean"), sure.mean.value
+            yield "driftstream_confidence", (*window, "high_ratio"), sure.high_ratio.value
+        for metric, verdict in result.traffic.verdicts.items():
+            yield "driftstream_traffic_severity", (*window, metric), SEVERITY_NUMBER[verdict.severity]
     if result.performance is not UNSET:
         yield from _performance_samples((*window, slot.by), result.performance)
     if result.regression is not UNSET:

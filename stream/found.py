@@ -9,7 +9,6 @@ from stream.aggregates import Aggregate
 from stream.baselines import Key
 from stream.results import Counts, FeatureDrift, FeatureQuality, Performance, RegressionPerformance, Summary, TrafficMetrics
 from stream.scoring import Scorer, close_performance, close_traffic
-from stream.traffic import traffic_metrics
 from stream.verdicts import Attribution, Judged
 
 Groups = Mapping[Key, Aggregate]  # by version and segment, which are taken in their order
@@ -36,16 +35,17 @@ def found_in_traffic(groups: Groups, scorers: Sequence[Scorer], size_ms: int) ->
     windows = [groups[key] for key in sorted(groups)]
     for scorer, window, told in zip(scorers, windows, close_traffic(scorers, windows, _parts(groups)), strict=True):
         summary, more = scorer.quality.summary(window, told.drift, told.quality)
+        busy, of_traffic = scorer.busy.metrics(window, size_ms)
         found.append(
             Found(
                 counts=told.counts,
                 reference_id=scorer.compared_with,
-                judged=[*told.judged, *more],
+                judged=[*told.judged, *more, *of_traffic],
                 outputs=told.outputs,
                 drift=told.drift,
                 quality=told.quality,
                 summary=summary,
-                traffic=traffic_metrics(scorer.model, window.counts, size_ms),
+                traffic=busy,
             )
         )
     return found

@@ -11,7 +11,9 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 Severity = Literal["ok", "warning", "critical", "insufficient_data"]
-AlertKind = Literal["data_drift", "prediction_drift", "label_drift", "data_quality", "freshness", "performance", "sequential_drift"]
+AlertKind = Literal[
+    "data_drift", "prediction_drift", "label_drift", "data_quality", "freshness", "performance", "traffic", "sequential_drift"
+]
 Status = Literal["healthy", "warning", "degraded", "insufficient_data"]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
 Timestamp = Annotated[str, Meta(description="RFC 3339, UTC, millisecond precision")]
@@ -119,6 +121,13 @@ class Summary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     verdicts: dict[str, Score] = {}
 
 
+class BoundedMetric(Struct, frozen=True, kw_only=True):
+    """A metric from the bins of the score; that of the scores themselves, which are not kept, lies within the bounds."""
+
+    value: float
+    bounds: tuple[float, float]
+
+
 class Latency(Struct, frozen=True, kw_only=True):
     """Percentiles of the latency over the n predictions that told theirs, in ms.
 
@@ -131,15 +140,31 @@ class Latency(Struct, frozen=True, kw_only=True):
     p99: float
 
 
-class TrafficMetrics(Struct, frozen=True, kw_only=True):
+class Confidence(Struct, frozen=True, kw_only=True):
+    """How sure the model was of the n predictions that had a score: the mean, and the share of those at or above the `threshold`.
+
+    A score of the predicted class is its confidence; of a positive class among two the confidence is that of the likelier class.
+    """
+
+    n: int
+    threshold: Ratio
+    mean: BoundedMetric
+    high_ratio: BoundedMetric
+
+
+class TrafficMetrics(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How busy the model was. `predictions_per_second`: mean over the whole window, also where the stream began or fell silent within it.
 
     `predictions_by_class`: of the configured classes, and "(other)" for all else. `latency_ms`: absent if no prediction told its own.
+    `confidence`: absent without scores, where one is no probability, and where a score is of one class among more than two.
+    `verdicts`: of those that have thresholds.
     """
 
     predictions_per_second: float
     predictions_by_class: dict[str, int]
     latency_ms: Latency | UnsetType = UNSET
+    confidence: Confidence | UnsetType = UNSET
+    verdicts: dict[str, Score] = {}
 
 
 class LabelDelay(Struct, frozen=True, kw_only=True):
@@ -152,13 +177,6 @@ class LabelDelay(Struct, frozen=True, kw_only=True):
     p50: float
     p95: float
     p99: float
-
-
-class BoundedMetric(Struct, frozen=True, kw_only=True):
-    """A metric from the bins of the score; that of the scores themselves, which are not kept, lies within the bounds."""
-
-    value: float
-    bounds: tuple[float, float]
 
 
 class ReliabilityBin(Struct, frozen=True, kw_only=True):

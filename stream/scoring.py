@@ -46,7 +46,7 @@ from stream.results import Counts as EventCounts
 from stream.score_performance import SCORE_METRICS, ScoreMeter, scalars
 from stream.settings_thresholds import Rules
 from stream.status import Health
-from stream.traffic import label_delay
+from stream.traffic import TrafficMeter, label_delay
 from stream.verdicts import LABEL_TIME, Attribution, Judged, reported
 from stream.worse_segment import attributed
 
@@ -126,6 +126,7 @@ class Scorer:
         self._period: str | UnsetType = UNSET  # of the baseline, if it is not the reference
         self._baseline = self._baseline_metrics()
         self._meter = ScoreMeter(model)
+        self.busy = TrafficMeter(model)
         self._regression = None if model.numbers is None else RegressionMeter(model)
         self._label_direction = (
             partial(_label_direction, categories=model.settings.classes)

@@ -43,6 +43,7 @@ from stream.settings_thresholds import (
     performance_rules,
     resolve,
 )
+from stream.settings_traffic import BUILT_IN_TRAFFIC, TrafficSection, TrafficSettings, resolve_traffic
 from stream.settings_values import (
     Brokers,
     ClassName,
@@ -156,6 +157,7 @@ class ModelSection(Section):
     performance: PerformanceSection = PerformanceSection()
     sequential: SequentialSection = SequentialSection()
     degradation: DegradationSection = DegradationSection()
+    traffic: TrafficSection = TrafficSection()
 
     @field_validator("reference")
     @classmethod
@@ -252,6 +254,8 @@ class ModelSection(Section):
             yield ("performance", *path), rule
         for path, rule in degradation_contradictions([*inherited.degradation, self.degradation]):
             yield ("degradation", *path), rule
+        for path, rule in contradictions([BUILT_IN_TRAFFIC, *inherited.traffic, self.traffic]):
+            yield ("traffic", *path), rule
 
     def short(self, inherited: "Inherited", windows: Sequence[WindowSection]) -> Iterator[tuple[KeyPath, str]]:
         """The rule that is broken where windows, its own or those of all models, are longer than the period that they are compared with."""
@@ -275,6 +279,7 @@ class Inherited:
     summary: Sequence[SummarySection] = ()
     performance: Sequence[PerformanceSection] = ()
     degradation: Sequence[DegradationSection] = ()
+    traffic: Sequence[TrafficSection] = ()
 
 
 class WorkerSettings(Section):
@@ -317,6 +322,7 @@ class ModelSettings:
     sequential: Sequential
     degradation: Mapping[str, Mapping[str, Thresholds]]
     degraded_from: Against
+    traffic: TrafficSettings
 
     def windows_of(self, subject: Subject) -> tuple[WindowSpec, ...]:
         """The windows about a subject."""
@@ -353,6 +359,7 @@ class Settings(Section):
     performance: PerformanceSection = PerformanceSection()
     sequential: SequentialSection = SequentialSection()
     degradation: DegradationSection = DegradationSection(against="reference")
+    traffic: TrafficSection = TrafficSection()
     models: Mapping[Name, ModelSection]
     worker: WorkerSettings = WorkerSettings()
 
@@ -387,6 +394,7 @@ class Settings(Section):
             summary=[given["summary"]] if "summary" in given else [],
             performance=[given["performance"]] if "performance" in given else [],
             degradation=[given["degradation"]] if "degradation" in given else [],
+            traffic=[given["traffic"]] if "traffic" in given else [],
         )
         refuse(((name, *path), rule) for name, model in models.items() for path, rule in model.contradictions(inherited))
         if "labels" in given:
@@ -436,6 +444,7 @@ class Settings(Section):
             sequential=replace(sequential, errors={}) if section.task == "regression" else sequential,
             degradation=resolve_degradation([self.degradation, section.degradation], section.task),
             degraded_from=degraded_from([self.degradation, section.degradation]),
+            traffic=resolve_traffic([self.traffic, section.traffic]),
         )
 
 

@@ -160,6 +160,13 @@ def limit(high: float) -> BeforeValidator:
     return reads(f"a number over 0 and up to {high:g}, or off", _above_zero(high, "off"))
 
 
+def limit_duration(high: str) -> BeforeValidator:
+    """A threshold in ms, in the file a duration of 1ms to `high`, or "off"."""
+    within = _within(duration_ms, 1, duration_ms(high))
+    rule = f"a duration from 1ms to {high} with its unit, such as 50ms or 2s, or off"
+    return reads(rule, lambda text: text if text == "off" else float(within(text)))
+
+
 def limit_or_auto(high: float) -> BeforeValidator:
     """A threshold over 0 and up to `high`, "off", or "auto"."""
     return reads(f"a number over 0 and up to {high:g}, off or auto", _above_zero(high, "off", "auto"))
