@@ -20,6 +20,7 @@ from stream.results import (
     Alert,
     AlertKind,
     BoundedMetric,
+    Business,
     FeatureQuality,
     LabelDelay,
     Latency,
@@ -92,6 +93,15 @@ _WINDOW_GAUGES = {  # name: (what it says, its labels)
     "driftstream_performance": ("Online performance metric in the newest closed window.", (*_WINDOW_LABELS, "by", "metric")),
     "driftstream_performance_severity": (
         "Verdict on the metric: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
+        (*_WINDOW_LABELS, "by", "metric"),
+    ),
+    "driftstream_business": (
+        "Money of the newest closed window, and the rows and alerts that it is of.",
+        (*_WINDOW_LABELS, "by", "metric"),
+    ),
+    "driftstream_business_day": ("The same of its day in UTC so far.", (*_WINDOW_LABELS, "by", "metric")),
+    "driftstream_business_severity": (
+        "Verdict on the money of the window: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
         (*_WINDOW_LABELS, "by", "metric"),
     ),
     "driftstream_status": ("Status of the model: 0 healthy, 1 warning, 2 degraded, -1 insufficient data.", (*_WINDOW_LABELS, "by")),
@@ -386,6 +396,8 @@ def _samples(result: Result, slot: _Slot) -> Iterator[_Sample]:
         yield from _performance_samples((*window, slot.by), result.performance)
     if result.regression is not UNSET:
         yield from _metric_samples((*window, slot.by), result.regression, asdict(result.regression))
+    if result.business is not UNSET:
+        yield from _business_samples((*window, slot.by), result.business)
 
 
 def _quality_samples(labels: tuple[str, ...], quality: FeatureQuality) -> Iterator[_Sample]:
@@ -435,6 +447,15 @@ def _metric_samples(
 
 def _percentiles(told: Latency | LabelDelay) -> tuple[tuple[str, float], ...]:
     return ("50", told.p50), ("95", told.p95), ("99", told.p99)
+
+
+def _business_samples(labels: tuple[str, ...], business: Business) -> Iterator[_Sample]:
+    for name, money in (("driftstream_business", business), ("driftstream_business_day", business.day)):
+        for metric, value in {} if money is UNSET else asdict(money).items():
+            if isinstance(value, int | float):
+                yield name, (*labels, metric), value
+    for metric, verdict in business.verdicts.items():
+        yield "driftstream_business_severity", (*labels, metric), SEVERITY_NUMBER[verdict.severity]
 
 
 def _defined(value: float | None) -> TypeGuard[float]:

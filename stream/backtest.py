@@ -21,7 +21,7 @@ from msgspec import UNSET, UnsetType
 from detectors.judge import AlertState, Severity, Thresholds, Transition, Verdict, judge, transition
 from stream.drift import applies
 from stream.model import Model, with_variants
-from stream.results import AlertKind, FeatureDrift, Performance, RegressionPerformance, Result, Score, TrafficMetrics, timestamp
+from stream.results import AlertKind, Business, FeatureDrift, Performance, RegressionPerformance, Result, Score, TrafficMetrics, timestamp
 from stream.settings import Settings
 from stream.settings_thresholds import BUILT_IN_DRIFT, FLOORS, only_auto
 
@@ -114,9 +114,10 @@ def _scores(result: Result) -> Iterator[tuple[AlertKind, str | None, str, Score]
             for metric in drift.__struct_fields__:
                 if isinstance(score := getattr(drift, metric), Score):
                     yield kind, feature, metric, score
-    wholes: tuple[tuple[AlertKind, Performance | RegressionPerformance | TrafficMetrics | UnsetType], ...] = (
+    wholes: tuple[tuple[AlertKind, Performance | RegressionPerformance | Business | TrafficMetrics | UnsetType], ...] = (
         ("performance", result.performance),
         ("performance", result.regression),
+        ("business", result.business),
         ("traffic", result.traffic),
     )
     for kind, found in wholes:
@@ -141,6 +142,7 @@ def scored(models: Iterable[Model], *, labels: bool) -> dict[str, Thresholds]:
         found |= settings.traffic.rules.thresholds
         if labelled:
             found |= settings.performance.thresholds
+            found |= settings.business.rules.thresholds if settings.business else {}
     return found
 
 

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from msgspec import UNSET, UnsetType
 
-from stream.aggregates import Aggregate
+from stream.aggregates import Aggregate, Counts
 from stream.baselines import Key
-from stream.results import Counts, FeatureDrift, FeatureQuality, Performance, RegressionPerformance, Summary, TrafficMetrics
+from stream.results import Business, FeatureDrift, FeatureQuality, Performance, RegressionPerformance, Summary, TrafficMetrics
+from stream.results import Counts as EventCounts
 from stream.scoring import Scorer, close_performance, close_traffic
 from stream.verdicts import Attribution, Judged
 
@@ -17,7 +18,7 @@ Groups = Mapping[Key, Aggregate]  # by version and segment, which are taken in t
 class Found(NamedTuple):
     """What a window comes to for one version and segment."""
 
-    counts: Counts
+    counts: EventCounts
     reference_id: str | None
     judged: list[Judged]
     outputs: dict[str, FeatureDrift]
@@ -27,6 +28,7 @@ class Found(NamedTuple):
     traffic: TrafficMetrics | UnsetType = UNSET
     performance: Performance | UnsetType = UNSET
     regression: RegressionPerformance | UnsetType = UNSET
+    business: Business | UnsetType = UNSET
 
 
 def found_in_traffic(groups: Groups, scorers: Sequence[Scorer], size_ms: int) -> list[Found]:
@@ -65,6 +67,22 @@ def found_in_outcomes(groups: Groups, scorers: Sequence[Scorer], by: Attribution
         )
         for scorer, one in zip(scorers, told, strict=True)
     ]
+
+
+def with_business(
+    found: Sequence[Found], groups: Groups, scorers: Sequence[Scorer], by: Attribution, span: tuple[int, int], days: Mapping[Key, Counts]
+) -> list[Found]:
+    """What a performance window comes to, from its start to its end, with the money that it was worth where outcomes have prices.
+
+    `days`: the outcomes of its day so far, of those for which they are known.
+    """
+    priced = []
+    for key, scorer, one in zip(sorted(groups), scorers, found, strict=True):
+        if scorer.money is not None:
+            business, judged = scorer.money.business(groups[key].counts, span, days.get(key), by, segment=bool(key[1]))
+            one = one._replace(business=business, judged=[*one.judged, *judged])
+        priced.append(one)
+    return priced
 
 
 def _parts(groups: Groups) -> list[dict[str, Aggregate]]:

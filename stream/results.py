@@ -12,7 +12,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 Severity = Literal["ok", "warning", "critical", "insufficient_data"]
 AlertKind = Literal[
-    "data_drift", "prediction_drift", "label_drift", "data_quality", "freshness", "performance", "traffic", "sequential_drift"
+    "data_drift", "prediction_drift", "label_drift", "data_quality", "freshness", "performance", "business", "traffic", "sequential_drift"
 ]
 Status = Literal["healthy", "warning", "degraded", "insufficient_data"]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
@@ -323,6 +323,47 @@ class RegressionPerformance(Struct, frozen=True, kw_only=True, omit_defaults=Tru
     label_delay: LabelDelay | UnsetType = UNSET
 
 
+class Money(Struct, frozen=True, kw_only=True):
+    """What `rows` labelled predictions were worth, in the unit of the configuration, gains above 0. What is not configured is null.
+
+    `alerts`: predictions of any class but the idle one. `benefit`: the worth of all outcomes; null too if no event told the value that it
+    is a share of. `spent`: on investigating alerts, and on operation for the time. `net_benefit`: benefit - spent, `expected_value` that
+    for each row, null without rows, `roi` that for each unit spent, null if nothing was. `savings`: net benefit less what
+    the outcomes would have been worth had every prediction been idle. `without_value`: rows that told none, which count as 0; absent where
+    no value is needed.
+    """
+
+    rows: int
+    alerts: int
+    benefit: float | None
+    spent: float | None
+    net_benefit: float | None
+    expected_value: float | None
+    roi: float | None
+    savings: float | None
+    without_value: int | UnsetType = UNSET
+
+
+class MoneyOfDay(Money, frozen=True, kw_only=True):
+    """That of a day in UTC so far, from its `start` to the end of the window."""
+
+    start: Timestamp
+
+
+class Business(Money, frozen=True, kw_only=True, omit_defaults=True):
+    """The money of a window.
+
+    `cells[i][j]`: that of label i predicted as j, in the order of `performance.classes`; null with `benefit`. `values[i][j]`: the sum of
+    the values that those events told. `day`: that of the day of the window; absent where panes do not fit into days, and on the day on
+    which all state was lost.
+    """
+
+    cells: tuple[tuple[float, ...], ...] | None
+    values: tuple[tuple[float, ...], ...] | UnsetType = UNSET
+    day: MoneyOfDay | UnsetType = UNSET
+    verdicts: dict[str, Score] = {}
+
+
 class Counts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Events of one window. `predictions`: counted by their own time. `late`: came during the window, too old to count.
 
@@ -340,7 +381,8 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `drift` is of the features, `outputs` of the prediction and the score (traffic), or of the label (performance), where the reference
     has them. `reference_id`: what the drift is from, a reference, or a period of the model's own traffic, `previous:<start>..<end>` or
-    `rolling:<start>..<end>`. Of performance windows a classifier has `performance`, a regression `regression`.
+    `rolling:<start>..<end>`. Of performance windows a classifier has `performance`, a regression `regression`. `business`: where outcomes
+    have prices.
     """
 
     result_id: str
@@ -362,6 +404,7 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
     traffic: TrafficMetrics | UnsetType = UNSET
     performance: Performance | UnsetType = UNSET
     regression: RegressionPerformance | UnsetType = UNSET
+    business: Business | UnsetType = UNSET
 
 
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):

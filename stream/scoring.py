@@ -22,6 +22,7 @@ from detectors.judge import Thresholds, Verdict, judge
 from detectors.performance import METRICS, averages
 from detectors.psi_law import psi_p_values
 from stream.aggregates import Aggregate, Codes, Counts, Floats
+from stream.business import BusinessMeter
 from stream.class_performance import AVERAGES, class_table
 from stream.drift import (
     BY_BINS,
@@ -127,6 +128,7 @@ class Scorer:
         self._baseline = self._baseline_metrics()
         self._meter = ScoreMeter(model)
         self.busy = TrafficMeter(model)
+        self.money = None if model.settings.business is None else BusinessMeter(model)
         self._regression = None if model.numbers is None else RegressionMeter(model)
         self._label_direction = (
             partial(_label_direction, categories=model.settings.classes)

@@ -155,6 +155,18 @@ def number(high: float) -> BeforeValidator:
     return reads(f"a number over 0 and up to {high:g}", _above_zero(high))
 
 
+def between(low: float, high: float, *words: str) -> BeforeValidator:
+    """A number from `low` to `high`, both included, or one of these words."""
+
+    def read(text: str) -> object:
+        value = text if text in words else float(text)
+        if isinstance(value, float) and not low <= value <= high:  # refuses nan as well
+            raise ValueError(text)
+        return value
+
+    return reads(", or ".join((f"a number from {low:g} to {high:g}", *words)), read)
+
+
 def limit(high: float) -> BeforeValidator:
     """A threshold over 0 and up to `high`, or "off"."""
     return reads(f"a number over 0 and up to {high:g}, or off", _above_zero(high, "off"))

@@ -23,11 +23,12 @@ from tests.oracle import milliseconds
 ABOVE, BELOW = Thresholds(None, None, "above"), Thresholds(None, None, "below")
 SERIES = Series(MODEL, "1", None, "data_drift", "amount", "psi", "1m")
 TRIED = {"psi": (0.05, 0.4), "ks": (0.1, 0.2), "chi2": (0.1,), "accuracy": (0.4, 0.5), "recall": (0.5,)}
-TRIED |= {"mean_confidence": (0.77, 0.82)}
+TRIED |= {"net_benefit": (-2.0, 1.0), "mean_confidence": (0.77, 0.82)}
 SECTION = {
     "psi": "drift",
     "ks": "drift",
     "chi2": "drift",
+    "net_benefit": "business",
     "mean_confidence": "traffic",
 }  # the others: performance
 CONFIG: dict[str, Any] = {
@@ -38,6 +39,7 @@ CONFIG: dict[str, Any] = {
 }
 
 BESIDE = {
+    "business": {"minimum_sample": 5, "benefit": {"true_positive": 1.5, "false_positive": -1, "false_negative": -1}, "net_benefit": {}},
     "traffic": {"minimum_sample": 6, "mean_confidence": {}},
 }
 
@@ -209,7 +211,7 @@ def test_each_threshold_alerts_as_a_live_configuration_of_it_alone(tmp_path: Pat
     compared, kinds = 0, set()
     for turn in range(2):
         alone = {metric: values[turn] for metric, values in TRIED.items() if turn < len(values)}
-        live = config | {section: dict(config[section]) for section in ("drift", "performance", "traffic")}
+        live = config | {section: dict(config[section]) for section in ("drift", "performance", "business", "traffic")}
         for metric, threshold in alone.items():
             live[SECTION.get(metric, "performance")][metric] = {"warning": threshold, "critical": "off"}
         (tmp_path / str(turn)).mkdir()
@@ -228,7 +230,7 @@ def test_each_threshold_alerts_as_a_live_configuration_of_it_alone(tmp_path: Pat
             kinds |= {found["kind"]} if expected else set()
         assert said == {}
     assert compared > 100
-    assert kinds == {"data_drift", "prediction_drift", "label_drift", "performance", "traffic"}
+    assert kinds == {"data_drift", "prediction_drift", "label_drift", "performance", "business", "traffic"}
 
 
 AUTO: dict[str, Any] = {
