@@ -20,6 +20,7 @@ from stream.results import (
     Alert,
     AlertKind,
     BoundedMetric,
+    Business,
     Estimate,
     EstimatedPerformance,
     FeatureQuality,
@@ -78,6 +79,14 @@ _WINDOW_GAUGES = {  # name: (what it says, its labels)
         "Latency that predictions told, at this percentile, in the newest closed window.",
         (*_WINDOW_LABELS, "percentile"),  # promtool keeps "quantile" for summaries
     ),
+    "driftstream_confidence": (
+        "Confidence of the predictions: their mean, and the share that is high (high_ratio).",
+        (*_WINDOW_LABELS, "metric"),
+    ),
+    "driftstream_traffic_severity": (
+        "Verdict on a latency percentile or a confidence: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
+        (*_WINDOW_LABELS, "metric"),
+    ),
     "driftstream_predictions_by_class": ("Predictions of this class in the newest closed window.", (*_WINDOW_LABELS, "class")),
     "driftstream_label_delay_seconds": (
         "How long after its prediction a label was, at this percentile, in the newest closed window.",
@@ -98,6 +107,15 @@ _WINDOW_GAUGES = {  # name: (what it says, its labels)
     "driftstream_performance": ("Online performance metric in the newest closed window.", (*_WINDOW_LABELS, "by", "metric")),
     "driftstream_performance_severity": (
         "Verdict on the metric: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
+        (*_WINDOW_LABELS, "by", "metric"),
+    ),
+    "driftstream_business": (
+        "Money of the newest closed window, and the rows and alerts that it is of.",
+        (*_WINDOW_LABELS, "by", "metric"),
+    ),
+    "driftstream_business_day": ("The same of its day in UTC so far.", (*_WINDOW_LABELS, "by", "metric")),
+    "driftstream_business_severity": (
+        "Verdict on the money of the window: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
         (*_WINDOW_LABELS, "by", "metric"),
     ),
     "driftstream_status": ("Status of the model: 0 healthy, 1 warning, 2 degraded, -1 insufficient data.", (*_WINDOW_LABELS, "by")),
@@ -382,12 +400,20 @@ def _samples(result: Result, slot: _Slot) -> Iterator[_Sample]:
         if result.traffic.latency_ms is not UNSET:
             for percentile, latency_ms in _percentiles(result.traffic.latency_ms):
                 yield "driftstream_prediction_latency_seconds", (*window, percentile), latency_ms / 1000
+        if result.traffic.confidence is not UNSET:
+            sure = result.traffic.confidence
+            yield "driftstream_confidence", (*window, "mean"), sure.mean.value
+            yield "driftstream_confidence", (*window, "high_ratio"), sure.high_ratio.value
+        for metric, verdict in result.traffic.verdicts.items():
+            yield "driftstream_traffic_severity", (*window, metric), SEVERITY_NUMBER[verdict.severity]
     if result.estimated is not UNSET:
         yield from _estimated_samples(window, result.estimated)
     if result.performance is not UNSET:
         yield from _performance_samples((*window, slot.by), result.performance)
     if result.regression is not UNSET:
         yield from _metric_samples((*window, slot.by), result.regression, asdict(result.regression))
+    if result.business is not UNSET:
+        yield from _business_samples((*window, slot.by), result.business)
 
 
 def _quality_samples(labels: tuple[str, ...], quality: FeatureQuality) -> Iterator[_Sample]:
@@ -447,6 +473,15 @@ def _metric_samples(
 
 def _percentiles(told: Latency | LabelDelay) -> tuple[tuple[str, float], ...]:
     return ("50", told.p50), ("95", told.p95), ("99", told.p99)
+
+
+def _business_samples(labels: tuple[str, ...], business: Business) -> Iterator[_Sample]:
+    for name, money in (("driftstream_business", business), ("driftstream_business_day", business.day)):
+        for metric, value in {} if money is UNSET else asdict(money).items():
+            if isinstance(value, int | float):
+                yield name, (*labels, metric), value
+    for metric, verdict in business.verdicts.items():
+        yield "driftstream_business_severity", (*labels, metric), SEVERITY_NUMBER[verdict.severity]
 
 
 def _defined(value: float | None) -> TypeGuard[float]:

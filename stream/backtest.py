@@ -21,7 +21,7 @@ from msgspec import UNSET, UnsetType
 from detectors.judge import AlertState, Severity, Thresholds, Transition, Verdict, judge, transition
 from stream.drift import applies
 from stream.model import Model, with_variants
-from stream.results import AlertKind, FeatureDrift, Result, Score, timestamp
+from stream.results import AlertKind, Business, FeatureDrift, Performance, RegressionPerformance, Result, Score, TrafficMetrics, timestamp
 from stream.settings import Settings
 from stream.settings_thresholds import BUILT_IN_DRIFT, FLOORS, only_auto
 
@@ -33,7 +33,7 @@ Threshold = float | Literal["auto"]
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What one rule looks at, window after window, named as in an alert. `segment` is None for all traffic, `feature` for performance."""
+    """What one rule looks at, window after window, named as in an alert. `segment`: None for all traffic, `feature`: if it is of none."""
 
     model: str
     version: str
@@ -45,8 +45,8 @@ class Series:
 
     @property
     def subject(self) -> str:
-        """The feature, or the output in brackets, so that no feature has its name; empty for performance."""
-        return self.feature or "" if self.kind in ("data_drift", "performance") else f"({self.feature})"
+        """The feature, or the output in brackets, so that no feature has its name; empty where it is of none."""
+        return self.feature or "" if self.kind == "data_drift" or self.feature is None else f"({self.feature})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,15 @@ def _scores(result: Result) -> Iterator[tuple[AlertKind, str | None, str, Score]
             for metric in drift.__struct_fields__:
                 if isinstance(score := getattr(drift, metric), Score):
                     yield kind, feature, metric, score
-    for found in (result.performance, result.regression):
+    wholes: tuple[tuple[AlertKind, Performance | RegressionPerformance | Business | TrafficMetrics | UnsetType], ...] = (
+        ("performance", result.performance),
+        ("performance", result.regression),
+        ("business", result.business),
+        ("traffic", result.traffic),
+    )
+    for kind, found in wholes:
         for metric, score in {} if found is UNSET else found.verdicts.items():
-            yield "performance", None, metric, score
+            yield kind, None, metric, score
 
 
 def scored(models: Iterable[Model], *, labels: bool) -> dict[str, Thresholds]:
@@ -133,8 +139,10 @@ def scored(models: Iterable[Model], *, labels: bool) -> dict[str, Thresholds]:
         judged += [(settings.drift_for(slot.feature.name), slot.feature) for slot in model.slots]
         for rules, feature in judged:
             found |= {method: rule for method, rule in rules.thresholds.items() if applies(method, feature)}
+        found |= settings.traffic.rules.thresholds
         if labelled:
             found |= settings.performance.thresholds
+            found |= settings.business.rules.thresholds if settings.business else {}
     return found
 
 

@@ -20,8 +20,10 @@ from sinks import OutboundMessage
 from stream.aggregates import Aggregate, LayoutMismatch
 from stream.alert_rules import Rule, decoded, encoded
 from stream.baselines import Key, Panes, Period, Rolled, Slices, against, against_of, merged_groups, roll
+from stream.business import BusinessMeter, midnight
 from stream.cohorts import Due, attribution, newest_judged, revise
-from stream.found import found_in_outcomes, found_in_traffic
+from stream.days import Days, Tallied, tally
+from stream.found import found_in_outcomes, found_in_traffic, with_business
 from stream.freshness import Freshness
 from stream.groups import segment_keys
 from stream.model import LABELS, PREDICTIONS, Model
@@ -76,6 +78,7 @@ class _Home:
     alerts: dict[str, AlertState]
     inherited: dict[str, Rule]  # of the alerts that fired before this worker took over, and have not been judged since
     slices: dict[Subject, Slices]
+    days: dict[Subject, Days]
 
     def scorer_of(self, version: str) -> Scorer:
         return self.versions.get(version, self.scorer)
@@ -87,6 +90,9 @@ class _Home:
     def inherits(self, key: str, rule: Rule, judged: Collection[str]) -> bool:
         """Whether a rule may still have left: it has not been judged, or only in what was open when the configuration changed."""
         return key not in judged or (self.alerts[key] != _QUIET and rule.has_left(self.model.settings))
+
+    def money_of(self, version: str) -> BusinessMeter | None:
+        return self.scorer_of(version).money
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +127,16 @@ class _About:
 class _Step:
     """What one pass over a model's windows came to, before it is written. `rolled`: what they are compared with, if not the reference.
 
-    `rules`: those of `alerts`. `judged`: the alerts that fired and were judged again. `spoken`: the last window with rows of each version,
-    segment and family. `newest`: by family of windows by prediction time, see `newest_judged`.
+    `tallied`: the days that business figures add up to. `rules`: those of `alerts`. `judged`: the alerts that fired and were judged again.
+    `spoken`: the last window with rows of each version, segment and family. `newest`: by family of windows by prediction time, see
+    `newest_judged`.
     """
 
     closing: Closing
     merged: Panes
     parts: Held
     rolled: Rolled
+    tallied: Tallied
     alerts: dict[str, AlertState] = field(default_factory=dict)
     rules: dict[str, Rule] = field(default_factory=dict)
     judged: set[str] = field(default_factory=set)
@@ -172,10 +180,11 @@ class Closer:
         for group, aggregate in _decoded(model, state.merged.items()):
             merged[group.subject][group] = aggregate
         alerts = {key: decoded(value) for key, value in state.alerts.items()}
+        scorer = Scorer(model)
         return _Home(
             unit=unit,
             model=model,
-            scorer=Scorer(model),
+            scorer=scorer,
             versions={version: Scorer(own) for version, own in model.variants.items()},
             sequence=dict.fromkeys(SUBJECTS, 0) | state.sequence,
             closed_ms=dict.fromkeys(SUBJECTS, NO_TIME) | state.closed_ms,
@@ -184,6 +193,7 @@ class Closer:
             alerts={key: state for key, (state, _) in alerts.items()},
             inherited={key: rule for key, (_, rule) in alerts.items() if rule is not None},
             slices={subject: Slices.load(model, subject, state.slices) for subject in SUBJECTS},
+            days={subject: Days.load(model.settings.name, subject, scorer.money, state.slices) for subject in SUBJECTS},
         )
 
     def close(self, clock: Clock, now_ms: int) -> tuple[list[Firing], list[UnitId]]:
@@ -270,15 +280,17 @@ class Closer:
         held = {group.start_ms for group in [*home.merged[subject], *merged]}
         expired = set(expired_panes(settings.windows_of(subject), held, closed, compared=compared))
         rolled = roll(home.model, subject, home.slices[subject], panes, home.closed_ms[subject], closed)
-        if not (due or any(complete.values()) or expired or rolled.passed or home.has_left(subject)):
+        pane_ms, was_closed = settings.pane_of(subject), home.closed_ms[subject]
+        tallied = tally(subject, pane_ms, home.money_of, home.days[subject], panes, was_closed, closed)
+        if not (due or any(complete.values()) or expired or rolled.passed or tallied.passed or home.has_left(subject)):
             home.closed_ms[subject], home.fired_ms[subject] = closed, fired  # nothing was there: nothing to write
             return None
         kept = {group: pane for group, pane in merged.items() if group.start_ms not in expired}
         step = self._step(home, subject, closed, fired)
         step.closing.merged = {group: pane.encode() for group, pane in kept.items()}
         step.closing.expired = [group for group in home.merged[subject] if group.start_ms in expired]
-        step.merged, step.parts, step.rolled = kept, complete, rolled
-        step.closing.slices, step.closing.passed = rolled.written, rolled.passed
+        step.merged, step.parts, step.rolled, step.tallied = kept, complete, rolled, tallied
+        step.closing.slices, step.closing.passed = rolled.written | tallied.written, [*rolled.passed, *tallied.passed]
         for window in due:
             self._fire(home, step, panes, window, clock_ms=clock_ms, now_ms=now_ms)
         self._retire(home, step, now_ms)
@@ -321,7 +333,7 @@ class Closer:
             alerts={},
             outbox=[],
         )
-        return _Step(closing, merged={}, parts={}, rolled=Rolled(home.slices[subject]))
+        return _Step(closing, merged={}, parts={}, rolled=Rolled(home.slices[subject]), tallied=Tallied(subject, home.days[subject]))
 
     def _fire(self, home: _Home, step: _Step, panes: Panes, due: Due, *, clock_ms: int, now_ms: int) -> None:
         """Add the results and alerts of one window, for each version and segment in it.
@@ -331,8 +343,11 @@ class Closer:
         end, spec, revision, final = due
         settings, subject = home.model.settings, step.closing.subject
         start, quiet = end - spec.size_ms, home.unit.quiet_ms["traffic" if subject == "traffic" else "performance"]
-        said = end <= quiet - (self._lateness(settings, subject) if final else 0)
-        if said and start < self._reach.whole_from(settings.name, subject, quiet):
+        said, whole_from = (
+            end <= quiet - (self._lateness(settings, subject) if final else 0),
+            self._reach.whole_from(settings.name, subject, quiet),
+        )
+        if said and start < whole_from:
             return
         groups = merged_groups(panes, start, end)
         scorers = self._scorers(home, step, sorted(groups), start, spec)
@@ -343,6 +358,9 @@ class Closer:
                 step.newest[spec.name] = newest_judged(spec, panes, step.closing.fired_ms, by)
             judged_to = step.newest[spec.name]
         found = found_in_traffic(groups, scorers, spec.size_ms) if subject == "traffic" else found_in_outcomes(groups, scorers, by)
+        if subject != "traffic" and home.scorer.money is not None:
+            days = {key: day for key in groups if midnight(end) >= whole_from and (day := step.tallied.until(key, end)) is not None}
+            found = with_business(found, groups, scorers, by, (start, end), days)
         window = Window(name=spec.name, kind=spec.kind, start=timestamp(start), end=timestamp(end))
         for (version, segment), one in zip(sorted(groups), found, strict=True):
             result = Result(
@@ -366,6 +384,7 @@ class Closer:
                 estimated=one.estimated,
                 performance=one.performance,
                 regression=one.regression,
+                business=one.business,
             )
             about = _About.of(result)
             if subject == "cohort":
@@ -477,7 +496,7 @@ class Closer:
         home.merged[subject] = kept | step.merged
         home.alerts |= step.alerts
         home.inherited = {key: rule for key, rule in home.inherited.items() if home.inherits(key, rule, step.judged)}
-        home.slices[subject] = step.rolled.slices
+        home.slices[subject], home.days[subject] = step.rolled.slices, step.tallied.days
         home.unit.undelivered += closing.outbox
 
 

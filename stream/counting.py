@@ -32,6 +32,7 @@ from stream.model import (
 )
 from stream.regression import ErrorCoding
 from stream.results import Alert
+from stream.stakes import StakeCoding
 from stream.store import ClockName, Subject
 from stream.unit import Unit
 from stream.watermark import NO_TIME
@@ -119,6 +120,7 @@ class Counting:
         self._estimating, self._raised = bool(estimated.any()), np.where(estimated, PREDICTED_START + self._positive, -1)
         self._scores = Bins([model.score.feature for model in every])
         self._errors = ErrorCoding(every)
+        self._stakes = StakeCoding(every)
         self._most_segments = max(len(model.settings.segments) for model in every)
         self._cohorts = [model.settings.cohorts for model in every if model.settings.cohorts]
         self._pane_ms = math.gcd(*(model.settings.pane_ms for model in every), *(cohorts.pane_ms for cohorts in self._cohorts))
@@ -220,6 +222,9 @@ class Counting:
         labelled, predicted = (self._classes.codes(of, classes[kept]) for classes in (outcomes.labelled, outcomes.predicted))
         cells = CONFUSION_START + labelled * self._n_classes[of] + predicted
         _add(unit, numbers, np.stack([np.full(kept.size, LABELS), cells, delays]), sign=sign)
+        if self._stakes.on:
+            at, codes, weights = self._stakes.code(of, cells - CONFUSION_START, outcomes.stakes[kept])
+            _add(unit, numbers[:, at], codes[None], weights=weights[None], sign=sign)
         hit = labelled == np.where(self._positive[of] < 0, predicted, self._positive[of])
         self._add_scores(unit, numbers, of, hit, outcomes.scores[kept], sign)
 

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from msgspec import UNSET, UnsetType
 
-from stream.aggregates import Aggregate
+from stream.aggregates import Aggregate, Counts
 from stream.baselines import Key
 from stream.results import (
-    Counts,
+    Business,
     EstimatedPerformance,
     FeatureDrift,
     FeatureQuality,
@@ -17,8 +17,8 @@ from stream.results import (
     Summary,
     TrafficMetrics,
 )
+from stream.results import Counts as EventCounts
 from stream.scoring import Scorer, close_performance, close_traffic
-from stream.traffic import traffic_metrics
 from stream.verdicts import Attribution, Judged
 
 Groups = Mapping[Key, Aggregate]  # by version and segment, which are taken in their order
@@ -27,7 +27,7 @@ Groups = Mapping[Key, Aggregate]  # by version and segment, which are taken in t
 class Found(NamedTuple):
     """What a window comes to for one version and segment."""
 
-    counts: Counts
+    counts: EventCounts
     reference_id: str | None
     judged: list[Judged]
     outputs: dict[str, FeatureDrift]
@@ -38,6 +38,7 @@ class Found(NamedTuple):
     estimated: EstimatedPerformance | UnsetType = UNSET
     performance: Performance | UnsetType = UNSET
     regression: RegressionPerformance | UnsetType = UNSET
+    business: Business | UnsetType = UNSET
 
 
 def found_in_traffic(groups: Groups, scorers: Sequence[Scorer], size_ms: int) -> list[Found]:
@@ -47,16 +48,17 @@ def found_in_traffic(groups: Groups, scorers: Sequence[Scorer], size_ms: int) ->
     for scorer, window, told in zip(scorers, windows, close_traffic(scorers, windows, _parts(groups)), strict=True):
         summary, more = scorer.quality.summary(window, told.drift, told.quality)
         estimated, expected = scorer.estimates.of(window.counts)
+        busy, of_traffic = scorer.busy.metrics(window, size_ms)
         found.append(
             Found(
                 counts=told.counts,
                 reference_id=scorer.compared_with,
-                judged=[*told.judged, *more, *expected],
+                judged=[*told.judged, *more, *of_traffic, *expected],
                 outputs=told.outputs,
                 drift=told.drift,
                 quality=told.quality,
                 summary=summary,
-                traffic=traffic_metrics(scorer.model, window.counts, size_ms),
+                traffic=busy,
                 estimated=estimated,
             )
         )
@@ -77,6 +79,22 @@ def found_in_outcomes(groups: Groups, scorers: Sequence[Scorer], by: Attribution
         )
         for scorer, one in zip(scorers, told, strict=True)
     ]
+
+
+def with_business(
+    found: Sequence[Found], groups: Groups, scorers: Sequence[Scorer], by: Attribution, span: tuple[int, int], days: Mapping[Key, Counts]
+) -> list[Found]:
+    """What a performance window comes to, from its start to its end, with the money that it was worth where outcomes have prices.
+
+    `days`: the outcomes of its day so far, of those for which they are known.
+    """
+    priced = []
+    for key, scorer, one in zip(sorted(groups), scorers, found, strict=True):
+        if scorer.money is not None:
+            business, judged = scorer.money.business(groups[key].counts, span, days.get(key), by, segment=bool(key[1]))
+            one = one._replace(business=business, judged=[*one.judged, *judged])
+        priced.append(one)
+    return priced
 
 
 def _parts(groups: Groups) -> list[dict[str, Aggregate]]:

@@ -5,8 +5,9 @@ reference its fine bins or categories, MISSING and INVALID (of the wrong type), 
 predicted positive, and last the bins of the latency. An outcomes aggregate counts predictions, late labels, labels, then the confusion
 matrix, row by row, label first, the last class being all that is not configured, then in the bins of the score the misses and the hits:
 whether the label was the class that the score is of, and sums of (1 - p)^2 and -ln p, p the score of the truth, in units of LOSS_UNIT:
-integers, so that they too are the same however a stream is cut into batches. The bins of how long after its prediction a label was come
-last.
+integers, so that they too are the same however a stream is cut into batches. Of a model whose outcomes are worth a share of what is at
+stake (`business.value_share`) there follow the sums of the predictions' `value` by cell of the confusion matrix, in ten-thousandths
+(VALUE_UNITS), and how many labels met a prediction that told none. The bins of how long after its prediction a label was come last.
 
 Of a regression the score is the predicted number, no class is known, and an outcomes aggregate is what `regression` says.
 """
@@ -36,6 +37,8 @@ PREDICTED_START: Final = 3  # of the counts by predicted class, with which a tra
 CONFUSION_START: Final = 3
 UNUSABLE: Final = 3  # count of an outcomes aggregate of a regression: labels that are no numbers
 NUMBERS_MAX: Final = 1e69  # the size of predictions and labels of a regression: squares of errors stay below `aggregates.MOMENTS_LIMIT`
+VALUE_UNITS: Final = 10_000  # a value of 1: cents come out exactly up to 1,000, beyond, the value itself is a float32, right to 6e-8 of it
+VALUES_MAX: Final = 1e10  # the size of a value; 92,000 of these in one cell of a window or a day stay below 2^63 units
 ERROR_ROWS: Final = 7  # rows of `detectors.regression.error_rows`, the label first, the error second
 LOSS_UNIT: Final = 2.0**-32  # the mean of so rounded losses is right to 1.2e-10; 10^7 of the greatest log loss, 36, stay below 2^63
 
@@ -127,8 +130,8 @@ class Model:
             label=_classes(settings, reference, "label"),
             traffic=Layout(_fingerprint("traffic/3", [*named, *settings.classes, *raised]), width, moments),
             outcomes=Layout(
-                _fingerprint("outcomes/4", [*named, *settings.classes, str(settings.positive)]),
-                _hits_start(settings) + 2 * score.bins + 2 + DELAY_EDGES_S.size + 1,
+                _fingerprint("outcomes/4", [*named, *settings.classes, str(settings.positive), *_stakes_named(settings)]),
+                _hits_start(settings) + 2 * score.bins + 2 + _stakes(settings) + DELAY_EDGES_S.size + 1,
                 moments=0,
             )
             if numbers is None
@@ -168,6 +171,16 @@ class Model:
         """Where the two sums of losses stand in an outcomes aggregate."""
         return self.hits_start + 2 * self.score.bins
 
+    @property
+    def values_start(self) -> int:
+        """Where the sums of values by cell stand in an outcomes aggregate, then what had none; `delays_start` if they are not counted."""
+        return self.losses_start + 2
+
+    @property
+    def has_stakes(self) -> bool:
+        """Whether values are counted by cell."""
+        return _stakes(self.settings) > 0
+
     def layout(self, subject: Subject) -> Layout:
         """Of the aggregates of a subject."""
         if subject == "cohort":
@@ -192,8 +205,21 @@ def with_variants(models: Iterable[Model]) -> list[Model]:
     return [one for model in models for one in (model, *model.variants.values())]
 
 
+def _cells(settings: ModelSettings) -> int:
+    return (len(settings.classes) + 1) ** 2
+
+
 def _hits_start(settings: ModelSettings) -> int:
-    return CONFUSION_START + (len(settings.classes) + 1) ** 2
+    return CONFUSION_START + _cells(settings)
+
+
+def _stakes(settings: ModelSettings) -> int:
+    """How many counts the values at stake take."""
+    return 0 if settings.business is None or settings.business.value_share is None else _cells(settings) + 1
+
+
+def _stakes_named(settings: ModelSettings) -> list[str]:
+    return ["values/1"] if _stakes(settings) else []
 
 
 def _calibration(settings: ModelSettings, reference: Reference | None) -> Counts | None:

@@ -19,6 +19,8 @@ AlertKind = Literal[
     "freshness",
     "performance",
     "estimated_performance",
+    "business",
+    "traffic",
     "sequential_drift",
 ]
 Status = Literal["healthy", "warning", "degraded", "insufficient_data"]
@@ -128,6 +130,13 @@ class Summary(Struct, frozen=True, kw_only=True, omit_defaults=True):
     verdicts: dict[str, Score] = {}
 
 
+class BoundedMetric(Struct, frozen=True, kw_only=True):
+    """A metric from the bins of the score; that of the scores themselves, which are not kept, lies within the bounds."""
+
+    value: float
+    bounds: tuple[float, float]
+
+
 class Latency(Struct, frozen=True, kw_only=True):
     """Percentiles of the latency over the n predictions that told theirs, in ms.
 
@@ -140,15 +149,31 @@ class Latency(Struct, frozen=True, kw_only=True):
     p99: float
 
 
-class TrafficMetrics(Struct, frozen=True, kw_only=True):
+class Confidence(Struct, frozen=True, kw_only=True):
+    """How sure the model was of the n predictions that had a score: the mean, and the share of those at or above the `threshold`.
+
+    A score of the predicted class is its confidence; of a positive class among two the confidence is that of the likelier class.
+    """
+
+    n: int
+    threshold: Ratio
+    mean: BoundedMetric
+    high_ratio: BoundedMetric
+
+
+class TrafficMetrics(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How busy the model was. `predictions_per_second`: mean over the whole window, also where the stream began or fell silent within it.
 
     `predictions_by_class`: of the configured classes, and "(other)" for all else. `latency_ms`: absent if no prediction told its own.
+    `confidence`: absent without scores, where one is no probability, and where a score is of one class among more than two.
+    `verdicts`: of those that have thresholds.
     """
 
     predictions_per_second: float
     predictions_by_class: dict[str, int]
     latency_ms: Latency | UnsetType = UNSET
+    confidence: Confidence | UnsetType = UNSET
+    verdicts: dict[str, Score] = {}
 
 
 class LabelDelay(Struct, frozen=True, kw_only=True):
@@ -185,13 +210,6 @@ class EstimatedPerformance(Struct, frozen=True, kw_only=True, omit_defaults=True
     f1: Estimate | None
     roc_auc: Estimate | None
     verdicts: dict[str, Score] = {}
-
-
-class BoundedMetric(Struct, frozen=True, kw_only=True):
-    """A metric from the bins of the score; that of the scores themselves, which are not kept, lies within the bounds."""
-
-    value: float
-    bounds: tuple[float, float]
 
 
 class ReliabilityBin(Struct, frozen=True, kw_only=True):
@@ -338,6 +356,47 @@ class RegressionPerformance(Struct, frozen=True, kw_only=True, omit_defaults=Tru
     label_delay: LabelDelay | UnsetType = UNSET
 
 
+class Money(Struct, frozen=True, kw_only=True):
+    """What `rows` labelled predictions were worth, in the unit of the configuration, gains above 0. What is not configured is null.
+
+    `alerts`: predictions of any class but the idle one. `benefit`: the worth of all outcomes; null too if no event told the value that it
+    is a share of. `spent`: on investigating alerts, and on operation for the time. `net_benefit`: benefit - spent, `expected_value` that
+    for each row, null without rows, `roi` that for each unit spent, null if nothing was. `savings`: net benefit less what
+    the outcomes would have been worth had every prediction been idle. `without_value`: rows that told none, which count as 0; absent where
+    no value is needed.
+    """
+
+    rows: int
+    alerts: int
+    benefit: float | None
+    spent: float | None
+    net_benefit: float | None
+    expected_value: float | None
+    roi: float | None
+    savings: float | None
+    without_value: int | UnsetType = UNSET
+
+
+class MoneyOfDay(Money, frozen=True, kw_only=True):
+    """That of a day in UTC so far, from its `start` to the end of the window."""
+
+    start: Timestamp
+
+
+class Business(Money, frozen=True, kw_only=True, omit_defaults=True):
+    """The money of a window.
+
+    `cells[i][j]`: that of label i predicted as j, in the order of `performance.classes`; null with `benefit`. `values[i][j]`: the sum of
+    the values that those events told. `day`: that of the day of the window; absent where panes do not fit into days, and on the day on
+    which all state was lost.
+    """
+
+    cells: tuple[tuple[float, ...], ...] | None
+    values: tuple[tuple[float, ...], ...] | UnsetType = UNSET
+    day: MoneyOfDay | UnsetType = UNSET
+    verdicts: dict[str, Score] = {}
+
+
 class Counts(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Events of one window. `predictions`: counted by their own time. `late`: came during the window, too old to count.
 
@@ -356,7 +415,8 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `drift` is of the features, `outputs` of the prediction and the score (traffic), or of the label (performance), where the reference
     has them. `reference_id`: what the drift is from, a reference, or a period of the model's own traffic, `previous:<start>..<end>` or
     `rolling:<start>..<end>`. `estimated`: of the traffic of a classifier of two classes, one positive, whose reference has a calibration.
-    Of performance windows a classifier has `performance`, a regression `regression`.
+    Of performance windows a classifier has `performance`, a regression `regression`. `business`: where
+    outcomes have prices.
     """
 
     result_id: str
@@ -379,6 +439,7 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
     estimated: EstimatedPerformance | UnsetType = UNSET
     performance: Performance | UnsetType = UNSET
     regression: RegressionPerformance | UnsetType = UNSET
+    business: Business | UnsetType = UNSET
 
 
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -22,6 +22,7 @@ from detectors.judge import Thresholds, Verdict, judge
 from detectors.performance import METRICS, averages
 from detectors.psi_law import psi_p_values
 from stream.aggregates import Aggregate, Codes, Counts, Floats
+from stream.business import BusinessMeter
 from stream.class_performance import AVERAGES, class_table
 from stream.drift import (
     BY_BINS,
@@ -47,7 +48,7 @@ from stream.results import Counts as EventCounts
 from stream.score_performance import SCORE_METRICS, ScoreMeter, scalars
 from stream.settings_thresholds import Rules
 from stream.status import Health
-from stream.traffic import label_delay
+from stream.traffic import TrafficMeter, label_delay
 from stream.verdicts import LABEL_TIME, Attribution, Judged, reported
 from stream.worse_segment import attributed
 
@@ -128,6 +129,8 @@ class Scorer:
         self._baseline = self._baseline_metrics()
         self._meter = ScoreMeter(model)
         self.estimates = Estimates(model, self._baseline)
+        self.busy = TrafficMeter(model)
+        self.money = None if model.settings.business is None else BusinessMeter(model)
         self._regression = None if model.numbers is None else RegressionMeter(model)
         self._label_direction = (
             partial(_label_direction, categories=model.settings.classes)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from detectors.judge import Thresholds
+from stream.settings_business import BusinessSection, BusinessSettings, business_contradictions, resolve_business
 from stream.settings_cohorts import Cohorts, CohortSection, ModelCohortSection, resolve_cohorts, too_many_panes
 from stream.settings_degradation import METRICS, DegradationSection, degradation_contradictions, degraded_from, resolve_degradation
 from stream.settings_errors import explain
@@ -44,6 +45,7 @@ from stream.settings_thresholds import (
     performance_rules,
     resolve,
 )
+from stream.settings_traffic import BUILT_IN_TRAFFIC, TrafficSection, TrafficSettings, resolve_traffic
 from stream.settings_values import (
     Brokers,
     ClassName,
@@ -157,6 +159,8 @@ class ModelSection(Section):
     performance: PerformanceSection = PerformanceSection()
     sequential: SequentialSection = SequentialSection()
     degradation: DegradationSection = DegradationSection()
+    business: BusinessSection = BusinessSection()
+    traffic: TrafficSection = TrafficSection()
 
     @field_validator("reference")
     @classmethod
@@ -234,6 +238,13 @@ class ModelSection(Section):
         refuse(((name,), f"none: it is of the {what} of a {other}") for name in METRICS[other] if name in degradation.model_fields_set)
         return degradation
 
+    @field_validator("business")
+    @classmethod
+    def _business_is_of_classes(cls, business: BusinessSection, info: ValidationInfo) -> BusinessSection:
+        if info.data.get("task") == "regression":
+            refuse(((name,), "none: it is of the outcomes of a classification") for name in business.model_fields_set)
+        return business
+
     def contradictions(self, inherited: "Inherited") -> Iterator[tuple[KeyPath, str]]:
         """What the thresholds of this model and those it inherits say against each other."""
         drift, quality = inherited.drift, inherited.quality
@@ -253,6 +264,12 @@ class ModelSection(Section):
             yield ("performance", *path), rule
         for path, rule in degradation_contradictions([*inherited.degradation, self.degradation]):
             yield ("degradation", *path), rule
+        if self.task == "classification":
+            levels = [*inherited.business, self.business]
+            for path, rule in business_contradictions(levels, self.classes, self.positive, values=inherited.values):
+                yield ("business", *path), rule
+        for path, rule in contradictions([BUILT_IN_TRAFFIC, *inherited.traffic, self.traffic]):
+            yield ("traffic", *path), rule
 
     def short(self, inherited: "Inherited", windows: Sequence[WindowSection]) -> Iterator[tuple[KeyPath, str]]:
         """The rule that is broken where windows, its own or those of all models, are longer than the period that they are compared with."""
@@ -269,13 +286,16 @@ class ModelSection(Section):
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """The levels of thresholds above a model, the most general first; none where they are broken themselves."""
+    """The levels above a model, the most general first; none where they are broken themselves. `values`: whether events have values."""
 
     drift: Sequence[DriftSection] = ()
     quality: Sequence[ScoredSection] = ()
     summary: Sequence[SummarySection] = ()
     performance: Sequence[PerformanceSection] = ()
     degradation: Sequence[DegradationSection] = ()
+    business: Sequence[BusinessSection] = ()
+    traffic: Sequence[TrafficSection] = ()
+    values: bool = True
 
 
 class WorkerSettings(Section):
@@ -319,6 +339,8 @@ class ModelSettings:
     sequential: Sequential
     degradation: Mapping[str, Mapping[str, Thresholds]]
     degraded_from: Against
+    business: BusinessSettings | None
+    traffic: TrafficSettings
 
     def windows_of(self, subject: Subject) -> tuple[WindowSpec, ...]:
         """The windows about a subject."""
@@ -355,6 +377,8 @@ class Settings(Section):
     performance: PerformanceSection = PerformanceSection()
     sequential: SequentialSection = SequentialSection()
     degradation: DegradationSection = DegradationSection(against="reference")
+    business: BusinessSection = BusinessSection()
+    traffic: TrafficSection = TrafficSection()
     models: Mapping[Name, ModelSection]
     worker: WorkerSettings = WorkerSettings()
 
@@ -389,6 +413,9 @@ class Settings(Section):
             summary=[given["summary"]] if "summary" in given else [],
             performance=[given["performance"]] if "performance" in given else [],
             degradation=[given["degradation"]] if "degradation" in given else [],
+            business=[given["business"]] if "business" in given else [],
+            traffic=[given["traffic"]] if "traffic" in given else [],
+            values="events" not in given or given["events"].predictions.value is not None,
         )
         refuse(((name, *path), rule) for name, model in models.items() for path, rule in model.contradictions(inherited))
         if "labels" in given:
@@ -441,6 +468,10 @@ class Settings(Section):
             sequential=replace(sequential, errors={}) if section.task == "regression" else sequential,
             degradation=resolve_degradation([self.degradation, section.degradation], section.task),
             degraded_from=degraded_from([self.degradation, section.degradation]),
+            business=resolve_business([self.business, section.business], section.classes, section.positive)
+            if section.task == "classification" and section.labels
+            else None,
+            traffic=resolve_traffic([self.traffic, section.traffic]),
         )
 
 

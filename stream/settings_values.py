@@ -155,9 +155,28 @@ def number(high: float) -> BeforeValidator:
     return reads(f"a number over 0 and up to {high:g}", _above_zero(high))
 
 
+def between(low: float, high: float, *words: str) -> BeforeValidator:
+    """A number from `low` to `high`, both included, or one of these words."""
+
+    def read(text: str) -> object:
+        value = text if text in words else float(text)
+        if isinstance(value, float) and not low <= value <= high:  # refuses nan as well
+            raise ValueError(text)
+        return value
+
+    return reads(", or ".join((f"a number from {low:g} to {high:g}", *words)), read)
+
+
 def limit(high: float) -> BeforeValidator:
     """A threshold over 0 and up to `high`, or "off"."""
     return reads(f"a number over 0 and up to {high:g}, or off", _above_zero(high, "off"))
+
+
+def limit_duration(high: str) -> BeforeValidator:
+    """A threshold in ms, in the file a duration of 1ms to `high`, or "off"."""
+    within = _within(duration_ms, 1, duration_ms(high))
+    rule = f"a duration from 1ms to {high} with its unit, such as 50ms or 2s, or off"
+    return reads(rule, lambda text: text if text == "off" else float(within(text)))
 
 
 def limit_or_auto(high: float) -> BeforeValidator:

@@ -14,7 +14,7 @@ nothing when its writer no longer owns the unit. `<ns>` is `redis.namespace`, br
 | `<ns>:{<unit>}:outbox` | stream | `<number>-0` -> topic, key, value | checkpoint, close, trim_outbox |
 | `<ns>:{<home>}:closing:<model>` | hash | <subject>:sequence, :closed, :fired; alert:<dedup key> -> state | close |
 | `<ns>:{<home>}:merged:<model>` | hash | <pane group> -> aggregate of all partitions | close |
-| `<ns>:{<home>}:slices:<model>` | hash | <pane group>, whose time is that of a slice -> sum of its panes (`baselines.py`) | close |
+| `<ns>:{<home>}:slices:<model>` | hash | <pane group>, of a slice or a day -> sum of its panes (`baselines.py`, `days.py`) | close |
 | `<ns>:clock` | hash | <unit> -> epoch, watermark, idle, when, delivered; <subject>, delivered:<subject> -> ms | report, wake |
 | `<ns>:{join/<shard>}:pending:<generation>:<bucket>` | hash | 8 bytes of a hashed id -> packed row (`join.py`) | match, drop |
 | same, with `:corrected` | hash | the same -> newer labels than the first, and what they came to | match, drop |
@@ -39,9 +39,9 @@ from stream.join import JoinBatch, Matches, Side
 from stream.watermark import NO_TIME
 
 ClockName = Literal["traffic", "performance"]
-Subject = Literal[
-    "traffic", "performance", "cohort"
-]  # a cohort: outcomes by the time of their predictions, which is revised as labels come
+# A cohort: outcomes by the time of their predictions, which is revised as labels come. The last two are of no windows: what days of the
+# second and the third come to, for business figures.
+Subject = Literal["traffic", "performance", "cohort", "day", "cohort_day"]
 Heard = Literal["counted", "looked"]  # predictions of a model were counted; its silence was looked at
 CLOCKS: tuple[ClockName, ...] = ("traffic", "performance")
 SUBJECTS: tuple[Subject, ...] = (*CLOCKS, "cohort")

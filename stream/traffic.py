@@ -1,26 +1,68 @@
-"""How busy a model was in a window: rate, classes and latency of its predictions, and how long its labels took. Pure."""
+"""How busy a model was in a window, how sure of itself, and how long its labels took: rate, classes, latency, confidence, delay. Pure."""
 
 from msgspec import UNSET, UnsetType
 
+from detectors.confidence import ConfidenceBins
+from detectors.judge import judge
 from detectors.latency import DELAY_EDGES_S, LATENCY_EDGES_MS, latency
-from stream.aggregates import Counts
+from stream.aggregates import MAXIMUM, MINIMUM, Aggregate, Counts
 from stream.model import OTHER, PREDICTIONS, Model
-from stream.results import LabelDelay, Latency, TrafficMetrics
+from stream.reference import NumericFeature
+from stream.results import BoundedMetric, Confidence, Evidence, LabelDelay, Latency, TrafficMetrics
+from stream.verdicts import Judged, reported
 
 
-def traffic_metrics(model: Model, counts: Counts, size_ms: int) -> TrafficMetrics:
-    """Rate, classes and latency of the predictions of a window that is `size_ms` long.
+class TrafficMeter:
+    """Measures and judges the traffic windows of one model."""
 
-    Args:
-        counts: (model.traffic.width,) of a traffic aggregate. Not modified.
-    """
-    slot = model.predicted
-    by_class = counts[slot.start : slot.start + slot.bins].tolist()
-    return TrafficMetrics(
-        predictions_per_second=int(counts[PREDICTIONS]) * 1000 / size_ms,
-        predictions_by_class=dict(zip((*model.settings.classes, OTHER), by_class, strict=True)) if model.settings.classes else {},
-        latency_ms=_latency(counts[model.latency_start :]),
-    )
+    def __init__(self, model: Model) -> None:
+        self._model, self._rules = model, model.settings.traffic.rules
+        self._threshold, self._confidence_bins = model.settings.traffic.confidence_threshold, _confidence_bins(model)
+
+    def metrics(self, window: Aggregate, size_ms: int) -> tuple[TrafficMetrics, list[Judged]]:
+        """Of the predictions of a window that is `size_ms` long, and what was judged."""
+        counts, slot, classes = window.counts, self._model.predicted, self._model.settings.classes
+        by_class = counts[slot.start : slot.start + slot.bins].tolist()
+        told, sure = _latency(counts[self._model.latency_start :]), self._confidence(window)
+        values: dict[str, tuple[float, int]] = {}
+        if told is not UNSET:
+            values |= {f"latency_{name}": (getattr(told, name), told.n) for name in ("p50", "p95", "p99")}
+        if sure is not UNSET:
+            values |= {"mean_confidence": (sure.mean.value, sure.n), "high_confidence_ratio": (sure.high_ratio.value, sure.n)}
+        judged = [self._judged(name, *values.get(name, (None, 0))) for name in self._rules.thresholds]
+        metrics = TrafficMetrics(
+            predictions_per_second=int(counts[PREDICTIONS]) * 1000 / size_ms,
+            predictions_by_class=dict(zip((*classes, OTHER), by_class, strict=True)) if classes else {},
+            latency_ms=told,
+            confidence=sure,
+            verdicts={one.metric: reported(one.value, one.verdict) for one in judged},
+        )
+        return metrics, judged
+
+    def _judged(self, metric: str, value: float | None, n: int) -> Judged:
+        limits = self._rules.thresholds[metric]
+        verdict = judge(value, n, limits, self._rules.minimum_sample)
+        return Judged("traffic", metric, UNSET, value, verdict, Evidence(n=n), below=limits.direction == "below")
+
+    def _confidence(self, window: Aggregate) -> Confidence | UnsetType:
+        slot = self._model.score
+        if self._confidence_bins is None or not 0 <= window.moments[slot.moments, MINIMUM] <= window.moments[slot.moments, MAXIMUM] <= 1:
+            return UNSET
+        found = self._confidence_bins.confidence(window.counts[slot.start : slot.start + slot.bins])
+        if found is None:
+            return UNSET
+        mean, high = (BoundedMetric(value=metric.value, bounds=(metric.lower, metric.upper)) for metric in (found.mean, found.high_ratio))
+        return Confidence(n=found.n, threshold=self._threshold, mean=mean, high_ratio=high)
+
+
+def _confidence_bins(model: Model) -> ConfidenceBins | None:
+    """None where the score says nothing of confidence: it is a number that is predicted, or of one class among more than two."""
+    settings, feature = model.settings, model.score.feature
+    of_one = settings.positive is not None
+    if settings.task == "regression" or (of_one and len(settings.classes) > 2):
+        return None
+    assert isinstance(feature, NumericFeature)
+    return ConfidenceBins(feature.edges, settings.traffic.confidence_threshold, folded=of_one)
 
 
 def _latency(counts: Counts) -> Latency | UnsetType:

@@ -208,6 +208,13 @@ def test_counts_take_the_narrowest_type_that_holds_the_largest(largest: int, siz
     assert Aggregate.decode(held.layout, data).counts.tolist() == counts
 
 
+@law
+@given(st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-300, 300), min_size=1, max_size=40))
+def test_sums_below_zero_survive_their_encoding(counts: list[int]) -> None:
+    held = Aggregate(Layout(LAYOUT.fingerprint, len(counts), 0), np.array(counts, np.int64), zero_moments(0))
+    assert Aggregate.decode(held.layout, held.encode()).counts.tolist() == counts
+
+
 def test_sparse_counts_are_chosen_where_they_are_smaller() -> None:
     few, many = of_counts([7] * 10 + [0] * 90), of_counts([7] * 40 + [0] * 60)
     assert len(few.encode()) == HEADER_BYTES + 10 * (4 + 1)

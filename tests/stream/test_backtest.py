@@ -23,11 +23,24 @@ from tests.oracle import milliseconds
 ABOVE, BELOW = Thresholds(None, None, "above"), Thresholds(None, None, "below")
 SERIES = Series(MODEL, "1", None, "data_drift", "amount", "psi", "1m")
 TRIED = {"psi": (0.05, 0.4), "ks": (0.1, 0.2), "chi2": (0.1,), "accuracy": (0.4, 0.5), "recall": (0.5,)}
+TRIED |= {"net_benefit": (-2.0, 1.0), "mean_confidence": (0.77, 0.82)}
+SECTION = {
+    "psi": "drift",
+    "ks": "drift",
+    "chi2": "drift",
+    "net_benefit": "business",
+    "mean_confidence": "traffic",
+}  # the others: performance
 CONFIG: dict[str, Any] = {
     "windows": [{"size": "1m"}, {"size": "3m", "slide": "1m"}],
     "drift": {"minimum_sample": 6},
     "performance": {"minimum_sample": 5},
     "models": {MODEL: {"classes": ["0", "1"], "positive": "1", "reference": "fraud.json", "segments": ["country"]}},
+}
+
+BESIDE = {
+    "business": {"minimum_sample": 5, "benefit": {"true_positive": 1.5, "false_positive": -1, "false_negative": -1}, "net_benefit": {}},
+    "traffic": {"minimum_sample": 6, "mean_confidence": {}},
 }
 
 
@@ -191,16 +204,16 @@ def alerts_said(out: Path) -> dict[tuple[Any, ...], list[tuple[str, int, float]]
 
 @pytest.mark.parametrize("lateness", ["0s", "2m"])
 def test_each_threshold_alerts_as_a_live_configuration_of_it_alone(tmp_path: Path, lateness: str) -> None:
-    config = CONFIG | {"time": {"allowed_lateness": lateness, "out_of_orderness": "0s"}}
+    config = CONFIG | BESIDE | {"time": {"allowed_lateness": lateness, "out_of_orderness": "0s"}}
     config["drift"] = config["drift"] | {"ks": {"warning": "off"}, "chi2": {"warning": "off"}, "psi": {"warning": "off", "critical": "off"}}
     tried = [f"--thresholds={metric}={','.join(map(str, values))}" for metric, values in TRIED.items()]
     outcomes = orjson.loads((replayed(tmp_path, config, *tried) / "backtest.json").read_bytes())
     compared, kinds = 0, set()
     for turn in range(2):
         alone = {metric: values[turn] for metric, values in TRIED.items() if turn < len(values)}
-        limits = {metric: {"warning": threshold, "critical": "off"} for metric, threshold in alone.items()}
-        drift = {metric: limits.pop(metric) for metric in ("psi", "ks", "chi2") if metric in limits}
-        live = config | {"drift": config["drift"] | drift, "performance": config["performance"] | limits}
+        live = config | {section: dict(config[section]) for section in ("drift", "performance", "business", "traffic")}
+        for metric, threshold in alone.items():
+            live[SECTION.get(metric, "performance")][metric] = {"warning": threshold, "critical": "off"}
         (tmp_path / str(turn)).mkdir()
         said = alerts_said(replayed(tmp_path / str(turn), live))
         for found in outcomes:
@@ -217,7 +230,7 @@ def test_each_threshold_alerts_as_a_live_configuration_of_it_alone(tmp_path: Pat
             kinds |= {found["kind"]} if expected else set()
         assert said == {}
     assert compared > 100
-    assert kinds == {"data_drift", "prediction_drift", "label_drift", "performance"}
+    assert kinds == {"data_drift", "prediction_drift", "label_drift", "performance", "business", "traffic"}
 
 
 AUTO: dict[str, Any] = {

@@ -448,7 +448,7 @@ BAD = [
     (
         "wroker: {}",
         "wroker: unknown key, expected one of kafka, redis, time, events, labels, by_prediction_time, windows, drift, quality, "
-        "summary, performance, sequential, degradation, models, worker; "
+        "summary, performance, sequential, degradation, business, traffic, models, worker; "
         "did you mean worker?",
     ),
     (
@@ -706,13 +706,15 @@ def test_commented_example_shows_every_key_with_its_default(load: Load) -> None:
     path = CONFIG / "driftstream.yaml"
     example = load_settings(path, {})
     default = load("models: {fraud: {classes: ['0', '1'], windows: [{size: 1m}]}}")
-    rules = ("drift", "quality", "summary", "performance")  # written out in full; their effect is compared below
+    rules = ("drift", "quality", "summary", "performance", "business", "traffic")  # written out in full; their effect is compared below
     for section in set(Settings.model_fields) - {"models", *rules}:
         assert getattr(example, section) == getattr(default, section), section
     fraud = example.model("fraud")
     assert fraud.drift == default.model("fraud").drift
     plain = default.model("fraud")
     assert (fraud.quality, fraud.features_quality, fraud.summary) == (plain.quality, plain.features_quality, plain.summary)
+    assert fraud.traffic == plain.traffic
+    assert fraud.business is plain.business is None
     assert fraud.freshness_ms is plain.freshness_ms is None
     assert fraud.performance.minimum_sample == default.model("fraud").performance.minimum_sample
     tree = yaml.safe_load(path.read_text(encoding="utf-8"))
