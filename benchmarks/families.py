@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.samples import NUMBERS, category, counted, reference, zipf
 from detectors.psi_law import psi_p_values
-from stream.aggregates import Aggregate
+from stream.aggregates import Aggregate, Floats
 from stream.model import PREDICTIONS, Model
 from stream.reference import CategoricalFeature, Feature, Reference
 from stream.scoring import Scorer, close_traffic
@@ -83,11 +83,11 @@ def _window(scorer: Scorer, rng: np.random.Generator) -> Aggregate:
     return found
 
 
-def far_out(n: int, m: int, pairs: int, rng: np.random.Generator) -> tuple[float, ...]:
-    """Measured over nominal rate at each of FAR, of ten even bins whose counts are drawn on both sides."""
+def far_out(n: int, m: int, shares: Floats, pairs: int, rng: np.random.Generator) -> tuple[float, ...]:
+    """Measured over nominal rate at each of FAR, of ten bins whose counts are drawn on both sides."""
     alarms, part = np.zeros(len(FAR)), 50_000
     for _ in range(pairs // part):
-        before, now = (rng.multinomial(size, np.full(10, 0.1), part).ravel() for size in (m, n))
+        before, now = (rng.multinomial(size, shares, part).ravel() for size in (m, n))
         p_values = psi_p_values(before, now, 10 * np.arange(part), np.zeros(part, np.bool_))
         alarms += [(p_values <= nominal).sum() for nominal in FAR]
     return tuple(float(x) for x in alarms / (pairs // part * part) / FAR)
