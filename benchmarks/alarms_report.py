@@ -12,6 +12,7 @@ from benchmarks.families import ROWS as SEGMENT_ROWS
 from benchmarks.power import NONE, REFERENCE_ROWS, Found, power
 from benchmarks.rates import BINS, KINDS, NOMINAL, ROWS_MAX, Case, Measured, cases, rates
 from benchmarks.samples import BUILT_ROWS, NUMBERS, zipf
+from benchmarks.tails import tail_table
 from stream.drift import TESTED_MIN
 
 LOW, HIGH = 0.5, 1.5  # of the nominal rate: what the product claims
@@ -62,7 +63,7 @@ def whole(command: str, seed: int, pairs: int, processes: int) -> str:
         high=HIGH,
         summary="\n".join(summary(measured)),
     )
-    tables = [family_table(of_closes), far_table(seed), power_tables(found), rate_tables(measured)]
+    tables = [family_table(of_closes), far_table(seed), tail_table(seed), power_tables(found), rate_tables(measured)]
     lines = [head, *chain.from_iterable([*table, ""] for table in tables)][:-1]
     return "\n".join(lines) + "\n"
 
