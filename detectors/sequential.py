@@ -25,6 +25,7 @@ Parameters = Mapping[str, float]
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
+OF_NUMBERS: Final = ("adwin", "page_hinkley", "kswin")  # all others need zeros and ones
 OF_MEANS: Final = frozenset({"page_hinkley", "kswin"})  # all others take each value
 REMEMBERED: Final = 256  # micro-batches that a change may have begun before it was detected; 40 bytes each in the state
 
@@ -100,11 +101,15 @@ class _Watch:
 
 @dataclass(slots=True)
 class Stream:
-    """The detectors on one stream of values."""
+    """The detectors on one stream of values.
+
+    `scale`: what values are divided by for the detectors, whose bounds and thresholds are for values of the size of 1.
+    """
 
     detectors: Mapping[Detector, Parameters]
     batch: int
     resolve_after: int
+    scale: float = 1.0
     _watches: list[_Watch] = field(init=False)
     _recent: deque[tuple[int, int, float]] = field(init=False)  # first offset and time, and mean, of the last micro-batches
     _rest: tuple[Floats, Indices, Indices] = field(init=False)
@@ -119,7 +124,7 @@ class Stream:
         values, times_ms, offsets = (np.concatenate(pair) for pair in zip(self._rest, (values, times_ms, offsets), strict=True))
         whole = len(values) // self.batch * self.batch
         self._rest = values[whole:], times_ms[whole:], offsets[whole:]
-        rows = values[:whole].reshape(-1, self.batch)
+        rows = values[:whole].reshape(-1, self.batch) / self.scale
         ends = list(zip(*(column[self.batch - 1 : whole : self.batch].tolist() for column in (offsets, times_ms)), strict=True))
         starts = zip(
             offsets[: whole : self.batch].tolist(), times_ms[: whole : self.batch].tolist(), rows.mean(axis=1).tolist(), strict=True
@@ -143,13 +148,14 @@ class Stream:
         before = (watch.total - total) / (watch.batches - n) if watch.batches > n else total / n
         offset, time_ms, _ = recent[start]
         watch.fired_ms = watch.fired_ms or now_ms
-        change = Change(watch.name, False, offset, time_ms, *end, before, total / n, watch.batches * self.batch, watch.fired_ms)
+        means = before * self.scale, total / n * self.scale
+        change = Change(watch.name, False, offset, time_ms, *end, *means, watch.batches * self.batch, watch.fired_ms)
         watch.batches, watch.total = 0, 0.0
         return change
 
     def _calm(self, watch: _Watch, end: tuple[int, int]) -> Change:
         offset, time_ms, _ = self._recent[-1]
-        mean = watch.total / watch.batches
+        mean = watch.total / watch.batches * self.scale
         change = Change(watch.name, True, offset, time_ms, *end, mean, mean, watch.batches * self.batch, watch.fired_ms)
         watch.fired_ms = 0
         return change
@@ -160,7 +166,7 @@ class Stream:
         return tuple(watch.name for watch in self._watches if watch.fired_ms)
 
     def _made(self) -> list[Any]:
-        return _made(self.detectors, self.batch)
+        return _made(self.detectors, self.batch, self.scale)
 
     def state(self) -> str:
         """All that `restore` needs, as JSON, some kilobytes."""
@@ -189,19 +195,19 @@ class Stream:
         self._rest = np.array(rest[0], float), np.array(rest[1], np.int64), np.array(rest[2], np.int64)
 
 
-def lost_alerts(state: str, detectors: Mapping[Detector, Parameters], batch: int) -> dict[Detector, int]:
+def lost_alerts(state: str, detectors: Mapping[Detector, Parameters], batch: int, scale: float = 1.0) -> dict[Detector, int]:
     """The detectors of a state that fired, and since when in ms, if a `Stream` of these would not read it; none if it goes on from it."""
     try:
         made, watches, *_ = json.loads(_opened(state))
         fired = {name: fired_ms for name, (_, _, fired_ms, _) in zip(made[2], watches, strict=True) if fired_ms}
     except (ValueError, TypeError, LookupError):
         return {}
-    return {} if made == _made(detectors, batch) else fired
+    return {} if made == _made(detectors, batch, scale) else fired
 
 
-def _made(detectors: Mapping[Detector, Parameters], batch: int) -> list[Any]:
+def _made(detectors: Mapping[Detector, Parameters], batch: int, scale: float) -> list[Any]:
     """What a state depends on: none made otherwise is read."""
-    return [version("river"), batch, {name: [name in OF_MEANS, dict(parameters)] for name, parameters in detectors.items()}]
+    return [version("river"), batch, {name: [name in OF_MEANS, dict(parameters)] for name, parameters in detectors.items()}, scale]
 
 
 def split(values: Floats) -> int:

@@ -162,6 +162,11 @@ class Model:
         return self.outcomes.width - DELAY_EDGES_S.size - 1
 
     @property
+    def spread(self) -> float:
+        """What is large for errors of a regression: the standard deviation of the reference's labels, else of its predictions; else 1."""
+        return _spread(self.reference) if self.settings.task == "regression" else 1.0
+
+    @property
     def hits_start(self) -> int:
         """Where the histograms of the score by outcome begin in an outcomes aggregate: (2, score bins), then the two sums of losses."""
         return _hits_start(self.settings)
@@ -261,10 +266,14 @@ def empty_bins(name: str, edges: Floats) -> NumericFeature:
 def _number_slots(reference: Reference | None) -> NumberSlots:
     """The errors in units of the reference's labels, else of its predictions; of 1, if it knows of none or they are all the same."""
     label = _number(reference, "label")
-    spreads = (label.std, _number(reference, "prediction").std, 1.0)
-    errors = empty_bins("error", error_edges(next(spread for spread in spreads if spread > 0)))
+    errors = empty_bins("error", error_edges(_spread(reference)))
     error = FeatureSlot(errors, UNUSABLE + 1, errors.bins, moments=1)
     return NumberSlots(error, FeatureSlot(label, error.start + error.bins, label.bins, moments=0))
+
+
+def _spread(reference: Reference | None) -> float:
+    known = (_number(reference, output).std for output in ("label", "prediction"))
+    return next((spread for spread in known if spread > 0), 1.0)
 
 
 def _fingerprint(kind: str, parts: Iterable[str]) -> bytes:

@@ -198,7 +198,7 @@ class Pipeline:
             duplicate = matches.status == DUPLICATE
             self._counting.predictions(unit, events, timing, duplicate, (batch.flags & TOO_LATE) > 0)
             if self._detection.on["scores"]:
-                kept = ~(duplicate | timing.late) & np.isfinite(events.scores)
+                kept = ~(duplicate | timing.late)
                 followed = Followed(messages, events.index, events.groups, events.times_ms, events.scores, kept)
                 self._counting.tally.alerts += self._detection.follow(unit, "scores", followed, now_ms)
             late = np.flatnonzero(timing.late & ~duplicate)
@@ -260,8 +260,8 @@ class Pipeline:
         newest = np.maximum(timing.newest[matched], unit.floors_ms["performance"])  # which may be ahead of the traffic's
         self._counting.outcomes(unit, replace(outcomes, newest=newest))
         if self._detection.on["errors"]:
-            differs = outcomes.predicted != outcomes.labelled
-            followed = Followed(messages, events.index[matched], groups, outcomes.times_ms, differs, ~outcomes.late)
+            errors = self._detection.errors(outcomes)
+            followed = Followed(messages, events.index[matched], groups, outcomes.times_ms, errors, ~outcomes.late)
             self._counting.tally.alerts += self._detection.follow(unit, "errors", followed, now_ms)
         unit.counters["completed"] += matched.size
         add(self._counting.tally.labels, "matched", matched.size)
@@ -338,8 +338,8 @@ class Pipeline:
             self._take_back(unit, groups[corrected], flags, before, predicted.at(corrected), closed[corrected])
         late = outcomes.late
         if self._detection.on["errors"]:
-            differs, counted = outcomes.predicted != outcomes.labelled, ~late & (matches.status == MATCHED)
-            followed = Followed(messages, events.index[at], groups, outcomes.times_ms, differs, counted)
+            errors, counted = self._detection.errors(outcomes), ~late & (matches.status == MATCHED)
+            followed = Followed(messages, events.index[at], groups, outcomes.times_ms, errors, counted)
             self._counting.tally.alerts += self._detection.follow(unit, "errors", followed, now_ms)
         self._send_late(unit, messages, "performance", events.index[at][late], groups[late], outcomes.times_ms[late], watermark[late])
 

@@ -16,6 +16,7 @@ from detectors.sequential import Change, StateError, Stream, lost_alerts
 from sinks import OutboundMessage
 from stream.aggregates import distinct
 from stream.closing import identity
+from stream.counting import Outcomes
 from stream.events import Messages
 from stream.groups import Group, Groups
 from stream.model import Model, with_variants
@@ -38,7 +39,7 @@ class Followed:
     index: Indices
     groups: Indices
     times_ms: Indices
-    values: npt.NDArray[np.float64] | npt.NDArray[np.bool_]
+    values: npt.NDArray[np.float64]
     kept: npt.NDArray[np.bool_]
 
 
@@ -48,19 +49,27 @@ class Detection:
     def __init__(self, models: Mapping[str, Model], groups: Groups, topic: str) -> None:
         """`topic`: of the alerts."""
         self._models, self._groups, self._topic = models, groups, topic
-        found = [model.settings.sequential for model in with_variants(models.values())]
+        every = with_variants(models.values())
+        found = [model.settings.sequential for model in every]
+        self._numbers = np.array([model.numbers is not None for model in every])
         self._on: Mapping[StreamName, npt.NDArray[np.bool_]] = {
             "errors": np.array([bool(one.errors) for one in found]),
             "scores": np.array([bool(one.scores) for one in found]),
         }
         self.on: Mapping[StreamName, bool] = {name: bool(on.any()) for name, on in self._on.items()}
 
+    def errors(self, outcomes: Outcomes) -> npt.NDArray[np.float64]:
+        """Of each outcome whether the prediction was wrong, 0 or 1; of a regression by how much, NaN where the label is no number."""
+        wrong = (outcomes.predicted != outcomes.labelled).astype(np.float64)
+        numbers = self._numbers[self._groups.table["model"][outcomes.groups]]
+        return np.where(numbers, np.abs(outcomes.scores - outcomes.values), wrong) if numbers.any() else wrong
+
     def follow(self, unit: Unit, name: StreamName, events: Followed, now_ms: int) -> list[Alert]:
         """Feed the values of a batch to the streams of their models and versions; the alerts, which are in the unit's outbox by then."""
-        kept = np.flatnonzero(events.kept & self._on[name][self._groups.table["model"][events.groups]])
+        kept = np.flatnonzero(events.kept & np.isfinite(events.values) & self._on[name][self._groups.table["model"][events.groups]])
         if not kept.size:
             return []
-        values, offsets = events.values[kept].astype(float), events.messages.offsets_at(events.index[kept])
+        values, offsets = events.values[kept], events.messages.offsets_at(events.index[kept])
         alerts: list[Alert] = []
         for group, at in self._apart(events.groups[kept]):
             stream = self._stream(unit, name, group)
@@ -74,8 +83,8 @@ class Detection:
         alerts: list[Alert] = []
         for key, state in list(unit.stream_states.items()):
             name, model, version = key.split("|", 2)
-            settings = self._models[model].settings.sequential
-            fired = lost_alerts(state, getattr(settings, name), settings.batch)
+            settings, scale = self._models[model].settings.sequential, self._models[model].of(version).spread
+            fired = lost_alerts(state, getattr(settings, name), settings.batch, scale)
             if fired:
                 alerts += [_gone(unit, name, model, version, detector, since_ms, now_ms) for detector, since_ms in fired.items()]
                 del unit.stream_states[key]
@@ -96,7 +105,7 @@ class Detection:
         settings = group.model.settings.sequential
         key = f"{name}|{group.model.settings.name}|{group.version}"
         if (found := unit.streams.get(key)) is None:
-            found = unit.streams[key] = Stream(getattr(settings, name), settings.batch, settings.resolve_after)
+            found = unit.streams[key] = Stream(getattr(settings, name), settings.batch, settings.resolve_after, group.model.spread)
             if (state := unit.stream_states.pop(key, None)) is not None:
                 try:
                     found.restore(state)

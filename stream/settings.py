@@ -5,7 +5,7 @@ are int milliseconds (`_ms`); in the file the key has no suffix (`out_of_orderne
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from detectors.judge import Thresholds
+from detectors.sequential import OF_NUMBERS
 from stream.settings_business import BusinessSection, BusinessSettings, business_contradictions, resolve_business
 from stream.settings_cohorts import Cohorts, CohortSection, ModelCohortSection, resolve_cohorts, too_many_panes
 from stream.settings_degradation import METRICS, DegradationSection, degradation_contradictions, degraded_from, resolve_degradation
@@ -225,9 +226,10 @@ class ModelSection(Section):
 
     @field_validator("sequential")
     @classmethod
-    def _errors_are_of_classes(cls, sequential: SequentialSection, info: ValidationInfo) -> SequentialSection:
-        if sequential.errors and info.data.get("task") == "regression":
-            refuse([(("errors",), "none: the errors of a regression are not followed yet")])
+    def _errors_are_of_the_task(cls, sequential: SequentialSection, info: ValidationInfo) -> SequentialSection:
+        if info.data.get("task") == "regression":
+            binary = [i for i, name in enumerate(sequential.errors) if name not in OF_NUMBERS]
+            refuse((("errors", i), f"one of {', '.join(OF_NUMBERS)}: errors of a regression are numbers") for i in binary)
         return sequential
 
     @field_validator("degradation")
@@ -465,7 +467,7 @@ class Settings(Section):
             summary=resolve([BUILT_IN_SUMMARY, self.summary, section.summary]),
             performance=rules,
             estimated=estimated_rules(performance, rules),
-            sequential=replace(sequential, errors={}) if section.task == "regression" else sequential,
+            sequential=sequential.of_numbers() if section.task == "regression" else sequential,
             degradation=resolve_degradation([self.degradation, section.degradation], section.task),
             degraded_from=degraded_from([self.degradation, section.degradation]),
             business=resolve_business([self.business, section.business], section.classes, section.positive)

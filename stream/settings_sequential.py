@@ -1,10 +1,10 @@
 """Which sequential detectors follow the errors and the scores of a model, and their parameters: of the tree, and of each model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
-from detectors.sequential import Detector, Parameters
+from detectors.sequential import OF_NUMBERS, Detector, Parameters
 from stream.settings_values import Section, number, whole
 
 
@@ -41,6 +41,10 @@ class Sequential:
     scores: Mapping[Detector, Parameters]
     batch: int
     resolve_after: int
+
+    def of_numbers(self) -> "Sequential":
+        """Without the detectors that errors must be zeros and ones for."""
+        return replace(self, errors={name: given for name, given in self.errors.items() if name in OF_NUMBERS})
 
 
 class SequentialSection(Section):

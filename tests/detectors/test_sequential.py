@@ -3,6 +3,7 @@
 import json
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -108,6 +109,15 @@ def test_neither_batches_nor_restarts_change_what_is_found(cuts: list[int]) -> N
 
 
 WHOLE = pushed(stream(), VALUES)
+
+
+def test_a_scale_changes_the_means_that_are_said_and_nothing_else() -> None:
+    scaled = Stream({name: {} for name in ("adwin", "page_hinkley", "kswin")}, BATCH, resolve_after=1000, scale=64.0)
+    plain = [change for change in WHOLE if change.detector in scaled.detectors]
+    found = pushed(scaled, VALUES * 64)
+    assert [replace(one, before=one.before / 64, after=one.after / 64) for one in found] == plain
+    with pytest.raises(StateError):
+        Stream(scaled.detectors, BATCH, resolve_after=1000).restore(scaled.state())
 
 
 def sealed(text: str) -> str:

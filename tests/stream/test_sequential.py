@@ -6,16 +6,18 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
+from river import drift
 
 from sinks.gauges import Gauges
 from sinks.memory import MemorySink
 from stream.kafka import Batch
 from stream.model import Model
 from stream.pipeline import Pipeline
+from stream.reference import NumericFeature
 from stream.store import Partitions, UnitId
 from stream.store_memory import MemoryStore
 from stream.worker import Worker
-from tests.builders import BASE_MS, HOUR_MS, MODEL, Monitor, label, messages, prediction, settings, small_reference
+from tests.builders import BASE_MS, HOUR_MS, MODEL, Monitor, categorical, label, messages, prediction, reference, settings, small_reference
 from tests.stream.stores import Backend
 
 Watch = Callable[..., Monitor]
@@ -105,6 +107,55 @@ def test_a_version_with_a_reference_of_its_own_is_followed_as_its_model_is_and_n
     )
     read_all(monitor)
     assert {(alert["model"], alert["version"]) for alert in drifts(monitor)} == {(MODEL, "7")}
+
+
+def of_numbers(watch: Watch, unit: float, *, labels_first: bool = False) -> tuple[Monitor, np.ndarray[Any, Any]]:
+    """A regression in these units whose errors become larger at offset CHANGE, and the size of each."""
+    noise = np.random.default_rng(4)
+    truth = noise.normal(100, 20, N) * unit
+    errors = noise.normal(0, 4, N) * np.where(np.arange(N) < CHANGE, 1, 3) * unit
+    moments = {"mean": 100 * unit, "std": 20 * unit, "minimum": 0.0, "maximum": 200 * unit}
+    label_of = NumericFeature(
+        name="label", missing=0, edges=np.array([100 * unit]), counts=np.array([500, 500]), groups=np.array([0, 1]), **moments
+    )
+    known = reference(categorical("x", ["a"], [1000, 0]), outputs=[label_of])
+    follow = {"errors": ["adwin", "page_hinkley", "hddm_a"], "scores": ["adwin"], "batch": 16, "resolve_after": 100_000}
+    monitor = watch(settings({MODEL: {"task": "regression"}}, sequential=follow), {MODEL: known})
+    monitor.log(*(prediction(f"p{i}", i / 10, said) for i, said in enumerate((truth + errors).tolist())))
+    monitor.log(*(label(f"p{i}", i / 10, value) for i, value in enumerate(truth.tolist())), side="labels")
+    for side in ("labels", "predictions") if labels_first else ("predictions", "labels"):
+        monitor.read(side)  # type: ignore[arg-type]
+        monitor.tick()
+    return monitor, np.abs(errors)
+
+
+@pytest.mark.parametrize("labels_first", [False, True])
+@pytest.mark.parametrize("unit", [0.001, 1.0, 1000.0])
+def test_errors_of_a_regression_are_followed_whatever_their_unit(watch: Watch, unit: float, labels_first: bool) -> None:
+    monitor, sizes = of_numbers(watch, unit, labels_first=labels_first)
+    found = drifts(monitor)
+    assert {(alert["evidence"]["stream"], alert["metric"]) for alert in found} == {("errors", "adwin"), ("errors", "page_hinkley")}
+    river, noticed = drift.ADWIN(), []
+    for i, size in enumerate((sizes / (20 * unit)).tolist()):
+        river.update(size)
+        if river.drift_detected:
+            noticed.append(i // 16 * 16 + 15)
+    of_adwin = [alert["evidence"] for alert in found if alert["metric"] == "adwin"]
+    assert sorted(one["detected_offset"] for one in of_adwin) == noticed
+    first = min(of_adwin, key=lambda one: one["detected_offset"])
+    assert abs(first["change_offset"] - CHANGE) <= 32
+    assert first["before"] == pytest.approx(sizes[: first["change_offset"]].mean())
+    assert first["after"] == pytest.approx(sizes[first["change_offset"] : first["detected_offset"] + 1].mean())
+
+
+def test_a_label_that_is_no_number_is_no_error(watch: Watch) -> None:
+    models = {MODEL: {"task": "regression"}, "other": {"classes": ["0", "1"]}}
+    monitor = watch(settings(models, sequential={"errors": ["adwin"], "batch": 1}))
+    monitor.log(*(prediction(f"p{i}", i, i) for i in range(10)))
+    monitor.log(*(label(f"p{i}", i, "none" if i % 2 else i) for i in range(10)), side="labels")
+    read_all(monitor)
+    (stream,) = monitor.pipeline.units[UnitId("labels", 0)].streams.values()
+    assert stream._watches[0].batches == 5
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])

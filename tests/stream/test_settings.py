@@ -535,8 +535,8 @@ BAD_MODELS = [
         "models.fraud.performance.rmse.critical: '5', expected at least the warning threshold 10",
     ),
     (
-        "models: {fraud: {task: regression, sequential: {errors: [adwin]}}}",
-        "models.fraud.sequential.errors: a list, expected none: the errors of a regression are not followed yet",
+        "models: {fraud: {task: regression, sequential: {errors: [adwin, ddm]}}}",
+        "models.fraud.sequential.errors.1: 'ddm', expected one of adwin, page_hinkley, kswin: errors of a regression are numbers",
     ),
     (
         "models: {fraud: {task: regression, degradation: {accuracy: {drop: {warning: 0.1}}}}}",
