@@ -21,7 +21,18 @@ from msgspec import UNSET, UnsetType
 from detectors.judge import AlertState, Severity, Thresholds, Transition, Verdict, judge, transition
 from stream.drift import applies
 from stream.model import Model, with_variants
-from stream.results import AlertKind, Business, FeatureDrift, Performance, RegressionPerformance, Result, Score, TrafficMetrics, timestamp
+from stream.results import (
+    AlertKind,
+    Business,
+    EstimatedPerformance,
+    FeatureDrift,
+    Performance,
+    RegressionPerformance,
+    Result,
+    Score,
+    TrafficMetrics,
+    timestamp,
+)
 from stream.settings import Settings
 from stream.settings_thresholds import BUILT_IN_DRIFT, FLOORS, only_auto
 
@@ -29,6 +40,7 @@ THRESHOLDS_MAX: Final = 50  # of one metric: each is a line in every chart
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FORM: Final = "METRIC=NUMBER[,NUMBER...], such as psi=0.1,0.2"
 Threshold = float | Literal["auto"]
+_Judged = Performance | RegressionPerformance | EstimatedPerformance | Business | TrafficMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +57,9 @@ class Series:
 
     @property
     def subject(self) -> str:
-        """The feature, or the output in brackets, so that no feature has its name; empty where it is of none."""
+        """The feature, or the output in brackets, so that no feature has its name, as has "(estimated)"; empty where it is of none."""
+        if self.kind == "estimated_performance":
+            return "(estimated)"
         return self.feature or "" if self.kind == "data_drift" or self.feature is None else f"({self.feature})"
 
 
@@ -114,9 +128,10 @@ def _scores(result: Result) -> Iterator[tuple[AlertKind, str | None, str, Score]
             for metric in drift.__struct_fields__:
                 if isinstance(score := getattr(drift, metric), Score):
                     yield kind, feature, metric, score
-    wholes: tuple[tuple[AlertKind, Performance | RegressionPerformance | Business | TrafficMetrics | UnsetType], ...] = (
+    wholes: tuple[tuple[AlertKind, _Judged | UnsetType], ...] = (
         ("performance", result.performance),
         ("performance", result.regression),
+        ("estimated_performance", result.estimated),
         ("business", result.business),
         ("traffic", result.traffic),
     )
@@ -126,7 +141,7 @@ def _scores(result: Result) -> Iterator[tuple[AlertKind, str | None, str, Score]
 
 
 def scored(models: Iterable[Model], *, labels: bool) -> dict[str, Thresholds]:
-    """The metrics that results of these models will have, each with thresholds of its direction; performance only with labels."""
+    """The metrics that results of these models will have, each with thresholds of its direction; performance with labels, or estimated."""
     found: dict[str, Thresholds] = {}
     for model in with_variants(models):
         settings, labelled = model.settings, labels and model.settings.labels
@@ -143,6 +158,8 @@ def scored(models: Iterable[Model], *, labels: bool) -> dict[str, Thresholds]:
         if labelled:
             found |= settings.performance.thresholds
             found |= settings.business.rules.thresholds if settings.business else {}
+        if model.calibration is not None:
+            found |= settings.estimated.thresholds
     return found
 
 

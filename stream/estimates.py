@@ -40,6 +40,6 @@ class Estimates:
             judged.append(
                 Judged("estimated_performance", name, UNSET, value, verdict, evidence, self._baseline.get(name, UNSET), below=True)
             )
-        verdicts = {each.metric: reported(each.value, each.verdict) for each in judged if each.verdict.threshold is not None}
+        verdicts = {each.metric: reported(each.value, each.verdict) for each in judged}
         told = {name: None if m is None else Estimate(value=m.value, lower=m.lower, upper=m.upper) for name, m in found.items()}
         return EstimatedPerformance(n=n, verdicts=verdicts, **told), judged

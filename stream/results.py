@@ -200,7 +200,7 @@ class EstimatedPerformance(Struct, frozen=True, kw_only=True, omit_defaults=True
     """Performance as it is expected before labels come, of the n predictions with a score, by what the reference's labels say of scores.
 
     It follows drift of the inputs, and is blind to a change of what they mean. A metric that is undefined is null. `verdicts`: of those
-    that have thresholds, where `performance.estimated` is on.
+    that `performance` names, where `performance.estimated` is on.
     """
 
     n: int

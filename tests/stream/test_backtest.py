@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import orjson
 import pytest
 from click.testing import CliRunner
@@ -191,6 +193,12 @@ def replayed(folder: Path, config: dict[str, Any], *options: str, known: Referen
     return folder / "out"
 
 
+def calibrated_reference() -> Reference:
+    """The small one, which also knows the labels of its scores."""
+    made = msgspec.structs.replace(small_reference(), calibration=np.array([[0, 36, 18, 4, 0], [0, 4, 12, 16, 0]]))
+    return msgspec.structs.replace(made, reference_id=made.content_id)
+
+
 def alerts_said(out: Path) -> dict[tuple[Any, ...], list[tuple[str, int, float]]]:
     """(status, window end, score) of the alerts of each rule, in the order in which they were sent."""
     found = defaultdict(list)
@@ -206,8 +214,10 @@ def alerts_said(out: Path) -> dict[tuple[Any, ...], list[tuple[str, int, float]]
 def test_each_threshold_alerts_as_a_live_configuration_of_it_alone(tmp_path: Path, lateness: str) -> None:
     config = CONFIG | BESIDE | {"time": {"allowed_lateness": lateness, "out_of_orderness": "0s"}}
     config["drift"] = config["drift"] | {"ks": {"warning": "off"}, "chi2": {"warning": "off"}, "psi": {"warning": "off", "critical": "off"}}
+    config["performance"] = config["performance"] | {"estimated": True}
+    known = calibrated_reference()
     tried = [f"--thresholds={metric}={','.join(map(str, values))}" for metric, values in TRIED.items()]
-    outcomes = orjson.loads((replayed(tmp_path, config, *tried) / "backtest.json").read_bytes())
+    outcomes = orjson.loads((replayed(tmp_path, config, *tried, known=known) / "backtest.json").read_bytes())
     compared, kinds = 0, set()
     for turn in range(2):
         alone = {metric: values[turn] for metric, values in TRIED.items() if turn < len(values)}
@@ -215,7 +225,7 @@ def test_each_threshold_alerts_as_a_live_configuration_of_it_alone(tmp_path: Pat
         for metric, threshold in alone.items():
             live[SECTION.get(metric, "performance")][metric] = {"warning": threshold, "critical": "off"}
         (tmp_path / str(turn)).mkdir()
-        said = alerts_said(replayed(tmp_path / str(turn), live))
+        said = alerts_said(replayed(tmp_path / str(turn), live, known=known))
         for found in outcomes:
             if alone.get(found["metric"]) != found["threshold"]:
                 continue
@@ -230,7 +240,7 @@ def test_each_threshold_alerts_as_a_live_configuration_of_it_alone(tmp_path: Pat
             kinds |= {found["kind"]} if expected else set()
         assert said == {}
     assert compared > 100
-    assert kinds == {"data_drift", "prediction_drift", "label_drift", "performance", "business", "traffic"}
+    assert kinds == {"data_drift", "prediction_drift", "label_drift", "performance", "estimated_performance", "business", "traffic"}
 
 
 AUTO: dict[str, Any] = {

@@ -230,8 +230,9 @@ def test_estimates_alert_apart_from_labels_where_that_is_asked_for(watch: Watch,
     )
     second = estimates(monitor)[1]
     assert second is not None
-    assert second["verdicts"] == {"accuracy": {"score": 0.5, "threshold": 0.6, "severity": "critical"}}
-    assert second["precision"] is None
+    assert second["verdicts"]["accuracy"] == {"score": 0.5, "threshold": 0.6, "severity": "critical"}
+    assert second["verdicts"]["recall"] == {"score": 0.0, "threshold": None, "severity": "ok"}
+    assert second["precision"] is second["verdicts"]["precision"]["score"] is None
 
 
 def test_estimates_alert_of_nothing_by_default_nor_below_the_minimum_sample(watch: Watch, tmp_path: Path) -> None:
