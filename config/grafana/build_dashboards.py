@@ -255,6 +255,12 @@ def traffic_panels() -> list[Builder[Panel]]:
             ),
         ),
         graph(
+            "Confidence",
+            "Mean confidence of the predictions that have a score, and the share that is high.",
+            "percentunit",
+            (f"max by (model, version, metric) (driftstream_confidence{{{OF_WINDOW}}})", "{{metric}} ({{model}} {{version}})"),
+        ).axis_soft_max(1),
+        graph(
             "Unknown features",
             "Names in predictions that no reference of the model has, since the workers started. Their logs name them.",
             "short",
@@ -282,6 +288,12 @@ def performance_panels() -> list[Builder[Panel]]:
             "Of the newest closed window. A metric that is undefined is not drawn.",
             "percentunit",
             f'!~"{LOSSES}|{IN_UNITS}|{LIFTS}"',
+        ).axis_soft_max(1),
+        graph(
+            "Estimated performance",
+            "As it is expected before labels come, if scores mean what they meant.",
+            "percentunit",
+            (f"max by (model, version, metric) (driftstream_estimated_performance{{{OF_WINDOW}}})", "{{metric}} ({{model}} {{version}})"),
         ).axis_soft_max(1),
         performance_of(
             "Losses and errors",
@@ -316,6 +328,19 @@ def performance_panels() -> list[Builder[Panel]]:
             (
                 f"max by (model, version, by, percentile) (driftstream_label_delay_seconds{{{OF_WINDOW}}})",
                 "p{{percentile}} by {{by}} ({{model}} {{version}})",
+            ),
+        ),
+        graph(
+            "Net benefit",
+            "What the outcomes of the window were worth, and of its day so far, where the configuration has prices.",
+            "short",
+            (
+                f'max by (model, version, by) (driftstream_business{{{OF_WINDOW},metric="net_benefit"}})',
+                "window by {{by}} ({{model}} {{version}})",
+            ),
+            (
+                f'max by (model, version, by) (driftstream_business_day{{{OF_WINDOW},metric="net_benefit"}})',
+                "day by {{by}} ({{model}} {{version}})",
             ),
         ),
         verdicts(

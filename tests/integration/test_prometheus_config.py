@@ -17,12 +17,17 @@ from sinks.gauges import Gauges
 from stream.results import (
     Alert,
     BoundedMetric,
+    Business,
+    Confidence,
     Counts,
+    Estimate,
+    EstimatedPerformance,
     Evidence,
     FeatureDrift,
     FeatureQuality,
     LabelDelay,
     Latency,
+    MoneyOfDay,
     Performance,
     Result,
     Score,
@@ -177,7 +182,16 @@ def result(window: Window, *, subject: Any) -> Result:
         said = {
             "summary": features,
             "traffic": TrafficMetrics(
-                predictions_per_second=2.0, predictions_by_class={"0": 90, "1": 10}, latency_ms=Latency(n=100, p50=10.0, p95=20.0, p99=50.0)
+                predictions_per_second=2.0,
+                predictions_by_class={"0": 90, "1": 10},
+                latency_ms=Latency(n=100, p50=10.0, p95=20.0, p99=50.0),
+                confidence=Confidence(n=100, threshold=0.9, mean=METRIC, high_ratio=METRIC),
+                verdicts={"latency_p99": Score(score=50.0, threshold=40.0, severity="critical")},
+            ),
+            "estimated": EstimatedPerformance(
+                n=100,
+                **dict.fromkeys(("accuracy", "precision", "recall", "f1", "roc_auc"), Estimate(value=0.5, lower=0.4, upper=0.6)),
+                verdicts={"accuracy": Score(score=0.5, threshold=0.6, severity="critical")},
             ),
             "drift": {"amount": FeatureDrift(kind="numeric", n=100, reference_n=1000, psi=score)},
             "quality": {
@@ -205,7 +219,13 @@ def result(window: Window, *, subject: Any) -> Result:
                 scores=scores(),
                 intervals={},
                 verdicts={"recall": Score(score=0.5, threshold=0.6, severity="warning")},
-            )
+            ),
+            "business": Business(
+                **MONEY,
+                cells=((1.0, 1.0), (0.0, 0.0)),
+                day=MoneyOfDay(**MONEY, start=window.start),
+                verdicts={"net_benefit": Score(score=2.0, threshold=3.0, severity="critical")},
+            ),
         }
     return Result(
         result_id=window.end,
@@ -224,11 +244,18 @@ def result(window: Window, *, subject: Any) -> Result:
     )
 
 
+MONEY: dict[str, Any] = {
+    "rows": 50,
+    "alerts": 6,
+    **dict.fromkeys(("benefit", "spent", "net_benefit", "expected_value", "roi", "savings"), 2.0),
+}
+METRIC = BoundedMetric(value=0.5, bounds=(0.4, 0.6))
+
+
 def scores() -> ScorePerformance:
-    metric = BoundedMetric(value=0.5, bounds=(0.4, 0.6))
     losses = {"brier": 0.1, "log_loss": 0.3}
     others = [name for name in ScorePerformance.__struct_fields__ if name not in ("n", "reliability", *losses)]
-    return ScorePerformance(n=50, **losses, **dict.fromkeys(others, metric))  # type: ignore[arg-type]
+    return ScorePerformance(n=50, **losses, **dict.fromkeys(others, METRIC))  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
