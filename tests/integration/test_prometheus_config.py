@@ -18,6 +18,8 @@ from stream.results import (
     Alert,
     BoundedMetric,
     Counts,
+    Estimate,
+    EstimatedPerformance,
     Evidence,
     FeatureDrift,
     FeatureQuality,
@@ -171,6 +173,7 @@ def result(window: Window, *, subject: Any) -> Result:
     said: dict[str, Any]
     if subject == "traffic":
         score = Score(score=0.3, threshold=0.2, severity="critical")
+        expected = dict.fromkeys(("accuracy", "precision", "recall", "f1", "roc_auc"), Estimate(value=0.9, lower=0.8, upper=1.0))
         features = Summary(
             quality_score=0.95, duplicate_ratio=0.0, late_ratio=0.0, features=1, drifted=(), drifted_ratio=0.0, weighted_drift=0.3
         )
@@ -179,6 +182,7 @@ def result(window: Window, *, subject: Any) -> Result:
             "traffic": TrafficMetrics(
                 predictions_per_second=2.0, predictions_by_class={"0": 90, "1": 10}, latency_ms=Latency(n=100, p50=10.0, p95=20.0, p99=50.0)
             ),
+            "estimated": EstimatedPerformance(n=100, **expected, verdicts={"accuracy": Score(score=0.9, threshold=0.8, severity="ok")}),
             "drift": {"amount": FeatureDrift(kind="numeric", n=100, reference_n=1000, psi=score)},
             "quality": {
                 "amount": FeatureQuality(
