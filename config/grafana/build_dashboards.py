@@ -54,6 +54,7 @@ STATUSES = ValueMap(
 LOSSES = "brier|log_loss|calibration_error|mape|smape|wape"  # metrics that are no share of rows, or are bad when high
 IN_UNITS = "mae|rmse|bias|(absolute_)?error_p.."  # of the label
 LIFTS = "lift|top_decile_lift"
+ESTIMATED = "accuracy|precision|recall|f1|roc_auc"
 Query = tuple[str, str]  # expression, legend
 
 
@@ -290,10 +291,17 @@ def performance_panels() -> list[Builder[Panel]]:
             f'!~"{LOSSES}|{IN_UNITS}|{LIFTS}"',
         ).axis_soft_max(1),
         graph(
-            "Estimated performance",
-            "As it is expected before labels come, if scores mean what they meant.",
+            "Estimated and realised",
+            "Performance as it is expected before labels come, and as they said. Where the two part for good, the concept has drifted.",
             "percentunit",
-            (f"max by (model, version, metric) (driftstream_estimated_performance{{{OF_WINDOW}}})", "{{metric}} ({{model}} {{version}})"),
+            (
+                f"max by (model, version, metric) (driftstream_estimated_performance{{{OF_WINDOW}}})",
+                "{{metric}} estimated ({{model}} {{version}})",
+            ),
+            (
+                f'max by (model, version, metric, by) (driftstream_performance{{{OF_WINDOW},metric=~"{ESTIMATED}"}})',
+                "{{metric}} by {{by}} ({{model}} {{version}})",
+            ),
         ).axis_soft_max(1),
         performance_of(
             "Losses and errors",

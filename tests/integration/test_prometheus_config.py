@@ -176,6 +176,7 @@ def result(window: Window, *, subject: Any) -> Result:
     said: dict[str, Any]
     if subject == "traffic":
         score = Score(score=0.3, threshold=0.2, severity="critical")
+        expected = dict.fromkeys(("accuracy", "precision", "recall", "f1", "roc_auc"), Estimate(value=0.9, lower=0.8, upper=1.0))
         features = Summary(
             quality_score=0.95, duplicate_ratio=0.0, late_ratio=0.0, features=1, drifted=(), drifted_ratio=0.0, weighted_drift=0.3
         )
@@ -193,6 +194,7 @@ def result(window: Window, *, subject: Any) -> Result:
                 **dict.fromkeys(("accuracy", "precision", "recall", "f1", "roc_auc"), Estimate(value=0.5, lower=0.4, upper=0.6)),
                 verdicts={"accuracy": Score(score=0.5, threshold=0.6, severity="critical")},
             ),
+            "estimated": EstimatedPerformance(n=100, **expected, verdicts={"accuracy": Score(score=0.9, threshold=0.8, severity="ok")}),
             "drift": {"amount": FeatureDrift(kind="numeric", n=100, reference_n=1000, psi=score)},
             "quality": {
                 "amount": FeatureQuality(
