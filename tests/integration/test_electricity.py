@@ -8,6 +8,7 @@ import csv
 import gzip
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ import numpy.typing as npt
 import orjson
 import pytest
 
+from stream.results import Performance
+from stream.settings import load_settings
+from stream.settings_cohorts import CohortSection
+from tests.builders import Monitor
 from tests.oracle import Family, Monitored, Timing, milliseconds, mismatches, recompute, reference_features
 from tests.services.topics import count, create_topics, produce, read, wait_until
 from tests.services.worker import CONFIG, WorkerProcess, write_config
@@ -258,22 +263,35 @@ def test_accuracy_of_each_day_is_that_of_its_own_predictions(by_prediction_time:
         assert result["performance"]["maturity"] == 1.0
 
 
-def test_revisions_know_at_least_the_labels_that_time_has_passed(by_prediction_time: list[Json]) -> None:
-    """What came ahead of the clock may be known, too; what a revision knows only grows."""
-    whole = outcomes_by_day()
-    by_day: dict[int, list[Json]] = {}
-    for result in by_prediction_time:
-        by_day.setdefault(milliseconds(result["window"]["start"]), []).append(result)
-    late = [day for day, revisions in by_day.items() if len(revisions) > 3]
-    assert len(late) > 100
-    for day in late[::40]:
-        for result in by_day[day]:
-            known = sum(map(sum, outcomes_by_day(milliseconds(result["watermark"]))[day][1]))
-            assert known <= result["counts"]["labels"] <= sum(map(sum, whole[day][1]))
-        counted = [result["counts"]["labels"] for result in by_day[day]]
-        assert counted == sorted(counted)
-        revisions = [result["revision"] for result in by_day[day]]
-        assert revisions == sorted(set(revisions))
+def test_every_revision_says_what_had_been_read_by_then(references: Path) -> None:
+    """Read in steps of six hours, labels late by days among them: each firing against a recount of the rows read so far."""
+    configured = load_settings(CONFIGURATION, {"DRIFTSTREAM_REFERENCES": str(references)})
+    monitor = Monitor(configured.model_copy(update={"by_prediction_time": CohortSection.model_validate(COHORTS)}))
+    logs = {name: sorted(events(name), key=lambda event: milliseconds(event["timestamp"])) for name in ("predictions", "labels")}
+    first, truths, fired = dict[str, Json](), dict[str, str](), Counter[int]()
+    start = milliseconds(logs["predictions"][0]["timestamp"])
+    for until in range(start, start + 120 * DAY_MS, DAY_MS // 4):
+        for side in ("predictions", "labels"):
+            step = [event for event in logs[side] if until - DAY_MS // 4 <= milliseconds(event["timestamp"]) < until]
+            for event in step:
+                (first if side == "predictions" else truths).setdefault(
+                    event["prediction_id"], event if side == "predictions" else event["label"]
+                )
+            monitor.log(*step, side=side)
+            monitor.read(side)
+        for result in (firing.result for firing in monitor.tick()):
+            assert result is not None
+            if not isinstance(result.performance, Performance) or result.performance.by == "label_time":
+                continue
+            day = milliseconds(result.window.start)
+            mine = {id_: e for id_, e in first.items() if day <= milliseconds(e["timestamp"]) < day + DAY_MS}
+            known = [id_ for id_ in mine if id_ in truths]
+            cells = confusion(np.array([truths[id_] for id_ in known]), np.array([mine[id_]["prediction"] for id_ in known]))
+            assert [list(row) for row in result.performance.confusion] == cells
+            assert (result.counts.predictions, result.counts.labels) == (len(mine), len(known))
+            fired[day] += 1
+    assert fired.most_common(1)[0][1] > 3
+    assert sum(n > 2 for n in fired.values()) > 30
 
 
 # the same through Kafka

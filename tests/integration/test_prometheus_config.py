@@ -189,11 +189,6 @@ def result(window: Window, *, subject: Any) -> Result:
                 confidence=Confidence(n=100, threshold=0.9, mean=METRIC, high_ratio=METRIC),
                 verdicts={"latency_p99": Score(score=50.0, threshold=40.0, severity="critical")},
             ),
-            "estimated": EstimatedPerformance(
-                n=100,
-                **dict.fromkeys(("accuracy", "precision", "recall", "f1", "roc_auc"), Estimate(value=0.5, lower=0.4, upper=0.6)),
-                verdicts={"accuracy": Score(score=0.5, threshold=0.6, severity="critical")},
-            ),
             "estimated": EstimatedPerformance(n=100, **expected, verdicts={"accuracy": Score(score=0.9, threshold=0.8, severity="ok")}),
             "drift": {"amount": FeatureDrift(kind="numeric", n=100, reference_n=1000, psi=score)},
             "quality": {
