@@ -244,8 +244,8 @@ def test_a_value_that_no_event_tells_leaves_the_money_undefined() -> None:
     assert found["spent"] == pytest.approx(2 * 3.0 + 36.5 / 1440)
 
 
-@pytest.mark.parametrize("amount", [1e11, -1e11, 1e300, None, "no number"])
-def test_a_value_that_is_no_usable_number_counts_as_none(amount: Any) -> None:
+def with_amount(amount: Any) -> tuple[dict[str, Any], Monitor]:
+    """What the window of `ROWS` says if the first event has this amount."""
     monitor = Monitor(priced(windows=ONE))
     predictions, labels = events_of(ROWS)
     predictions[0]["amount"] = amount
@@ -253,10 +253,20 @@ def test_a_value_that_is_no_usable_number_counts_as_none(amount: Any) -> None:
     monitor.run(*labels, side="labels")
     monitor.quiet()
     (result,) = [r for r in monitor.said("results") if r["subject"] == "performance" and r["segment"] is None]
-    if result["counts"]["labels"] == 4:
-        check(result["business"], money([Row(1, "1", "1", None), *ROWS[1:]], 60_000, segment=False))
-    else:  # such an event is refused as a whole
-        assert [letter["reason"] for letter in monitor.said("dead_letter")] == ["wrong_type"]
+    return result["business"], monitor
+
+
+@pytest.mark.parametrize("amount", [1.1e10, -1e11, 1e300, None])
+def test_a_value_that_is_no_usable_number_counts_as_none(amount: Any) -> None:
+    found, _ = with_amount(amount)
+    check(found, money([Row(1, "1", "1", None), *ROWS[1:]], 60_000, segment=False))
+
+
+@pytest.mark.parametrize("amount", ["no number", True, {}])
+def test_an_event_whose_value_is_of_the_wrong_type_goes_to_the_dead_letters(amount: Any) -> None:
+    found, monitor = with_amount(amount)
+    assert [letter["reason"] for letter in monitor.said("dead_letter")] == ["wrong_type"]
+    check(found, money(ROWS[1:], 60_000, segment=False))
 
 
 @pytest.mark.parametrize("amount", [1234.56, 98_765.43, 12_345_678.9, 9.9e9, 0.001])
@@ -384,3 +394,22 @@ def test_by_the_time_of_predictions_windows_and_days_are_worth_what_corrected_la
     assert sum(check_result(result, rows) for result in said if result["final"]) > 60
     kept = [group for home in monitor.owned for group in monitor.store.home(home, MODEL).slices]
     assert {(group.subject, group.start_ms) for group in kept} == {("day", MIDNIGHT), ("cohort_day", MIDNIGHT)}
+
+
+def test_by_the_time_of_predictions_money_is_judged_once_there_are_labels_enough(watch: Watch) -> None:
+    cohorts = {"windows": [{"size": "1m"}], "revise_every": "1m", "minimum_coverage": 0.75}
+    limits = {"minimum_sample": 1, "net_benefit": {"warning": 1e6}}
+    monitor = watch(priced(PRICES | limits, segments=[], windows=ONE, labels={"max_delay": "5m"}, by_prediction_time=cohorts))
+    predictions, labels = events_of(ROWS)
+    for second, some in ((70, labels[:2]), (130, labels[2:])):
+        monitor.run(*predictions)
+        monitor.run(*({**one, "timestamp": at(second)} for one in some), side="labels")
+        monitor.run(prediction(f"end {second}", second + 60, version="clock"))
+        monitor.run(label(f"end {second}", second + 60), side="labels")
+        predictions = []
+    said = [r for r in monitor.said("results") if r["version"] == "7" and r.get("performance", {}).get("by") == "prediction_time"]
+    verdicts = [(r["counts"]["labels"], r["business"]["verdicts"]["net_benefit"]["severity"]) for r in said]
+    assert verdicts == [(2, "insufficient_data"), (4, "warning")]
+    assert [(one["metric"], one["by"]) for one in monitor.said("alerts") if one["kind"] == "business" and "by" in one] == [
+        ("net_benefit", "prediction_time")
+    ]
