@@ -6,19 +6,18 @@ more, finally, when the clock passes its end + lateness. A crash between the ste
 they are discarded next time, never merged again.
 """
 
-import hashlib
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 from zlib import crc32
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
-from detectors.judge import AlertState, Thresholds, Verdict, judge, transition
+from detectors.judge import AlertState, Verdict, transition
 from sinks import OutboundMessage
 from stream.aggregates import Aggregate, LayoutMismatch
 from stream.alert_rules import Rule, decoded, encoded
+from stream.alerting import ALL_VERSIONS, About, alert_of, identity, silence
 from stream.baselines import Key, Panes, Period, Rolled, Slices, against, against_of, merged_groups, roll
 from stream.business import BusinessMeter, midnight
 from stream.cohorts import Due, attribution, newest_judged, revise
@@ -38,12 +37,8 @@ from stream.volume import volume_change
 from stream.watermark import NO_TIME
 from stream.windows import WindowSpec, expired_panes, windows_ending
 
-_HAPPENED = {"data_drift": "drifted", "prediction_drift": "drifted", "label_drift": "drifted", "data_quality": "is off"}
-_WHOSE = {"prediction_drift": "output ", "label_drift": "true ", "estimated_performance": "estimated "}  # goes before the name
-ALL_VERSIONS = "(all)"  # the version of an alert that is about all of them
 TOGETHER = 8  # models that share round trips to Redis; the panes of so many are in memory at once, and none is done before all of them
 _QUIET = AlertState()
-_FEATURES_NAMED = 5  # in a summary; the evidence has all
 
 
 def home_unit(model: str, partitions: Partitions) -> UnitId:
@@ -104,25 +99,6 @@ class _Ended:
     unread: Held
 
 
-@dataclass(frozen=True, slots=True)
-class _About:
-    """What an alert is about. `family`: the name of its windows. `occasion`: the parts of its id that tell it from others of its rule."""
-
-    model: str
-    version: str
-    segment: str
-    window: Window | None
-    family: str = ""
-    occasion: tuple[str, ...] = ()
-    by: Literal["prediction_time"] | UnsetType = UNSET
-
-    @classmethod
-    def of(cls, result: Result) -> "_About":
-        window = result.window
-        occasion = (window.start, window.end, str(result.revision))
-        return cls(result.model, result.version, result.segment or "", window, window.name, occasion)
-
-
 @dataclass(slots=True)
 class _Step:
     """What one pass over a model's windows came to, before it is written. `rolled`: what they are compared with, if not the reference.
@@ -140,7 +116,7 @@ class _Step:
     alerts: dict[str, AlertState] = field(default_factory=dict)
     rules: dict[str, Rule] = field(default_factory=dict)
     judged: set[str] = field(default_factory=set)
-    spoken: dict[tuple[str, str, str], _About] = field(default_factory=dict)
+    spoken: dict[tuple[str, str, str], About] = field(default_factory=dict)
     newest: dict[str, dict[Key, int]] = field(default_factory=dict)
     fired: list[tuple[Result | None, tuple[Alert, ...]]] = field(default_factory=list)
 
@@ -250,8 +226,8 @@ class Closer:
             if home.unit.id in lost:
                 continue
             step = self._step(home, "traffic", home.closed_ms["traffic"], home.fired_ms["traffic"])
-            about = _About(name, ALL_VERSIONS, "", None)
-            if alerts := self._alerts(home, step, about, [_silence(home.model.settings, silent_ms)], now_ms):
+            about = About(name, ALL_VERSIONS, "", None)
+            if alerts := self._alerts(home, step, about, [silence(home.model.settings, silent_ms)], now_ms):
                 step.fired.append((None, tuple(alerts)))
                 self._address(home, step)
                 lost.update(self._store.close([step.closing]))
@@ -386,7 +362,7 @@ class Closer:
                 regression=one.regression,
                 business=one.business,
             )
-            about = _About.of(result)
+            about = About.of(result)
             if subject == "cohort":
                 about = replace(about, by="prediction_time")
             alerts = []
@@ -414,12 +390,12 @@ class Closer:
             about = step.spoken.get((rule.version, rule.segment, rule.window))
             if rule.subject != step.closing.subject or key in step.judged or not (about or rule.has_left(home.model.settings)):
                 continue
-            about = about or _About(step.closing.model, rule.version, rule.segment, None, rule.window)
+            about = about or About(step.closing.model, rule.version, rule.segment, None, rule.window)
             gone = Judged(rule.kind, rule.metric, rule.feature or UNSET, None, Verdict("ok", None), Evidence(n=0))
             step.fired.append((None, tuple(self._alerts(home, step, about, [gone], now_ms))))
 
     def _volume(
-        self, home: _Home, step: _Step, groups: Mapping[Key, Aggregate], about: _About, start_ms: int, spec: WindowSpec, now_ms: int
+        self, home: _Home, step: _Step, groups: Mapping[Key, Aggregate], about: About, start_ms: int, spec: WindowSpec, now_ms: int
     ) -> list[Alert]:
         """Alerts on how many predictions all versions have made in a window."""
         about = replace(about, version=ALL_VERSIONS)
@@ -431,14 +407,13 @@ class Closer:
             judged += volume_change(settings.quality, predictions, spec.size_ms, step.rolled.before, period)
         return self._alerts(home, step, about, judged, now_ms)
 
-    def _alerts(self, home: _Home, step: _Step, about: _About, judged: Iterable[Judged], now_ms: int) -> list[Alert]:
+    def _alerts(self, home: _Home, step: _Step, about: About, judged: Iterable[Judged], now_ms: int) -> list[Alert]:
         return [alert for one in judged if (alert := self._alert(home, step, about, one, now_ms)) is not None]
 
-    def _alert(self, home: _Home, step: _Step, about: _About, judged: Judged, now_ms: int) -> Alert | None:
+    def _alert(self, home: _Home, step: _Step, about: About, judged: Judged, now_ms: int) -> Alert | None:
         """The alert that the verdict makes of the rule's state, if any; the new state goes with the step."""
-        window, feature = about.window, "" if judged.feature is UNSET else str(judged.feature)
-        key = f"{about.model}|{about.version}|{about.segment}|{judged.kind}|{feature}|{judged.metric}|{about.family}"
-        key += "" if about.by is UNSET else f"|{about.by}"
+        feature = "" if judged.feature is UNSET else str(judged.feature)
+        key = about.key(judged)
         before = step.alerts.get(key) or home.alerts.get(key, _QUIET)
         if before is _QUIET and judged.verdict.severity in ("ok", "insufficient_data"):
             return None  # as a rule
@@ -450,32 +425,7 @@ class Closer:
             step.alerts[key], step.rules[key] = after, rule
         if status is None:
             return None
-        fired = after if status == "firing" else before
-        assert fired.severity is not None
-        assert fired.first_fired_at_ms is not None
-        occasion = about.occasion or (str(fired.first_fired_at_ms),)
-        return Alert(
-            alert_id=identity(key, *occasion, status, fired.severity),
-            dedup_key=key,
-            status=status,
-            severity=fired.severity,
-            model=about.model,
-            version=about.version,
-            segment=about.segment or None,
-            kind=judged.kind,
-            feature=judged.feature,
-            metric=judged.metric,
-            value=judged.value,
-            threshold=judged.verdict.threshold,
-            baseline=judged.baseline,
-            estimated=judged.kind == "estimated_performance",
-            window=window,
-            by=about.by,
-            summary=summary(" ".join(filter(None, (about.model, about.version, about.segment))), judged, window, status, about.by),
-            evidence=judged.evidence,
-            first_fired_at=timestamp(fired.first_fired_at_ms),
-            emitted_at=timestamp(now_ms),
-        )
+        return alert_of(about, judged, key, after if status == "firing" else before, status, now_ms)
 
     def _address(self, home: _Home, step: _Step) -> None:
         """Put the messages and alert states into the step."""
@@ -498,52 +448,6 @@ class Closer:
         home.inherited = {key: rule for key, rule in home.inherited.items() if home.inherits(key, rule, step.judged)}
         home.slices[subject], home.days[subject] = step.rolled.slices, step.tallied.days
         home.unit.undelivered += closing.outbox
-
-
-def _silence(settings: ModelSettings, silent_ms: int) -> Judged:
-    """The verdict on how long a model has been silent: critical from its `freshness` on."""
-    assert settings.freshness_ms is not None
-    verdict = judge(silent_ms / 1000, 0, Thresholds(None, settings.freshness_ms / 1000, "above"), minimum_sample=0)
-    return Judged("freshness", "silence_seconds", UNSET, silent_ms / 1000, verdict, Evidence(n=0))
-
-
-def identity(*parts: str) -> str:
-    """A deterministic id of these parts: the same window, rule and revision always gets the same one."""
-    return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
-
-
-def summary(who: str, judged: Judged, window: Window | None, status: str, by: str | UnsetType = UNSET) -> str:
-    """One sentence for a human: what, by how much, when, and where it went."""
-    resolved, name = status == "resolved", judged.metric if judged.feature is UNSET else str(judged.feature)
-    whose = _WHOSE.get(judged.kind, "")
-    if judged.value is None:
-        what = f"{whose}{name}" if judged.feature is UNSET else f"{judged.metric} of {name}"
-        return f"{who}: {what} is no longer judged" + (f" in {window.name} to {window.end}" if window else "")
-    if judged.kind == "freshness":
-        what = "heard again" if resolved else "silent"
-    else:
-        happened = _HAPPENED.get(judged.kind, "dropped" if judged.below else "rose")
-        what = f"{whose}{name} {'is back' if resolved else happened}"
-    relation = "against" if resolved else "<" if judged.below else ">="
-    limit = ", no longer judged" if judged.verdict.threshold is None else f" {relation} {judged.verdict.threshold:g}"
-    text = f"{who}: {what}, {judged.metric} {judged.value:.3g}{limit}"
-    if judged.evidence.p_adjusted is not UNSET and not resolved:
-        text += f", adjusted p {judged.evidence.p_adjusted:.2g} <= {judged.evidence.alpha:.2g}"
-    if judged.evidence.interval is not UNSET:
-        text += " ({:.3g} to {:.3g})".format(*judged.evidence.interval)
-    text += f" in {window.name} to {window.end}" if window else ""
-    text += "" if by is UNSET else ", by prediction time"
-    if judged.evidence.direction:
-        text += f"; {judged.evidence.direction}"
-    if judged.evidence.comes_from is not UNSET:
-        text += f"; comes from {judged.evidence.comes_from}"
-    if judged.evidence.drifted is not UNSET:
-        text += f"; {', '.join(map(repr, judged.evidence.drifted[:_FEATURES_NAMED]))}"
-    if judged.evidence.worst_class is not UNSET and not resolved:
-        text += f"; class {judged.evidence.worst_class!r} got worse most"
-    if judged.baseline is not UNSET:
-        text += f"; baseline {judged.baseline:.3g}"
-    return text
 
 
 def _decoded(model: Model, blobs: Iterable[tuple[PaneGroup, bytes]]) -> Iterable[tuple[PaneGroup, Aggregate]]:

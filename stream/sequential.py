@@ -15,7 +15,7 @@ import numpy.typing as npt
 from detectors.sequential import Change, StateError, Stream, lost_alerts
 from sinks import OutboundMessage
 from stream.aggregates import distinct
-from stream.closing import identity
+from stream.alerting import identity
 from stream.counting import Outcomes
 from stream.events import Messages
 from stream.groups import Group, Groups

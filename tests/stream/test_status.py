@@ -11,7 +11,7 @@ from scipy.stats import binom, binomtest
 from sklearn.metrics import accuracy_score, precision_score, recall_score
 
 from stream.aggregates import Aggregate
-from stream.closing import summary
+from stream.alerting import summary
 from stream.model import CONFUSION_START, LABELS, Model
 from stream.results import Window
 from stream.scoring import Outcomes, Scorer
