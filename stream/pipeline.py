@@ -9,7 +9,7 @@ import base64
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from sinks import OutboundMessage
 from stream.closing import Closer, Firing
 from stream.coding import ClassCodes
-from stream.counting import Counting, LabelOutcome, Mask, Outcomes, Tally, Timing, add
+from stream.counting import Counting, LabelOutcome, Mask, Tally, Timing, add
 from stream.events import EventDecoder, Labels, Messages, Predictions
 from stream.freshness import Freshness
 from stream.groups import Groups
@@ -40,6 +40,7 @@ from stream.join import (
     sources,
 )
 from stream.model import Model
+from stream.outcomes import OutcomeCounting
 from stream.rebuild import Bookmark, Reach
 from stream.results import DeadLetter, LateEvent, Origin, encode, timestamp
 from stream.schema import Rejected
@@ -60,18 +61,6 @@ DEAD_LETTER_BYTES: Final = 700_000  # raw bytes that are kept: in base64 and its
 KEY_BYTES: Final = 10_000  # of a key, likewise
 
 
-class _Predicted(NamedTuple):
-    """What predictions said that labels have met, all (n,)."""
-
-    times_ms: Times
-    classes: npt.NDArray[np.uint16]
-    scores: npt.NDArray[np.float64]
-    values: npt.NDArray[np.float32]
-
-    def at(self, where: npt.NDArray[np.int64]) -> "_Predicted":
-        return _Predicted(self.times_ms[where], self.classes[where], self.scores[where], self.values[where])
-
-
 class Pipeline:
     """One worker's share of the work."""
 
@@ -83,6 +72,7 @@ class Pipeline:
         classes = ClassCodes(models.values(), dict(zip(texts, store.intern("class", texts), strict=True)))
         self._decoder = EventDecoder(settings.events, models, lambda columns: Groups(models, columns, store), classes)
         self._counting = Counting(models, self._decoder, classes, self._time.allowed_lateness_ms, self._labels.max_delay_ms)
+        self._outcomes = OutcomeCounting(self._counting)
         self._detection = Detection(models, self._decoder.groups, self._topics.alerts)
         self._reach = Reach(models.values(), self._time.allowed_lateness_ms, self._labels.max_delay_ms)
         self._freshness = Freshness(models, store)
@@ -253,26 +243,13 @@ class Pipeline:
         now_ms: int,
     ) -> None:
         """Count the labels that had been waiting for these predictions, as on time as they were when both were there."""
-        labels, groups = matches.others, events.groups[matched]
-        predicted = _Predicted(events.times_ms[matched], events.classes[matched], events.scores[matched], events.values[matched])
-        stood = np.maximum(timing.watermark[matched], unit.floors_ms["performance"])
-        outcomes = self._outcomes(groups, matches.flags, labels, predicted, np.maximum(stood, _closed(labels)))
-        newest = np.maximum(timing.newest[matched], unit.floors_ms["performance"])  # which may be ahead of the traffic's
-        self._counting.outcomes(unit, replace(outcomes, newest=newest))
+        outcomes = self._outcomes.of_predictions(unit, events, timing, matches, matched)
         if self._detection.on["errors"]:
             errors = self._detection.errors(outcomes)
-            followed = Followed(messages, events.index[matched], groups, outcomes.times_ms, errors, ~outcomes.late)
+            followed = Followed(messages, events.index[matched], outcomes.groups, outcomes.times_ms, errors, ~outcomes.late)
             self._counting.tally.alerts += self._detection.follow(unit, "errors", followed, now_ms)
         unit.counters["completed"] += matched.size
         add(self._counting.tally.labels, "matched", matched.size)
-        while matches.also.size:  # as if the prediction had been there when they came: one after the other
-            events_at, first = np.unique(matches.also["event"], return_index=True)
-            more, rest = matches.also["row"][first], np.delete(matches.also, first)
-            closed = np.maximum(stood[events_at], _closed(more))
-            now = self._outcomes(groups[events_at], matches.flags[events_at], more, predicted.at(events_at), closed)
-            self._counting.outcomes(unit, replace(now, newest=newest[events_at]))
-            self._take_back(unit, groups[events_at], matches.flags[events_at], labels[events_at], predicted.at(events_at), closed)
-            labels[events_at], matches = more, replace(matches, also=rest)
 
     def _process_labels(self, parts: Sequence[tuple[Unit, Messages]], now_ms: int) -> None:
         latest_ms = now_ms + self._time.max_future_skew_ms
@@ -326,60 +303,13 @@ class Pipeline:
         if at.size == 0:
             return
         matches, watermark = found.at(at), watermark[at]
-        timing = self._counting.timing(unit, groups, events.times_ms[at], watermark, "performance")
-        closed = np.maximum(watermark, unit.floors_ms["performance"])
-        others = matches.others
-        predicted = _Predicted(others["time"], others["cls"], others["score"], others["value"])
-        outcomes = self._outcomes(groups, matches.flags, rows[at], predicted, closed)
-        self._counting.outcomes(unit, replace(outcomes, newest=timing.newest))
-        corrected = matches.also["event"]
-        if corrected.size:
-            flags, before = matches.flags[corrected], matches.also["row"]
-            self._take_back(unit, groups[corrected], flags, before, predicted.at(corrected), closed[corrected])
+        outcomes = self._outcomes.of_labels(unit, groups, rows[at], watermark, matches)
         late = outcomes.late
         if self._detection.on["errors"]:
             errors, counted = self._detection.errors(outcomes), ~late & (matches.status == MATCHED)
             followed = Followed(messages, events.index[at], groups, outcomes.times_ms, errors, counted)
             self._counting.tally.alerts += self._detection.follow(unit, "errors", followed, now_ms)
         self._send_late(unit, messages, "performance", events.index[at][late], groups[late], outcomes.times_ms[late], watermark[late])
-
-    def _take_back(
-        self,
-        unit: Unit,
-        groups: npt.NDArray[np.int64],
-        flags: npt.NDArray[np.uint8],
-        labels: npt.NDArray[np.void],
-        predicted: "_Predicted",
-        closed: Times,
-    ) -> None:
-        """Count no longer what these labels had counted, which are corrected, where they were counted and it can still be changed."""
-        before, now = (self._outcomes(groups, flags, labels, predicted, when) for when in (_closed(labels), closed))
-        self._counting.take_back(unit, replace(before, late=before.late | now.late, too_late=before.too_late | now.too_late))
-
-    def _outcomes(
-        self,
-        groups: npt.NDArray[np.int64],
-        flags: npt.NDArray[np.uint8],
-        labels: npt.NDArray[np.void],
-        predicted: "_Predicted",
-        closed: Times,
-    ) -> Outcomes:
-        """Labels with their predictions, and whether the windows of either time had closed, as time stood at `closed`."""
-        times_ms = labels["time"]
-        late = self._counting.is_late(self._counting.panes(groups, times_ms)[1], closed)
-        return Outcomes(
-            groups=groups,
-            times_ms=times_ms,
-            predicted_ms=predicted.times_ms,
-            predicted=predicted.classes,
-            labelled=labels["cls"],
-            scores=predicted.scores,
-            values=labels["value"],
-            stakes=predicted.values,
-            newest=times_ms,
-            late=late | ((flags & LATE_PREDICTION) > 0),
-            too_late=self._counting.too_late(groups, predicted.times_ms, closed) | ((flags & TOO_LATE) > 0),
-        )
 
     def _reject(self, unit: Unit, messages: Messages, rejected: Sequence[Rejected], now_ms: int) -> None:
         """Count unusable messages and send them to the dead letters with their reason and raw bytes."""
@@ -506,11 +436,6 @@ class Pipeline:
         for unit_id, messages in taken.items():
             if unit_id in self.units:
                 self.units[unit_id].undelivered[:0], self.units[unit_id].in_delivery = messages, False
-
-
-def _closed(labels: npt.NDArray[np.void]) -> Times:
-    """Where time stood when these rows of labels could first be counted."""
-    return labels["time"] + labels["behind"].astype(np.int64)
 
 
 def _short(key: bytes | None) -> bytes | None:
