@@ -54,7 +54,7 @@ def tail(values: int, exponent: float, m: int, n: int, rng: np.random.Generator)
 
 def _feature(counts: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> CategoricalFeature:
     """What `reference build` keeps of values that were seen so often; the k-th is named k."""
-    counter = _CategoryCounter("x", "text", 100)
+    counter = _CategoryCounter("x", "text", None)
     counter.add(pa.array(np.repeat(np.arange(counts.size), counts).astype(str)))
     return counter.feature(int(counts.sum()))
 

@@ -264,7 +264,7 @@ def reference() -> None:
 @click.option("--categorical", multiple=True, metavar="COLUMN", help="A number that is a category; may be given again.")
 @click.option("--bins", type=int, default=256, show_default=True, help="Fine bins of each numeric feature.")
 @click.option("--coarse", type=int, default=10, show_default=True, help="Bins that drift is scored on.")
-@click.option("--top-categories", type=int, default=100, show_default=True, help="Categories that are counted by name.")
+@click.option("--top-categories", type=int, help="Categories that are counted by name, however rare.  [default: 100, without a long tail]")
 @click.option(
     "--importances", type=click.Path(path_type=Path), help="Importance of each feature to the model: {name: number}, .json or .yaml."
 )
@@ -282,7 +282,7 @@ def build(
     categorical: tuple[str, ...],
     bins: int,
     coarse: int,
-    top_categories: int,
+    top_categories: int | None,
     importances: Path | None,
 ) -> None:
     """Freeze the bins and counts of a file of rows into a reference.

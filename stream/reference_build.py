@@ -27,7 +27,7 @@ from stream.reference_rows import EVENT_FIELD, Block, Kind, blocks, is_textual, 
 SAMPLE_ROWS = 1_000_000  # edges are exact up to here, quantiles of a uniform sample of as many rows beyond; 8 MB per numeric column
 SAMPLE_SEED = 0  # any, but fixed: the same rows give the same edges
 DISTINCT_MAX = 100_000  # different values counted per column, about 10 MB; with more of them a count is low by at most rows / 100 000
-CLASSES_MAX = 100
+TOP_CATEGORIES, CLASSES_MAX = 100, 100
 TAIL_VALUES, TAIL_ONCE = 10, 5  # a long tail has more values than the one, and at least the other of them were seen once
 TAIL_ROWS = 20  # of a value with a name in a long tail; simulated, 5 % of false alarms were 9 % and more with 10, and 5 to 7 % with 20
 LARGEST = 1e150  # a greater number counts as infinite, in an end bin: squares of the others can be summed in float64
@@ -53,7 +53,7 @@ def build_reference(
     categorical: Collection[str] = (),
     bins: int = 256,
     coarse: int = 10,
-    top_categories: int = 100,
+    top_categories: int | None = None,
     importances: Mapping[str, float] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> Reference:
@@ -70,8 +70,8 @@ def build_reference(
         ignore: columns, or fields of `features`, to leave out; prediction and label may be among them.
         categorical: features whose integers are names.
         bins, coarse: see `fine_edges` and `coarse_groups`.
-        top_categories: the most frequent values of a categorical feature, ties by name; the rest is OTHER, and in a long tail also what
-            was seen too seldom: see `_CategoryCounter.named`.
+        top_categories: how many of the most frequent values of a categorical feature have a name, ties by name; the rest is OTHER. None:
+            100, but in a long tail only what was seen often enough, see `_CategoryCounter.named`.
         importances: of features, any scale, >= 0; of those that are not named 0 if there are any.
     Raises:
         InvalidReferenceError: the file cannot be read, has no row or no feature, lacks a column that was named, or holds values that a
@@ -125,8 +125,8 @@ def read_importances(path: Path) -> dict[str, float]:
         raise InvalidReferenceError(f"cannot read importances: path={str(path)!r}: {error}; expected feature names and numbers") from None
 
 
-def _check_arguments(task: Task, classes: Sequence[str] | None, bins: int, coarse: int, top_categories: int) -> None:
-    for name, value, least in (("bins", bins, 2), ("coarse", coarse, 2), ("top_categories", top_categories, 1)):
+def _check_arguments(task: Task, classes: Sequence[str] | None, bins: int, coarse: int, top: int | None) -> None:
+    for name, value, least in (("bins", bins, 2), ("coarse", coarse, 2), ("top_categories", 1 if top is None else top, 1)):
         if value < least:
             raise ValueError(f"cannot build a reference: {name}={value!r}, expected >= {least}")
     if classes is not None and task == "regression":
@@ -248,7 +248,7 @@ class _Survey:
         self.sample.add(block.rows, columns)
         self.rows += block.rows
 
-    def counters(self, bins: int, coarse: int, top_categories: int) -> "dict[str, _NumberCounter | _CategoryCounter]":
+    def counters(self, bins: int, coarse: int, top_categories: int | None) -> "dict[str, _NumberCounter | _CategoryCounter]":
         """What counts each feature in the second pass, by column."""
         if self.rows == 0:
             raise self.layout.refused("rows=0", "expected at least one row")
@@ -325,8 +325,7 @@ class _CategoryCounter:
 
     name: str
     kind: Kind
-    top: int
-    whole: bool = False  # classes: no tail is cut off
+    top: int | None  # how many have a name, however rare; None: see `named`
     counts: Counter[str] = field(default_factory=Counter)
     present: int = 0
 
@@ -344,8 +343,8 @@ class _CategoryCounter:
         References:
             I. J. Good, The Population Frequencies of Species and the Estimation of Population Parameters, Biometrika 40(3/4), 1953.
         """
-        top, once = _most_frequent(self.counts, self.top), sum(count == 1 for count in self.counts.values())
-        if self.whole or len(self.counts) <= TAIL_VALUES or once < TAIL_ONCE:
+        top, once = _most_frequent(self.counts, self.top or TOP_CATEGORIES), sum(count == 1 for count in self.counts.values())
+        if self.top or len(self.counts) <= TAIL_VALUES or once < TAIL_ONCE:
             return top
         return [value for value in top if self.counts[value] >= TAIL_ROWS]
 
@@ -372,7 +371,7 @@ class _Outputs:
             if kind in ("integer", "number"):
                 self._numbers[column] = survey.number_counter(column, name, bins, coarse)
             if kind in ("integer", "text", "boolean") and name != "score":
-                self._classes[column] = _CategoryCounter(name, kind, CLASSES_MAX, whole=True)
+                self._classes[column] = _CategoryCounter(name, kind, CLASSES_MAX)
 
     def add(self, block: Block) -> None:
         for counters in (self._numbers, self._classes):

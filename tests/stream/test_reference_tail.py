@@ -17,7 +17,7 @@ from tests.stream.reference_data import write
 ALONE = np.zeros(1, np.int64)
 
 
-def built(counts: dict[str, int], top: int = 100) -> CategoricalFeature:
+def built(counts: dict[str, int], top: int | None = None) -> CategoricalFeature:
     """A reference's feature in which the values were seen so often."""
     counter = _CategoryCounter("x", "text", top)
     counter.add(pa.array([value for value, n in counts.items() for _ in range(n)]))
@@ -41,9 +41,10 @@ def test_few_values_seen_once_or_few_values_at_all_are_no_long_tail(more: dict[s
     assert dict(zip((*feature.categories, "(other)"), feature.counts.tolist(), strict=True)) == counts | {"(other)": 0}
 
 
-def test_of_an_identifier_nothing_is_named() -> None:
+def test_of_an_identifier_nothing_is_named_unless_a_number_is_asked_for() -> None:
     feature = built(singles(1_000))
     assert (feature.categories, feature.counts.tolist(), feature.bin_labels()) == ((), [1_000], ("(other)", "(missing)"))
+    assert built(singles(1_000), top=3).counts.tolist() == [1, 1, 1, 997]
 
 
 def test_classes_stay_however_rare(tmp_path: Path) -> None:
