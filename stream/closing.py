@@ -251,7 +251,7 @@ class Closer:
         panes = self._panes(home, subject, blobs)
         merged = {group: panes[group] for unit in complete.values() for group in unit if group in panes}
         due, said = self._due(home, subject, panes, closed, fired)
-        merged |= said
+        merged |= {} if self._was_said(home, subject, fired) else said  # what is not sent now must be news when it may be
         compared = subject == "traffic" and settings.against == "previous_window"
         held = {group.start_ms for group in [*home.merged[subject], *merged]}
         expired = set(expired_panes(settings.windows_of(subject), held, closed, compared=compared))
@@ -319,10 +319,8 @@ class Closer:
         end, spec, revision, final = due
         settings, subject = home.model.settings, step.closing.subject
         start, quiet = end - spec.size_ms, home.unit.quiet_ms["traffic" if subject == "traffic" else "performance"]
-        said, whole_from = (
-            end <= quiet - (self._lateness(settings, subject) if final else 0),
-            self._reach.whole_from(settings.name, subject, quiet),
-        )
+        at = step.closing.fired_ms if subject == "cohort" and not final else end + (self._lateness(settings, subject) if final else 0)
+        said, whole_from = self._was_said(home, subject, at), self._reach.whole_from(settings.name, subject, quiet)
         if said and start < whole_from:
             return
         groups = merged_groups(panes, start, end)
@@ -374,6 +372,11 @@ class Closer:
                 alerts += self._volume(home, step, groups, about, start, spec, now_ms)
             if not said:
                 step.fired.append((result, tuple(alerts)))
+
+    @staticmethod
+    def _was_said(home: _Home, subject: Subject, at_ms: int) -> bool:
+        """Whether what fires at this time was fired and delivered before a rebuild."""
+        return at_ms <= home.unit.quiet_ms["traffic" if subject == "traffic" else "performance"]
 
     @staticmethod
     def _scorers(home: _Home, step: _Step, keys: Sequence[Key], start_ms: int, spec: WindowSpec) -> list[Scorer]:

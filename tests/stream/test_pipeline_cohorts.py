@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from stream.rebuild import Bookmark
 from stream.settings import Settings
-from tests.builders import Monitor, label, prediction, seconds_of, settings
+from stream.store import Clock, Mark
+from stream.watermark import NO_TIME
+from tests.builders import Monitor, at, label, prediction, seconds_of, settings
 
 Watch = Callable[..., Monitor]
 
@@ -114,6 +117,27 @@ def test_maturity_and_coverage_stand_beside_the_metrics(watch: Watch) -> None:
     mature = [one["maturity"] for one in found if one["by"] == "prediction_time"]
     assert mature[-1] == 1.0
     assert mature == sorted(mature)
+
+
+def test_what_was_read_again_after_a_loss_of_all_state_is_said_as_soon_as_it_is_news(watch: Watch) -> None:
+    """
+    L   a(30) |              | b(124)
+                            120: said, then all state is gone; both labels are read again before the clock is at 120 once more
+    """
+    monitor = watch(delayed())
+    monitor.run(v("a", 10), v("b", 20))
+    monitor.run(label("a", 30, "1"), side="labels")
+    pass_to(monitor, 120)
+    assert said(monitor) == [(1, False, 2, 1, 1.0)]
+    monitor.log(label("b", 124, "0"), side="labels")
+    delivered = Bookmark("driftstream", Clock(at(120), at(120)), Mark(NO_TIME, 0))
+    monitor.empty(dict.fromkeys(monitor.logs, delivered))
+    monitor.read("predictions")
+    monitor.read("labels")
+    monitor.tick()
+    assert len(said(monitor)) == 1
+    pass_to(monitor, 180)
+    assert said(monitor)[1:] == [(2, False, 2, 2, 0.5)]
 
 
 # alerts
