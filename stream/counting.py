@@ -131,9 +131,7 @@ class Counting:
         """Panes and lateness of events that arrived when the unit's watermark stood at `watermark`."""
         closed = np.maximum(watermark, unit.floors_ms[clock])
         panes, ends = self.panes(groups, times_ms)
-        behind = np.where(watermark > NO_TIME, watermark + unit.watermark.out_of_orderness_ms, NO_TIME)
-        newest = np.maximum(np.maximum(behind, closed), times_ms)  # its own time too: it may be the first event of its partition
-        return Timing(panes, ends, watermark, newest, self.is_late(ends, closed))
+        return Timing(panes, ends, watermark, newest(unit, times_ms, watermark, clock), self.is_late(ends, closed))
 
     def is_late(self, ends: Times, closed_ms: Times) -> Mask:
         """Whether the first window of a pane with this end had closed when the watermark stood at `closed_ms`."""
@@ -300,6 +298,12 @@ class Counting:
     def _by_name(self, models: Indices) -> Iterator[tuple[str, int]]:
         """How many events there are of each model."""
         return ((self._names[index], n) for index, n in _tallied(models))
+
+
+def newest(unit: Unit, times_ms: Times, watermark: Times, clock: ClockName) -> Times:
+    """Where time stood for events that arrived at `watermark`, their own included: each may be the first of its partition."""
+    behind = np.where(watermark > NO_TIME, watermark + unit.watermark.out_of_orderness_ms, NO_TIME)
+    return np.maximum(np.maximum(behind, unit.floors_ms[clock]), np.maximum(watermark, times_ms))
 
 
 def _positive(model: Model) -> int:

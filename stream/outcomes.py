@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stream.counting import Counting, Indices, Outcomes, Timing
+from stream.counting import Counting, Indices, Outcomes, Timing, newest
 from stream.events import Predictions
 from stream.join import LATE_PREDICTION, TOO_LATE, Matches
 from stream.unit import Unit
@@ -40,8 +40,8 @@ class OutcomeCounting:
         labels, groups = matches.others, events.groups[matched]
         predicted = _Predicted(events.times_ms[matched], events.classes[matched], events.scores[matched], events.values[matched])
         stood = np.maximum(timing.watermark[matched], unit.floors_ms["performance"])
-        newest = np.maximum(timing.newest[matched], unit.floors_ms["performance"])  # which may be ahead of the traffic's
-        outcomes = replace(self._made(groups, matches.flags, labels, predicted, np.maximum(stood, _closed(labels))), newest=newest)
+        noted = np.maximum(timing.newest[matched], unit.floors_ms["performance"])  # which may be ahead of the traffic's
+        outcomes = replace(self._made(groups, matches.flags, labels, predicted, np.maximum(stood, _closed(labels))), newest=noted)
         self._counting.outcomes(unit, outcomes)
         standing, corrections = labels.copy(), matches.also
         while corrections.size:
@@ -49,7 +49,7 @@ class OutcomeCounting:
             more, corrections = corrections["row"][first], np.delete(corrections, first)
             closed = np.maximum(stood[at], _closed(more))
             now = self._made(groups[at], matches.flags[at], more, predicted.at(at), closed)
-            self._counting.outcomes(unit, replace(now, newest=newest[at]))
+            self._counting.outcomes(unit, replace(now, newest=noted[at]))
             self._take_back(unit, groups[at], matches.flags[at], standing[at], predicted.at(at), closed)
             standing[at] = more
         return outcomes
@@ -58,8 +58,8 @@ class OutcomeCounting:
         """Of labels that have met their predictions, `matches`; for those that correct another, what that one had counted no longer."""
         others, closed = matches.others, np.maximum(watermark, unit.floors_ms["performance"])
         predicted = _Predicted(others["time"], others["cls"], others["score"], others["value"])
-        newest = self._counting.timing(unit, groups, rows["time"], watermark, "performance").newest
-        outcomes = replace(self._made(groups, matches.flags, rows, predicted, closed), newest=newest)
+        stood = newest(unit, rows["time"], watermark, "performance")
+        outcomes = replace(self._made(groups, matches.flags, rows, predicted, closed), newest=stood)
         self._counting.outcomes(unit, outcomes)
         at = matches.also["event"]
         if at.size:
