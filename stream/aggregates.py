@@ -6,8 +6,9 @@ and has the zero aggregate as neutral element: exactly for counts, to rounding f
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -132,6 +133,16 @@ def distinct(codes: Codes) -> tuple[Codes, Codes]:
     return values + low, place[shifted]
 
 
+def mapped(numbers: Mapping[Any, int], keys: Iterable[Any]) -> Codes:
+    """The number of each key, (n,); KeyError for one without. Packed as C integers first, which numpy does one by one, and slowly.
+
+    >>> mapped({"a": 1, "b": 2}, ["b", "a"])
+    array([2, 1])
+    """
+    found = tuple(map(numbers.__getitem__, keys))
+    return np.frombuffer(struct.pack(f"{len(found)}q", *found), np.int64)
+
+
 def zero_moments(rows: int) -> Floats:
     """The moments of no values, (rows, 5)."""
     moments = np.zeros((rows, 5))
@@ -142,30 +153,33 @@ def zero_moments(rows: int) -> Floats:
 def grouped_moments(groups: Codes, n_groups: int, values: Floats) -> Floats:
     """Moments of each row of `values` within each group, (n_groups, rows, 5); NaN is left out, MOMENTS_LIMIT stands for what is beyond."""
     rows, n = values.shape
-    moments = np.empty((n_groups, rows, 5))
-    block = max(_BLOCK // max(n, 1), 1)
+    moments = np.tile(zero_moments(rows), (n_groups, 1, 1))
+    if n == 0:
+        return moments
+    sizes = np.bincount(groups, minlength=n_groups)
+    used = np.flatnonzero(sizes)
+    narrow = np.uint16 if n_groups <= 2**16 else np.int64  # of which a stable sort takes two passes
+    order = np.argsort(groups.astype(narrow), kind="stable") if used.size > 1 else slice(None)
+    block = max(_BLOCK // n, 1)
     for start in range(0, rows, block):
-        part = values[start : start + block]
-        moments[:, start : start + block] = _moments_of_rows(groups, n_groups, part).swapaxes(0, 1)
+        part = np.clip(values[start : start + block, order], -MOMENTS_LIMIT, MOMENTS_LIMIT)
+        moments[used, start : start + block] = _moments_of_runs(part, sizes[used]).swapaxes(0, 1)
     return moments
 
 
-def _moments_of_rows(groups: Codes, n_groups: int, values: Floats) -> Floats:
-    """`grouped_moments` of a few rows at once, (rows, n_groups, 5): one pass over all of their values, as if they were one long row."""
-    rows, size = len(values), len(values) * n_groups
-    place = (np.arange(rows)[:, None] * n_groups + groups).ravel()
-    x = values.ravel()
-    present = ~np.isnan(x)
-    if not present.all():
-        x, place = x[present], place[present]
-    x = np.clip(x, -MOMENTS_LIMIT, MOMENTS_LIMIT)
-    n = np.bincount(place, minlength=size).astype(np.float64)
-    mean = np.bincount(place, x, size) / np.maximum(n, 1)
-    m2 = np.bincount(place, (x - mean[place]) ** 2, size)
-    least, greatest = np.full(size, np.inf), np.full(size, -np.inf)
-    np.minimum.at(least, place, x)
-    np.maximum.at(greatest, place, x)
-    return np.stack((n, mean, m2, least, greatest), axis=1).reshape(rows, n_groups, 5)
+def _moments_of_runs(x: Floats, sizes: Codes) -> Floats:
+    """Moments of each run of the values in each row, (rows, runs, 5); the values are used up."""
+    starts = np.cumsum(sizes) - sizes
+    least, greatest, n = np.fmin.reduceat(x, starts, axis=1), np.fmax.reduceat(x, starts, axis=1), np.broadcast_to(sizes, (len(x), sizes.size))
+    absent = np.isnan(x)
+    if some := bool(absent.any()):
+        n = n - np.add.reduceat(absent, starts, axis=1, dtype=np.int64)
+        least[n == 0], greatest[n == 0], x[absent] = np.inf, -np.inf, 0
+    mean = np.add.reduceat(x, starts, axis=1) / np.maximum(n, 1)
+    x -= np.repeat(mean, sizes, axis=1)
+    if some:
+        x[absent] = 0
+    return np.stack((n, mean, np.add.reduceat(x * x, starts, axis=1), least, greatest), axis=2)
 
 
 def merge_all_moments(moments: Floats) -> Floats:

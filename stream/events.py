@@ -117,12 +117,12 @@ class _Fields:
     def column(self, name: str, kind: Any, required: bool) -> Sequence[Any]:
         """The field of all records; None where an optional one is absent."""
         source: Source | None = getattr(self._mapping, name)
-        rows = self._index.tolist()
         if source is None:
-            return cast(list[Any], np.full(len(rows), np.nan))  # only numbers may be left unmapped
+            return cast(list[Any], np.full(len(self._index), np.nan))  # only numbers may be left unmapped
+        if source.kind == "path":
+            return cast(list[Any], self._records.columns([name])[0])  # an array of what is read as nothing but a number
+        rows = self._index.tolist()
         match source.kind:
-            case "path":
-                return cast(list[Any], self._records.columns([name])[0])  # an array of what is read as nothing but a number
             case "const":
                 return [source.argument] * len(rows)
             case "timestamp":
@@ -219,7 +219,7 @@ class EventDecoder:
         fields = _Fields(messages, index, records, self._settings.predictions)
         column = {name: fields.column(name, *kind) for name, kind in _PREDICTION.items()}
         times = fields.times(column["timestamp"], latest_ms)
-        groups = self._groups_of(list(zip(column["model"], column["version"], *records.columns(self._segment_names), strict=True)), fields)
+        groups = self._groups_of([column["model"], column["version"], *records.columns(self._segment_names)], fields)
         fields.refuse(groups < 0, "unknown_model", lambda i: f"model={column['model'][i]!r}, expected one that is configured")
         scores = self._scores(column["score"], column["prediction"], groups)
         if self._regression.any():
@@ -227,9 +227,9 @@ class EventDecoder:
         decoded = Predictions(
             index=index,
             times_ms=times,
-            hashes=id_hashes(_texts(column["prediction_id"])),
+            hashes=id_hashes(column["prediction_id"]),
             groups=groups,
-            classes=self._classes.numbers(column["prediction"], len(index)),
+            classes=self._classes.numbers(column["prediction"]),
             scores=scores,
             latencies_ms=_numbers(column["latency_ms"]),
             values=_small(column["value"]),
@@ -244,11 +244,12 @@ class EventDecoder:
 
     def _scores(self, scores: Sequence[Any], predictions: Sequence[Any], groups: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """The score of each event, NaN without one; of a score per class that of the positive class, else of the predicted one."""
-        if dict in set(map(type, scores)):
+        try:
+            return np.array(scores, np.float64)
+        except TypeError:  # some are by class
             positives = [self.groups[group].model.settings.positive if group >= 0 else None for group in groups.tolist()]
             said = [said if positive is None else positive for positive, said in zip(positives, predictions, strict=True)]
-            scores = [_score(s, of) if type(s) is dict else s for s, of in zip(scores, said, strict=True)]
-        return np.array(scores, np.float64)
+            return np.array([_score(s, of) if type(s) is dict else s for s, of in zip(scores, said, strict=True)], np.float64)
 
     def _predicted_numbers(
         self, said: Sequence[Any], groups: npt.NDArray[np.int64], scores: npt.NDArray[np.float64], fields: _Fields
@@ -261,13 +262,13 @@ class EventDecoder:
         _refuse_others(fields, "prediction", said, predicted, mine)
         return predicted
 
-    def _groups_of(self, keys: list[tuple[Any, ...]], fields: _Fields) -> npt.NDArray[np.int64]:
+    def _groups_of(self, keys: Sequence[Sequence[Any]], fields: _Fields) -> npt.NDArray[np.int64]:
         """The group of each event; -1 for unusable ones, whose versions and segments must not use up the limits."""
         if not fields.bad:
             return self.groups.of_events(keys)
         kept = fields.kept()
-        groups = np.full(len(keys), -1, np.int64)
-        groups[kept] = self.groups.of_events([keys[i] for i in kept.tolist()])
+        groups = np.full(len(keys[0]), -1, np.int64)
+        groups[kept] = self.groups.of_events([[part[i] for i in kept.tolist()] for part in keys])
         return groups
 
     def labels(self, messages: Messages, latest_ms: int, *, by_arrival: bool) -> tuple[Labels, list[Rejected]]:
@@ -284,8 +285,8 @@ class EventDecoder:
         decoded = Labels(
             index=index,
             times_ms=times,
-            hashes=id_hashes(_texts(column["prediction_id"])),
-            classes=self._classes.numbers(column["label"], len(index)),
+            hashes=id_hashes(column["prediction_id"]),
+            classes=self._classes.numbers(column["label"]),
             values=values,
         )
         if fields.bad:
@@ -394,10 +395,6 @@ def _small(values: Sequence[float | None]) -> npt.NDArray[np.float32]:
     """Each value as a float32, NaN for none and for what is beyond."""
     x = np.array(values, np.float64)
     return np.where(np.abs(x) <= np.finfo(np.float32).max, x, np.nan).astype(np.float32)
-
-
-def _texts(ids: Sequence[str | int]) -> list[str]:
-    return list(ids) if set(map(type, ids)) <= {str} else list(map(str, ids))  # type: ignore[arg-type]
 
 
 def _score(by_class: Mapping[str, float], predicted: Any) -> float:

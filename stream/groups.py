@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from stream.aggregates import distinct
+from stream.aggregates import distinct, mapped
 from stream.model import OTHER, UNVERSIONED, Model, with_variants
 from stream.store import NameStore
 
@@ -70,13 +70,13 @@ class Groups:
         place = self._places[settings.name, group.model.version]
         return group.number, place, settings.pane_ms, settings.cohorts.pane_ms if settings.cohorts else 0, settings.labels
 
-    def of_events(self, keys: Sequence[tuple[Any, ...]]) -> npt.NDArray[np.int64]:
-        """Index of each event's group, (n,); -1 where the model is not configured."""
+    def of_events(self, keys: Sequence[Sequence[Any]]) -> npt.NDArray[np.int64]:
+        """Index of each event's group, (n,); -1 where the model is not configured. `keys`: each part of the raw keys, (n,)."""
         try:
-            return np.fromiter(map(self._by_raw.__getitem__, keys), np.int64, len(keys))
+            return mapped(self._by_raw, zip(*keys, strict=True))
         except KeyError:
             # Only text is kept as it came: 1, 1.0 and true are one key to Python, and the first to come would name the others.
-            return np.array([self._of_event(tuple(map(_keyed, key))) for key in keys], np.int64)
+            return np.array([self._of_event(tuple(map(_keyed, key))) for key in zip(*keys, strict=True)], np.int64)
 
     def of_numbers(self, numbers: npt.NDArray[np.uint32]) -> npt.NDArray[np.int64]:
         """Index of the group that each stored number stands for, (n,); -1 where its model is no longer configured."""

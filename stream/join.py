@@ -15,6 +15,7 @@ stays for `max_delay` to `max_delay * (1 + 1 / GENERATIONS)`. A label is looked 
 after (clocks differ a little), a prediction in its own, the one before and the TRAIL after; nearest first is not needed, ids are unique.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -52,9 +53,13 @@ IdHashes = npt.NDArray[np.uint8]
 _COLUMNS: Final = ("hashes", "rows", "flags", "closed")
 
 
-def id_hashes(ids: list[str]) -> IdHashes:
-    """128-bit hash of each id, (n, 16) uint8."""
-    return np.frombuffer(b"".join(map(xxhash.xxh3_128_digest, map(str.encode, ids))), np.uint8).reshape(-1, 16)
+def id_hashes(ids: Sequence[str | int]) -> IdHashes:
+    """128-bit hash of each id as a text, (n, 16) uint8."""
+    try:
+        digests = b"".join(map(xxhash.xxh3_128_digest, map(str.encode, ids)))  # type: ignore[arg-type]
+    except TypeError:
+        return id_hashes(list(map(str, ids)))
+    return np.frombuffer(digests, np.uint8).reshape(-1, 16)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +136,13 @@ class Matches:
 
     def split(self, sizes: Sequence[int]) -> "list[Matches]":
         """What was found for each of the batches, of these sizes, that were looked for together."""
-        ends = np.cumsum(sizes)
-        return [self.at(np.arange(end - size, end)) for end, size in zip(ends, sizes, strict=True)]
+        parts = []
+        for start, end in itertools.pairwise((0, *itertools.accumulate(sizes))):
+            first, last = np.searchsorted(self.also["event"], (start, end))
+            also = self.also[first:last].copy()
+            also["event"] -= start
+            parts.append(Matches(self.status[start:end], self.flags[start:end], self.others[start:end], also))
+        return parts
 
     def at(self, where: npt.NDArray[np.intp]) -> "Matches":
         """What was found for some of the events, (k,) ascending."""

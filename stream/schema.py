@@ -10,6 +10,7 @@ import json
 import math
 import operator
 import re
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
@@ -89,6 +90,14 @@ class Records:
         """Positions in `where` of the records whose value of the feature had the wrong type."""
         wrong = self._invalid.get(feature)
         return np.flatnonzero(np.isin(where, wrong)).tolist() if wrong else []
+
+
+def _put(column: npt.NDArray[np.float64], values: tuple[float | None, ...]) -> None:
+    """Write numbers, NaN for None: packed where there is none, which takes less than half of the time."""
+    try:
+        struct.pack_into(f"{len(values)}d", column, 0, *values)
+    except struct.error:
+        column[:] = values
 
 
 def _at(column: Column, where: npt.NDArray[np.int64]) -> Column:
@@ -187,7 +196,7 @@ class Schema:
             if isinstance(column, list):
                 column += fields[position]
             else:
-                column[start : start + len(objects)] = fields[position]  # NaN for None
+                _put(column[start : start + len(objects)], fields[position])
         for position in self._objects.get(at, ()):
             self._take_apart((*at, position), fields[position], start, columns)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.coding import Coding
+from stream.coding import CELLED_EDGES, Bins, Coding
 from stream.model import Model
 from stream.reference import CategoricalFeature, Feature
 from tests.builders import MODEL, categorical, coded, numeric, reference, settings
@@ -55,6 +55,28 @@ def test_an_edge_belongs_to_the_bin_above_it(edge: int) -> None:
 
 def test_numbers_out_of_range_fall_into_the_end_bins() -> None:
     assert bins(NUMERIC, [-1e308, float("-inf"), 1e308, float("inf"), -0.0]) == [0, 0, 6, 6, 2]
+
+
+SHAPES = [
+    np.linspace(0, 1, 256),
+    np.logspace(-300, 300, 100),
+    np.arange(48.0),
+    np.concatenate((np.arange(24.0), np.nextafter(np.arange(24.0), np.inf))),  # of integers: a bin for each
+    1 + np.arange(CELLED_EDGES) * 2.0**-52,
+    np.arange(CELLED_EDGES) * 5e-324,
+]
+
+
+@given(st.sampled_from(SHAPES), st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=3), st.data())
+def test_many_edges_are_told_apart_as_a_search_in_them_does(shape: Any, others: list[float], data: st.DataObject) -> None:
+    edges = np.unique(np.concatenate((shape, others)))
+    drawn = np.array(data.draw(st.lists(st.floats(allow_nan=False), max_size=5)))
+    with np.errstate(over="ignore"):
+        values = np.concatenate((edges, drawn, *(np.nextafter(edges, towards) for towards in (-np.inf, np.inf))))
+    feature = numeric("x", edges.tolist(), [1] * (edges.size + 1), [0] * (edges.size + 1))
+    found = Bins([feature]).find(np.append(values, np.nan), np.zeros(values.size + 1, np.int64), 0)
+    assert found[:-1].tolist() == [bisect_right(edges, value) for value in values]
+    assert 0 <= found[-1] < feature.bins
 
 
 def test_the_values_are_passed_on_with_nan_where_there_is_none() -> None:

@@ -33,9 +33,14 @@ def groups(
     return Groups({name: Model.build(tree.model(name), None) for name in sections}, [("segments", key) for key in keys], store)
 
 
+def indices(held: Groups, *keys: Key) -> list[int]:
+    """The index of each event's group."""
+    return held.of_events(list(zip(*keys, strict=True))).tolist()
+
+
 def named(held: Groups, *keys: Key) -> list[Named | None]:
     """Model, version and segments of each event; None where the model is not configured."""
-    return [name_of(held, index) for index in held.of_events(keys).tolist()]
+    return [name_of(held, index) for index in indices(held, *keys)]
 
 
 def name_of(held: Groups, index: int) -> Named | None:
@@ -53,7 +58,7 @@ def test_a_group_is_model_version_and_segments(backend: Backend) -> None:
 
 def test_a_version_that_looks_like_none_is_not_taken_for_a_segment(backend: Backend) -> None:
     held = groups(backend.store)
-    assert held.of_events([("fraud", "", "DE"), ("fraud", "", "DE"), ("fraud", "DE", "")]).tolist() == [0, 0, 1]
+    assert indices(held, ("fraud", "", "DE"), ("fraud", "", "DE"), ("fraud", "DE", "")) == [0, 0, 1]
 
 
 def test_numbers_and_booleans_read_as_in_json_whichever_comes_first() -> None:
@@ -97,7 +102,7 @@ def test_two_workers_give_the_same_numbers(backend: Backend) -> None:
     for key in keys:  # they take turns, so that each finds some values first
         named(first if len(key[1] + key[2]) % 2 else second, key)
     assert named(first, *keys) == named(second, *keys[::-1])[::-1]
-    numbers = [[held[index].number for index in held.of_events(keys).tolist()] for held in (first, second)]
+    numbers = [[held[index].number for index in indices(held, *keys)] for held in (first, second)]
     assert numbers[0] == numbers[1]
 
 
@@ -107,7 +112,7 @@ def test_a_restart_changes_nothing(backend: Backend) -> None:
     held = named(before, *keys)
     after = groups(backend.client(), versions=4, values=4)
     assert named(after, *keys[::-1]) == held[::-1]
-    numbers = np.array([before[index].number for index in before.of_events(keys).tolist()], np.uint32)
+    numbers = np.array([before[index].number for index in indices(before, *keys)], np.uint32)
     assert [name_of(after, index) for index in after.of_numbers(numbers).tolist()] == held
     unread = groups(backend.client(), versions=4, values=4)  # knows the numbers of pending rows before it has seen an event
     assert [name_of(unread, index) for index in unread.of_numbers(numbers).tolist()] == held
@@ -136,7 +141,7 @@ def test_a_lower_limit_keeps_the_first_values_for_every_worker(backend: Backend)
 
 def test_a_stored_number_outlives_a_change_of_the_segments(backend: Backend) -> None:
     old = groups(backend.client(), segments=("country", "tier"))
-    number = np.array([old[int(old.of_events([("fraud", "v1", "DE", "gold")])[0])].number], np.uint32)
+    number = np.array([old[indices(old, ("fraud", "v1", "DE", "gold"))[0]].number], np.uint32)
     for segments, expected in [
         (("tier", "country"), ("", "tier=gold", "country=DE")),
         (("tier",), ("", "tier=gold")),
@@ -184,12 +189,12 @@ def test_commas_in_values_do_not_make_two_segments_one(backend: Backend) -> None
     names = [name for group in named(held, *keys) if group for name in group[2][1:]]
     assert names[::2] == ["country=a\\,b", "country=a", "country=a\\,tier=c", "country=a\\\\", "country=a"]
     assert len(set(names)) == 4 + 5
-    numbers = np.array([held[index].number for index in held.of_events(keys).tolist()], np.uint32)
+    numbers = np.array([held[index].number for index in indices(held, *keys)], np.uint32)
     again = groups(backend.client(), segments=CROSSES)
     assert [name_of(again, index) for index in again.of_numbers(numbers).tolist()] == named(held, *keys)
 
 
 def test_a_stored_number_of_a_model_that_left_has_no_group(backend: Backend) -> None:
     old = groups(backend.client())
-    number = old[int(old.of_events([("fraud", "v1", "DE")])[0])].number
+    number = old[indices(old, ("fraud", "v1", "DE"))[0]].number
     assert groups(backend.client(), models="churn").of_numbers(np.array([number, 999, number], np.uint32)).tolist() == [-1, -1, -1]
