@@ -169,8 +169,8 @@ def grouped_moments(groups: Codes, n_groups: int, values: Floats) -> Floats:
 
 def _moments_of_runs(x: Floats, sizes: Codes) -> Floats:
     """Moments of each run of the values in each row, (rows, runs, 5); the values are used up."""
-    starts = np.cumsum(sizes) - sizes
-    least, greatest, n = np.fmin.reduceat(x, starts, axis=1), np.fmax.reduceat(x, starts, axis=1), np.broadcast_to(sizes, (len(x), sizes.size))
+    starts, n = np.cumsum(sizes) - sizes, np.broadcast_to(sizes, (len(x), sizes.size))
+    least, greatest = np.fmin.reduceat(x, starts, axis=1), np.fmax.reduceat(x, starts, axis=1)
     absent = np.isnan(x)
     if some := bool(absent.any()):
         n = n - np.add.reduceat(absent, starts, axis=1, dtype=np.int64)

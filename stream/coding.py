@@ -15,7 +15,6 @@ from stream.aggregates import Codes, Floats, mapped
 from stream.model import ALIAS, Model, with_variants
 from stream.reference import CategoricalFeature, Feature, NumericFeature
 
-
 CELLS: Final = 2_048
 CELLED_EDGES: Final = 40  # fewer are found as fast without
 CELLED_MODELS: Final = 50  # of one family, for which cells are kept: 18 KB a feature
@@ -38,14 +37,15 @@ class _Cells:
     def __init__(self, edges: Floats) -> None:
         with np.errstate(all="ignore"):
             self._low, self._per_unit = edges[0], CELLS / (edges[-1] - edges[0])
-        self._edges, self._ahead = edges, np.append(edges, (np.inf, np.inf))
+        self._edges, self._ahead = edges, np.append(edges, (np.nan, np.nan))
         held = np.bincount(self._of(edges), minlength=CELLS + 1)
         self._before, self._crowded = np.cumsum(held) - held, held > 2
 
     def _of(self, x: Floats) -> Codes:
         with np.errstate(all="ignore"):  # beyond doubles all is one cell
             place = (x - self._low) * self._per_unit
-        return np.fmax(np.fmin(place, CELLS, out=place), 0, out=place).astype(np.int64)
+        cells: Codes = np.fmax(np.fmin(place, CELLS, out=place), 0, out=place).astype(np.int64)
+        return cells
 
     def find(self, x: Floats) -> Codes:
         """The bin of each number, (n,); of NaN any."""

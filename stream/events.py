@@ -219,7 +219,8 @@ class EventDecoder:
         fields = _Fields(messages, index, records, self._settings.predictions)
         column = {name: fields.column(name, *kind) for name, kind in _PREDICTION.items()}
         times = fields.times(column["timestamp"], latest_ms)
-        groups = self._groups_of([column["model"], column["version"], *records.columns(self._segment_names)], fields)
+        keys: list[Sequence[Any] | Column] = [column["model"], column["version"], *records.columns(self._segment_names)]
+        groups = self._groups_of(keys, fields)
         fields.refuse(groups < 0, "unknown_model", lambda i: f"model={column['model'][i]!r}, expected one that is configured")
         scores = self._scores(column["score"], column["prediction"], groups)
         if self._regression.any():
@@ -262,7 +263,7 @@ class EventDecoder:
         _refuse_others(fields, "prediction", said, predicted, mine)
         return predicted
 
-    def _groups_of(self, keys: Sequence[Sequence[Any]], fields: _Fields) -> npt.NDArray[np.int64]:
+    def _groups_of(self, keys: Sequence[Sequence[Any] | Column], fields: _Fields) -> npt.NDArray[np.int64]:
         """The group of each event; -1 for unusable ones, whose versions and segments must not use up the limits."""
         if not fields.bad:
             return self.groups.of_events(keys)

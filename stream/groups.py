@@ -6,7 +6,7 @@ pending rows of the join refer to it. A cross of keys, "country=BR,channel=web",
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -70,7 +70,7 @@ class Groups:
         place = self._places[settings.name, group.model.version]
         return group.number, place, settings.pane_ms, settings.cohorts.pane_ms if settings.cohorts else 0, settings.labels
 
-    def of_events(self, keys: Sequence[Sequence[Any]]) -> npt.NDArray[np.int64]:
+    def of_events(self, keys: Sequence[Iterable[Any]]) -> npt.NDArray[np.int64]:
         """Index of each event's group, (n,); -1 where the model is not configured. `keys`: each part of the raw keys, (n,)."""
         try:
             return mapped(self._by_raw, zip(*keys, strict=True))

@@ -337,7 +337,7 @@ class KafkaSource:
             unit=unit,
             epoch=self._epochs.get(unit, NOT_TAKEN),
             offsets=_offsets(messages),
-            values=[message.value() for message in messages],
+            values=list(map(Message.value, messages)),
             timestamps=[message.timestamp()[1] for message in messages] if self._timestamps else [],
             keys=_Keys(messages),
             headers=[dict(message.headers() or ()) for message in messages] if self._headers else [],

@@ -95,7 +95,7 @@ class Records:
 def _put(column: npt.NDArray[np.float64], values: tuple[float | None, ...]) -> None:
     """Write numbers, NaN for None: packed where there is none, which takes less than half of the time."""
     try:
-        struct.pack_into(f"{len(values)}d", column, 0, *values)
+        struct.pack_into(f"{len(values)}d", column.data, 0, *values)
     except struct.error:
         column[:] = values
 
