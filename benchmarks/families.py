@@ -14,7 +14,7 @@ from detectors.psi_law import psi_p_values
 from stream.aggregates import Aggregate, Floats
 from stream.model import PREDICTIONS, Model
 from stream.reference import CategoricalFeature, Feature, Reference
-from stream.scoring import Scorer, close_traffic
+from stream.scoring import Close, Scorer, close_traffic
 from stream.settings import Settings
 
 FEATURES: Final = 20
@@ -48,7 +48,7 @@ def families(segments: int, nominals: tuple[float, ...], closes: int, rng: np.ra
                 whole = whole.merge(part)
             told = [
                 one.evidence
-                for found in close_traffic([scorer] * (1 + segments), [whole, *parts[:segments]])
+                for found in close_traffic([Close([scorer] * (1 + segments), [whole, *parts[:segments]])])[0]
                 for one in found.judged
                 if one.metric == "psi"
             ]

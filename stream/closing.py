@@ -22,7 +22,7 @@ from stream.baselines import Key, Panes, Period, Rolled, Slices, against, agains
 from stream.business import BusinessMeter, midnight
 from stream.cohorts import Due, attribution, newest_judged, revise
 from stream.days import Days, Tallied, tally
-from stream.found import found_in_outcomes, found_in_traffic, with_business
+from stream.found import Closed, found_in_outcomes, found_in_traffic, with_business
 from stream.freshness import Freshness
 from stream.groups import segment_keys
 from stream.model import LABELS, PREDICTIONS, Model
@@ -331,7 +331,9 @@ class Closer:
             if spec.name not in step.newest:
                 step.newest[spec.name] = newest_judged(spec, panes, step.closing.fired_ms, by)
             judged_to = step.newest[spec.name]
-        found = found_in_traffic(groups, scorers, spec.size_ms) if subject == "traffic" else found_in_outcomes(groups, scorers, by)
+        found = (
+            found_in_traffic([Closed(groups, scorers, spec.size_ms)])[0] if subject == "traffic" else found_in_outcomes(groups, scorers, by)
+        )
         if subject != "traffic" and home.scorer.money is not None:
             days = {key: day for key in groups if midnight(end) >= whole_from and (day := step.tallied.until(key, end)) is not None}
             found = with_business(found, groups, scorers, by, (start, end), days)

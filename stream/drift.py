@@ -5,15 +5,18 @@ at the fine bins and the moments of a number, so at what is not missing, or at t
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from msgspec.structs import replace as with_fields
 
 from detectors.chi_square import chi2
 from detectors.counts import PSEUDOCOUNT, shares
+from detectors.explain import BinShift, most_moved
 from detectors.hellinger import hellinger_by_feature
 from detectors.jensen_shannon import divergences, js_distance_by_feature, js_divergence_by_feature
 from detectors.kolmogorov_smirnov import ks
@@ -22,6 +25,7 @@ from detectors.kullback_leibler import kl_by_feature
 from detectors.mean_std import mean_std_drift
 from detectors.moments import Moments
 from detectors.psi import contributions, psi_by_feature
+from detectors.psi_law import psi_p_values
 from detectors.total_variation import total_variation_by_feature
 from detectors.wasserstein import wasserstein
 from stream.aggregates import M2, MAXIMUM, MEAN, MINIMUM, Aggregate, Codes, Counts, Floats, N
@@ -40,6 +44,7 @@ OF_NUMBERS: Final = ("ks", "wasserstein", "mean_std_drift")
 OF_CATEGORIES: Final = ("chi2",)
 METHODS: Final = (*BY_BINS, *OF_NUMBERS, *OF_CATEGORIES)
 TESTED_MIN: Final = 100  # values of either side, for a p-value to decide about an alert: benchmarks/FALSE_ALARMS.md
+_BINS_AT_ONCE: Final = 20_000  # that are compared at once: 160 KB a column, which the cache takes
 OF_COUNTS: Final = (*BY_BINS, "ks", "chi2")  # of nothing but counts, which can be subtracted
 
 
@@ -62,18 +67,50 @@ class Measured(NamedTuple):
         return self.score is not None and min(self.n, self.m) >= TESTED_MIN
 
 
-@dataclass(frozen=True, slots=True)
-class Binned:
-    """What is had of the coarse bins of all features, end to end: scores (n_features,) by method, contributions to the PSI (total_bins,),
-    and the shares of reference and window (2, total_bins)."""
+class Histograms(NamedTuple):
+    """What is compared in a window: counts (total_bins,) of the coarse bins of its features, end to end, none of which is empty.
 
-    scores: dict[str, Floats]
-    parts: Floats
+    `starts`, (n_features,): first bin of each. `quantiles`, (n_features,): whether the bins are quantiles of the reference. `labels`: names
+    of the bins of each. `methods`: those of BY_BINS that are wanted of any.
+    """
+
+    reference: Counts
+    current: Counts
+    starts: Codes
+    quantiles: npt.NDArray[np.bool_]
+    labels: Sequence[Sequence[str]]
+    methods: tuple[str, ...]
+
+
+class Compared(NamedTuple):
+    """Of each feature its scores by method, the p-value of its PSI, 1 if that is not wanted, and what moved most; of all bins the window's
+    counts, (total_bins,), and the shares of both sides, (2, total_bins)."""
+
+    current: Counts
+    scores: dict[str, list[float]]
+    p_values: list[float]
+    tops: list[tuple[BinShift, ...]]
     pair: Floats
 
 
-def score_bins(methods: Collection[str], reference: Counts, current: Counts, starts: Codes) -> Binned:
-    """Score all features by these of BY_BINS; those of the defaults share their shares, which cost more than the scores."""
+def compare(windows: Sequence[Histograms], bins_at_once: int = _BINS_AT_ONCE) -> list[Compared]:
+    """Score the features of many windows, as many at once as they have methods in common: of one, numpy's calls cost more than its sums."""
+    found: dict[int, Compared] = {}
+    for methods in dict.fromkeys(window.methods for window in windows):
+        alike = [i for i, window in enumerate(windows) if window.methods == methods]
+        at_once = max(1, bins_at_once // max(windows[i].reference.size for i in alike))
+        for start in range(0, len(alike), at_once):
+            part = alike[start : start + at_once]
+            found |= zip(part, _compare(methods, [windows[i] for i in part]), strict=True)
+    return [found[i] for i in range(len(windows))]
+
+
+def _compare(methods: tuple[str, ...], windows: Sequence[Histograms]) -> list[Compared]:
+    """Those of the methods of the defaults share their shares, which cost more than the scores."""
+    reference, current = (np.concatenate([getattr(window, side) for window in windows]) for side in ("reference", "current"))
+    bins = list(accumulate((window.reference.size for window in windows), initial=0))
+    features = list(accumulate((window.starts.size for window in windows), initial=0))
+    starts = np.concatenate([window.starts + first for window, first in zip(windows, bins, strict=False)])
     parts = contributions(shares(reference, current, starts, pseudocount=PSEUDOCOUNT))
     pair = shares(reference, current, starts)
     scores: dict[str, Floats] = {"psi": np.add.reduceat(parts, starts)}
@@ -81,7 +118,14 @@ def score_bins(methods: Collection[str], reference: Counts, current: Counts, sta
         scores["js_divergence"] = divergences(pair, starts)
         scores["js_distance"] = np.sqrt(scores["js_divergence"])
     scores |= {name: BY_BINS[name](reference, current, starts) for name in methods if name not in scores}
-    return Binned(scores, parts, pair)
+    p_values = np.ones(starts.size)
+    if "psi" in methods:
+        p_values = psi_p_values(reference, current, starts, np.concatenate([window.quantiles for window in windows]))
+    tops = most_moved(parts, pair, starts, [names for window in windows for names in window.labels])
+    return [
+        Compared(one.current, {name: scores[name][at].tolist() for name in methods}, p_values[at].tolist(), tops[at], pair[:, slice(*ends)])
+        for one, at, ends in zip(windows, (slice(*ends) for ends in pairwise(features)), pairwise(bins), strict=True)
+    ]
 
 
 def applies(method: str, feature: NumericFeature | CategoricalFeature) -> bool:

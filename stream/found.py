@@ -18,7 +18,7 @@ from stream.results import (
     TrafficMetrics,
 )
 from stream.results import Counts as EventCounts
-from stream.scoring import Scorer, close_performance, close_traffic
+from stream.scoring import Close, Scorer, Traffic, close_performance, close_traffic
 from stream.verdicts import Attribution, Judged
 
 Groups = Mapping[Key, Aggregate]  # by version and segment, which are taken in their order
@@ -41,11 +41,23 @@ class Found(NamedTuple):
     business: Business | UnsetType = UNSET
 
 
-def found_in_traffic(groups: Groups, scorers: Sequence[Scorer], size_ms: int) -> list[Found]:
-    """Of a traffic window of this length; `scorers` are those of the versions and segments."""
+class Closed(NamedTuple):
+    """A window of a model that closes, of this length; `scorers` are those of the versions and segments."""
+
+    groups: Groups
+    scorers: Sequence[Scorer]
+    size_ms: int
+
+
+def found_in_traffic(closed: Sequence[Closed]) -> list[list[Found]]:
+    """Of traffic windows, of any models."""
+    closes = [Close(one.scorers, [one.groups[key] for key in sorted(one.groups)], _parts(one.groups)) for one in closed]
+    return [_found(close, told, one.size_ms) for close, told, one in zip(closes, close_traffic(closes), closed, strict=True)]
+
+
+def _found(close: Close, traffic: Sequence[Traffic], size_ms: int) -> list[Found]:
     found = []
-    windows = [groups[key] for key in sorted(groups)]
-    for scorer, window, told in zip(scorers, windows, close_traffic(scorers, windows, _parts(groups)), strict=True):
+    for scorer, window, told in zip(close.scorers, close.windows, traffic, strict=True):
         summary, more = scorer.quality.summary(window, told.drift, told.quality)
         estimated, expected = scorer.estimates.of(window.counts)
         busy, of_traffic = scorer.busy.metrics(window, size_ms)

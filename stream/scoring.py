@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
@@ -17,10 +17,9 @@ import numpy.typing as npt
 from msgspec import UNSET, UnsetType
 
 from detectors.counts import ONE
-from detectors.explain import BinShift, categorical_direction, comes_from, most_moved, numeric_direction
+from detectors.explain import BinShift, categorical_direction, comes_from, numeric_direction
 from detectors.judge import Thresholds, Verdict, judge
 from detectors.performance import METRICS, averages
-from detectors.psi_law import psi_p_values
 from stream.aggregates import Aggregate, Codes, Counts, Floats
 from stream.business import BusinessMeter
 from stream.class_performance import AVERAGES, class_table
@@ -29,13 +28,15 @@ from stream.drift import (
     OF_CATEGORIES,
     OF_COUNTS,
     OF_NUMBERS,
+    Compared,
+    Histograms,
     Measured,
     applies,
+    compare,
     counted_in,
     measure_categories,
     measure_numbers,
     of_bins,
-    score_bins,
 )
 from stream.estimates import Estimates
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model
@@ -140,7 +141,7 @@ class Scorer:
         self._rules = [*[model.settings.drift] * len(outputs), *(model.settings.drift_for(slot.feature.name) for slot in model.slots)]
         self._methods = [[m for m in rules.thresholds if applies(m, f)] for rules, f in zip(self._rules, features, strict=True)]
         self._numeric = np.array([isinstance(feature, NumericFeature) for feature in features], np.bool_)
-        self._by_bins = [name for name in BY_BINS if any(name in methods for methods in self._methods)]
+        self._by_bins = tuple(name for name in BY_BINS if any(name in methods for methods in self._methods))
 
     def against(self, period: Aggregate, name: str) -> "Scorer":
         """The same, but drift is that from the rows of another period, `name`, on the bins of the reference; quality stays as it is.
@@ -185,7 +186,7 @@ class Scorer:
 
         `segments`: parts of the window that drift may come from.
         """
-        return close_traffic([self], [window], [segments])[0]
+        return close_traffic([Close([self], [window], [segments])])[0][0]
 
     def traffic_of(self, window: Aggregate, drifts: Sequence[_Drift], segments: Segments) -> Traffic:
         counts = window.counts
@@ -216,33 +217,32 @@ class Scorer:
         found = comes_from(window.counts, parts, score, verdict.threshold, self._rules[i].minimum_sample)
         return UNSET if found is None else found
 
-    def drifts(self, window: Aggregate) -> list[_Drift]:
+    def histograms(self, window: Aggregate) -> Histograms | None:
+        """What is compared of the outputs and the features; None if there is nothing on one of the sides."""
+        if not (window.counts[PREDICTIONS] and self._slots and all(self._rows)):
+            return None
+        return Histograms(self._reference, self._coarse_counts(window), self._starts, self._numeric, self._labels, self._by_bins)
+
+    def drifts(self, window: Aggregate, compared: Compared | None) -> list[_Drift]:
         """Of the outputs, then of the features; none without predictions."""
         n = int(window.counts[PREDICTIONS])
-        if not (n and self._slots):
-            return []
-        if not all(self._rows):
-            return self._unscored(n)
-        current = self._coarse_counts(window)
-        binned = score_bins(self._by_bins, self._reference, current, self._starts)
-        scores = {name: binned.scores[name].tolist() for name in self._by_bins}
-        p_values = (
-            psi_p_values(self._reference, current, self._starts, self._numeric).tolist() if "psi" in scores else [1.0] * len(self._slots)
-        )
-        tops = most_moved(binned.parts, binned.pair, self._starts, self._labels)
+        if compared is None:
+            return self._unscored(n) if n else []
         drifts = []
         for i, (slot, bins, m) in enumerate(zip(self._slots, self._bins, self._rows, strict=True)):
-            measured = {name: of_bins(name, scores[name][i], p_values[i], n, m) for name in self._methods[i] if name in scores}
+            scores, p_value = compared.scores, compared.p_values[i]
+            measured = {name: of_bins(name, scores[name][i], p_value, n, m) for name in self._methods[i] if name in scores}
             for name in self._methods[i]:
                 if name in OF_NUMBERS:
                     measured[name] = measure_numbers(name, slot, window)
                 elif name in OF_CATEGORIES:
-                    measured[name] = measure_categories(self._reference[bins], current[bins])
+                    measured[name] = measure_categories(self._reference[bins], compared.current[bins])
             if self._of_traffic:
                 values = int(slot.feature.counts.sum())
                 measured = {name: found._replace(n=min(found.n, values if name in OF_NUMBERS else m)) for name, found in measured.items()}
             about: AlertKind = "prediction_drift" if i < self._outputs else "data_drift"
-            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, n, m, tops[i], binned.pair[:, bins], self._directions[i]))
+            top, pair = compared.tops[i], compared.pair[:, bins]
+            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, n, m, top, pair, self._directions[i]))
         return drifts
 
     def _unscored(self, n: int) -> list[_Drift]:
@@ -357,14 +357,12 @@ class Scorer:
         rules, n, m = self.model.settings.drift, int(current.sum()), int(reference.sum())
         if not n or not m:
             return []
-        psi_p = float(psi_p_values(reference, current, ONE, np.array([isinstance(label, NumericFeature)]))[0])
-        methods = [name for name in rules.thresholds if applies(name, label)]
-        binned = score_bins([name for name in methods if name in BY_BINS], reference, current, ONE)
-        measured = {
-            name: of_bins(name, float(binned.scores[name][0]), psi_p, n, m) if name in BY_BINS else measure(name) for name in methods
-        }
-        (top,) = most_moved(binned.parts, binned.pair, ONE, [names])
-        return [_Drift("label_drift", label, rules, measured, n, m, top, binned.pair, self._label_direction)]
+        methods, quantiles = [name for name in rules.thresholds if applies(name, label)], np.array([isinstance(label, NumericFeature)])
+        by_bins = tuple(name for name in methods if name in BY_BINS)
+        (compared,) = compare([Histograms(reference, current, ONE, quantiles, [names], by_bins)])
+        scores, (p_value,), (top,) = compared.scores, compared.p_values, compared.tops
+        measured = {name: of_bins(name, scores[name][0], p_value, n, m) if name in BY_BINS else measure(name) for name in methods}
+        return [_Drift("label_drift", label, rules, measured, n, m, top, compared.pair, self._label_direction)]
 
     def _measure(self, metric: str, window: Aggregate) -> float | None:
         """One metric of an outcomes aggregate."""
@@ -385,15 +383,32 @@ class Scorer:
         return {name: value for name, value in found.items() if value is not None}
 
 
-def close_traffic(scorers: Sequence[Scorer], windows: Sequence[Aggregate], segments: Sequence[Segments] = ()) -> list[Traffic]:
-    """What windows of one model come to that close together, those of all versions and segments: p-values are adjusted for all of them.
+class Close(NamedTuple):
+    """Windows of one model that close together, those of all versions and segments: p-values are adjusted for all of them.
 
     `scorers`: of each window, that of its version's reference. `segments`: parts of each window that drift may come from.
     """
-    drifts = [scorer.drifts(window) for scorer, window in zip(scorers, windows, strict=True)]
+
+    scorers: Sequence[Scorer]
+    windows: Sequence[Aggregate]
+    segments: Sequence[Segments] = ()
+
+
+def close_traffic(closes: Sequence[Close]) -> list[list[Traffic]]:
+    """What the windows of each come to."""
+    every = [one for close in closes for one in zip(close.scorers, close.windows, strict=True)]
+    histograms = {i: found for i, (scorer, window) in enumerate(every) if (found := scorer.histograms(window)) is not None}
+    compared = dict(zip(histograms, compare(list(histograms.values())), strict=True))
+    drifts = iter([scorer.drifts(window, compared.get(i)) for i, (scorer, window) in enumerate(every)])
+    return [_close_traffic(close, list(islice(drifts, len(close.windows)))) for close in closes]
+
+
+def _close_traffic(close: Close, drifts: Sequence[Sequence[_Drift]]) -> list[Traffic]:
     _adjust(chain.from_iterable(drifts))
-    parts = segments or [_NO_SEGMENTS] * len(windows)
-    return [scorer.traffic_of(window, found, of) for scorer, window, found, of in zip(scorers, windows, drifts, parts, strict=True)]
+    parts = close.segments or [_NO_SEGMENTS] * len(close.windows)
+    return [
+        scorer.traffic_of(window, found, of) for scorer, window, found, of in zip(close.scorers, close.windows, drifts, parts, strict=True)
+    ]
 
 
 def close_performance(

@@ -19,7 +19,7 @@ from stream.model import DUPLICATES, LATE, PREDICTIONS, Model
 from stream.reference import Feature
 from stream.reference_bins import coarse_groups, fine_edges
 from stream.results import FeatureDrift, Score
-from stream.scoring import Scorer, close_traffic
+from stream.scoring import Close, Scorer, close_traffic
 from tests.builders import MODEL, categorical, coded, numeric, settings, small_reference
 from tests.stream.scorers import benjamini_hochberg, counted, judged_of, of_score, score, scorer
 
@@ -278,7 +278,7 @@ def halves(*names: str, rows: int = 10_000) -> list[Feature]:
 def test_p_values_are_adjusted_for_all_features_methods_and_windows_of_a_close() -> None:
     of = scorer(*halves("x", "y", "z"), drift=AUTO)
     windows = [(0.5, 0.53, 0.47), (0.55, 0.5, 0.51), (0.5, 0.5, 0.5)]
-    found = close_traffic([of] * len(windows), [shifted(of, *shares) for shares in windows])
+    (found,) = close_traffic([Close([of] * len(windows), [shifted(of, *shares) for shares in windows])])
     scores = [of_score(getattr(one.drift[name], method)) for one in found for name in "xyz" for method in ("psi", "chi2")]
     p_values = [
         chi2_contingency([[5_000, 5_000], [a := round(share * 1_000), 1_000 - a]], correction=False).pvalue for w in windows for share in w
