@@ -13,7 +13,8 @@ The score of a model is the mean of its features, by importance, times the share
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from typing import Final
 
 import numpy as np
@@ -23,7 +24,7 @@ from msgspec.structs import replace
 from detectors.judge import Severity, Thresholds, judge
 from stream.aggregates import Aggregate, Counts, Floats
 from stream.drift import METHODS
-from stream.model import DUPLICATES, LATE, PREDICTIONS, FeatureSlot, Model
+from stream.model import DUPLICATES, LATE, PREDICTIONS, FeatureSlot, Model, is_key
 from stream.reference import NumericFeature
 from stream.results import AlertKind, Evidence, FeatureDrift, FeatureQuality, Summary
 from stream.settings_thresholds import Rules
@@ -57,6 +58,16 @@ class Quality:
         weights = np.array([slot.feature.importance for slot in model.slots])
         given = not np.isnan(weights).any() and bool(weights.sum())
         self._weights = weights / weights.sum() if given else np.full(weights.size, 1 / max(weights.size, 1))
+
+    def within(self, keys: Collection[str]) -> "Quality":
+        """The same, for a segment of these keys: what it has of a feature that is one of them is neither judged nor weighed."""
+        other = copy(self)
+        fixed = [is_key(slot.feature, keys) for slot in self._model.slots]
+        other._limited = [[] if key else rows for key, rows in zip(fixed, self._limited, strict=True)]
+        other._score_limited = [limited and not key for key, limited in zip(fixed, self._score_limited, strict=True)]
+        weights = np.where(fixed, 0.0, self._weights)
+        other._weights = weights / weights.sum() if weights.any() else self._weights
+        return other
 
     def _reference_counts(self) -> Counts:
         """Those of the reference as a traffic aggregate would have them; none is of the wrong type."""
