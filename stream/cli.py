@@ -462,7 +462,7 @@ def replay(config: Path, predictions: Path, labels: Path | None, out: Path, thre
             wanted = parse_thresholds(thresholds, known)
         except ValueError as error:
             raise _unusable(f"--thresholds {error}") from None
-        now_ms, history = wall_clock_ms(), History(wanted)
+        now_ms, history = wall_clock_ms(), History(wanted, models=models)
         done = run(settings, models, predictions, labels, out, now_ms=now_ms, observe=_into(history))
         _tell_replayed(done, out, labels=labels is not None)
         auto = {metric: History([metric]) for metric, values in wanted.items() if "auto" in values}
