@@ -58,7 +58,17 @@ class Measured:
 
     def margin(self, i: int) -> float:
         """Three standard errors of `of_nominal` where it is 1."""
-        return 3 * float(np.sqrt((1 - NOMINAL[i]) / NOMINAL[i] / self.pairs))
+        return 3 * standard_error(i, self.pairs)
+
+
+def standard_error(i: int, draws: int) -> float:
+    """That of measured over nominal rate, of draws that do not depend on each other and alarm at the nominal rate."""
+    return float(np.sqrt((1 - NOMINAL[i]) / NOMINAL[i] / draws))
+
+
+def standard_errors(draws: int) -> str:
+    """At each of NOMINAL, in words."""
+    return " and ".join(f"{standard_error(i, draws):.2f}" for i in range(len(NOMINAL)))
 
 
 def simulate(case: Case, bins: Sequence[int], pairs: int, rng: np.random.Generator) -> list[Measured]:

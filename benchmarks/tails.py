@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.rates import NOMINAL
+from benchmarks.rates import NOMINAL, standard_errors
 from detectors.psi_law import psi_p_values
 from stream.aggregates import Floats
 from stream.drift import measure_categories
@@ -67,7 +67,8 @@ def tail_table(seed: int) -> list[str]:
         "Categories of which a reference cannot have seen all, the k-th with a share in proportion to a power of 1/k. "
         "`reference build` puts what it",
         "saw fewer than 20 times together where it saw five or more values once. "
-        f"{PAIRS:,} references of m rows, a window of n rows for each.",
+        f"{PAIRS:,} references of m rows, a window of n rows for each:",
+        f"standard errors are {standard_errors(PAIRS)} of the nominal rates.",
         "",
         "| values | power | m | n | with a name | `psi` / nominal at 5 % | at 1 % | `chi2` / nominal at 5 % | at 1 % |",
         "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",

@@ -10,6 +10,7 @@ from detectors.counts import ONE, PSEUDOCOUNT, Counts, Floats, Starts, shares
 from detectors.psi import contributions
 
 Part = Counts  # (width,) int64, the first one the number of rows
+_AS_GOOD = 0.1  # of the score of all rows: what chance leaves is that far apart, and less than a tenth of what drifted is no matter
 
 
 class BinShift(NamedTuple):
@@ -89,8 +90,10 @@ def most_moved(
 def comes_from(whole: Part, parts: Mapping[str, Part], score: Callable[[Part], float], threshold: float, minimum_sample: int) -> str | None:
     """The part of the rows that a drift comes from: without it the rest is below the threshold, and at half of the score or less.
 
-    The half keeps chance out: a score just above its threshold falls below it whatever is taken away. Of several such parts it is the
-    smallest, as that says most; None if there is none, so also if the drift is everywhere.
+    The half keeps chance out: a score just above its threshold falls below it whatever is taken away. The part itself has drifted at least
+    as far as all rows. Of several such parts it is the smallest without which the rest has drifted as little as without any of them, but
+    for a tenth of the score: without a part of what drifted the rest may be harmless, too. None if there is none, so also if the drift is
+    everywhere.
 
     Args:
         whole: (width,) int64 counts of all rows, the first of which is how many rows there are. Not modified.
@@ -103,12 +106,15 @@ def comes_from(whole: Part, parts: Mapping[str, Part], score: Callable[[Part], f
     >>> comes_from(np.array([100, 70, 30]), counts, lambda c: abs(c[1] / c[0] - 0.5), threshold=0.2, minimum_sample=10)
     'BR'
     """
-    limit = min(threshold, score(whole) / 2)
-    found = [
-        (int(part[0]), name)
+    drifted = score(whole)
+    left = {
+        name: score(whole - part)
         for name, part in parts.items()
-        if part[0] and whole[0] - part[0] >= max(minimum_sample, 1) and score(whole - part) < limit
-    ]
+        if part[0] and whole[0] - part[0] >= max(minimum_sample, 1) and score(part) >= drifted
+    }
+    limit = min(threshold, drifted / 2)
+    best = min(left.values(), default=limit)
+    found = [(int(parts[name][0]), name) for name, rest in left.items() if rest < limit and rest <= best + drifted * _AS_GOOD]
     return min(found)[1] if found else None
 
 

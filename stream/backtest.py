@@ -21,6 +21,7 @@ from msgspec import UNSET, UnsetType
 from detectors.judge import AlertState, Severity, Thresholds, Transition, Verdict, judge, transition
 from stream.drift import applies
 from stream.model import Model, with_variants
+from stream.quality import OF_TRAFFIC, Quality
 from stream.results import (
     AlertKind,
     Business,
@@ -60,7 +61,8 @@ class Series:
         """The feature, or the output in brackets, so that no feature has its name, as has "(estimated)"; empty where it is of none."""
         if self.kind == "estimated_performance":
             return "(estimated)"
-        return self.feature or "" if self.kind == "data_drift" or self.feature is None else f"({self.feature})"
+        of_inputs = self.kind in ("data_drift", "data_quality")
+        return self.feature or "" if of_inputs or self.feature is None else f"({self.feature})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +107,38 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The scores of the metrics that are asked for, by series and in the order of firing."""
+    """The scores of the metrics that are asked for, by series and in the order of firing.
+
+    `models`: those whose data quality is asked for. Its ratios are taken as far as they are above what is usual, as their thresholds are.
+    """
 
     metrics: Collection[str]
     series: dict[Series, list[Point]] = field(default_factory=dict)
+    models: Mapping[str, Model] = field(default_factory=dict)
+    _quality: dict[tuple[str, str | None], Quality] = field(default_factory=dict)
 
     def add(self, result: Result) -> None:
         """Take the scores of a result; those of other metrics are left."""
         end_ms = (datetime.fromisoformat(result.window.end) - _EPOCH) // timedelta(milliseconds=1)
-        for kind, feature, metric, score in _scores(result):
+        found = [(kind, feature, metric, score.score, score.severity) for kind, feature, metric, score in _scores(result)]
+        for kind, feature, metric, value, severity in (*found, *self._of_quality(result)):
             if metric in self.metrics:
                 series = Series(result.model, result.version, result.segment, kind, feature, metric, result.window.name)
-                self.series.setdefault(series, []).append(Point(end_ms, score.score, score.severity))
+                self.series.setdefault(series, []).append(Point(end_ms, value, severity))
+
+    def _of_quality(self, result: Result) -> Iterator[tuple[AlertKind, str | None, str, float | None, None]]:
+        """What is judged of data quality, and of the model as a whole. A segment's own features are not: see `Scorer.within`."""
+        if result.model not in self.models or result.summary is UNSET or result.quality is UNSET or result.drift is UNSET:
+            return
+        model, counts = self.models[result.model].of(result.version), result.counts
+        if (key := (result.model, model.version)) not in self._quality:
+            self._quality[key] = Quality(model)
+        judged = {name: one for name, one in result.quality.items() if name in result.drift}
+        for feature, metric, value in self._quality[key].reported(judged, counts.predictions):
+            yield "data_quality", feature, metric, value, None
+        came = counts.predictions + counts.late + (counts.duplicate or 0)
+        for kind, metric, value in self._quality[key].reported_summary(result.summary, came, counts.predictions):
+            yield kind, None, metric, value, None
 
 
 def _scores(result: Result) -> Iterator[tuple[AlertKind, str | None, str, Score]]:
@@ -155,6 +177,10 @@ def scored(models: Iterable[Model], *, labels: bool) -> dict[str, Thresholds]:
         for rules, feature in judged:
             found |= {method: rule for method, rule in rules.thresholds.items() if applies(method, feature)}
         found |= settings.traffic.rules.thresholds
+        found |= {metric: settings.quality.thresholds[metric] for metric in OF_TRAFFIC}
+        if model.slots:
+            found |= settings.features_quality.thresholds
+            found |= settings.summary.thresholds
         if labelled:
             found |= settings.performance.thresholds
             found |= settings.business.rules.thresholds if settings.business else {}

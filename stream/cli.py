@@ -239,13 +239,32 @@ def simulate(
             click.echo(f"published {tally.predictions.messages} predictions and {tally.labels.messages} labels")
 
 
+def _by_feature(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> dict[str, int]:
+    """The number of each feature, of FEATURE=N."""
+    parts = [text.rpartition("=") for text in given]
+    if wrong := [text for text, (name, _, number) in zip(given, parts, strict=True) if not (name and number.isdecimal())]:
+        raise click.BadParameter(f"{wrong[0]!r}, expected FEATURE=N, such as amount=20")
+    return {name: int(number) for name, _, number in parts}
+
+
+feature_bins_option = click.option(
+    "--feature-bins",
+    multiple=True,
+    metavar="FEATURE=N",
+    callback=_by_feature,
+    help="Bins of one feature that drift is scored on, of a category so many values by name; may be given again.",
+)
+
+
 @main.group()
 def reference() -> None:
     """References: what a model's inputs are compared with."""
 
 
 @reference.command()
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Rows of training data: .parquet, .csv, .jsonl.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), required=True, help="Rows of training data: .parquet, .csv, .csv.gz, .jsonl, .jsonl.gz."
+)
 @click.option("--model", required=True, help="Name of the model.")
 @click.option("--version", required=True, help="Version of the model.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
@@ -265,6 +284,7 @@ def reference() -> None:
 @click.option("--bins", type=int, default=256, show_default=True, help="Fine bins of each numeric feature.")
 @click.option("--coarse", type=int, default=10, show_default=True, help="Bins that drift is scored on.")
 @click.option("--top-categories", type=int, help="Categories that are counted by name, however rare.  [default: 100, without a long tail]")
+@feature_bins_option
 @click.option(
     "--importances", type=click.Path(path_type=Path), help="Importance of each feature to the model: {name: number}, .json or .yaml."
 )
@@ -283,6 +303,7 @@ def build(
     bins: int,
     coarse: int,
     top_categories: int | None,
+    feature_bins: dict[str, int],
     importances: Path | None,
 ) -> None:
     """Freeze the bins and counts of a file of rows into a reference.
@@ -308,6 +329,7 @@ def build(
                 bins=bins,
                 coarse=coarse,
                 top_categories=top_categories,
+                feature_bins=feature_bins,
                 importances=read_importances(importances) if importances else {},
                 progress=progress,
             )
@@ -328,6 +350,7 @@ def build(
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
 @click.option("--task", type=click.Choice(["classification", "regression"]), help="By default the model's in the configuration.")
 @click.option("--categorical", multiple=True, metavar="FEATURE", help="A number that is a category; may be given again.")
+@feature_bins_option
 def learn(
     config: Path,
     model: str,
@@ -338,6 +361,7 @@ def learn(
     out: Path,
     task: Literal["classification", "regression"] | None,
     categorical: tuple[str, ...],
+    feature_bins: dict[str, int],
 ) -> None:
     """Freeze the bins and counts of a period of the live stream into a reference, such as of its first day: --for 24h.
 
@@ -373,6 +397,7 @@ def learn(
                 task=task,
                 classes=known.classes if known and task == known.task == "classification" else None,
                 categorical=categorical,
+                feature_bins=feature_bins,
                 progress=progress,
             )
         except ValueError as error:
@@ -437,7 +462,7 @@ def replay(config: Path, predictions: Path, labels: Path | None, out: Path, thre
             wanted = parse_thresholds(thresholds, known)
         except ValueError as error:
             raise _unusable(f"--thresholds {error}") from None
-        now_ms, history = wall_clock_ms(), History(wanted)
+        now_ms, history = wall_clock_ms(), History(wanted, models=models)
         done = run(settings, models, predictions, labels, out, now_ms=now_ms, observe=_into(history))
         _tell_replayed(done, out, labels=labels is not None)
         auto = {metric: History([metric]) for metric, values in wanted.items() if "auto" in values}

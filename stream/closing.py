@@ -383,8 +383,8 @@ class Closer:
     @staticmethod
     def _scorers(home: _Home, step: _Step, keys: Sequence[Key], start_ms: int, spec: WindowSpec) -> list[Scorer]:
         """What scores a window of each version and segment."""
-        settings, scorers = home.model.settings, [home.scorer_of(version) for version, _ in keys]
-        subject = step.closing.subject
+        settings, subject = home.model.settings, step.closing.subject
+        scorers = [home.scorer_of(version).within(segment_keys(settings.segments, segment)) for version, segment in keys]
         if against_of(settings, subject) == "reference":
             return scorers
         return against(scorers, keys, subject, step.rolled.before, Period.before(settings, subject, start_ms, spec))

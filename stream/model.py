@@ -13,7 +13,7 @@ Of a regression the score is the predicted number, no class is known, and an out
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
@@ -201,8 +201,13 @@ class Model:
 
     def segment_column(self, segment: str) -> tuple[str, str]:
         """Where a segment's value stands in the event: a categorical feature of that name, else the event's segments."""
-        known = any(slot.feature.name == segment and isinstance(slot.feature, CategoricalFeature) for slot in self.slots)
+        known = any(is_key(slot.feature, [segment]) for slot in self.slots)
         return ("features" if known else "segments", segment)
+
+
+def is_key(feature: NumericFeature | CategoricalFeature, keys: Collection[str]) -> bool:
+    """Whether a segment of these keys has its values from the feature."""
+    return feature.name in keys and isinstance(feature, CategoricalFeature)
 
 
 def with_variants(models: Iterable[Model]) -> list[Model]:

@@ -13,7 +13,8 @@ The score of a model is the mean of its features, by importance, times the share
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import copy
 from typing import Final
 
 import numpy as np
@@ -23,7 +24,7 @@ from msgspec.structs import replace
 from detectors.judge import Severity, Thresholds, judge
 from stream.aggregates import Aggregate, Counts, Floats
 from stream.drift import METHODS
-from stream.model import DUPLICATES, LATE, PREDICTIONS, FeatureSlot, Model
+from stream.model import DUPLICATES, LATE, PREDICTIONS, FeatureSlot, Model, is_key
 from stream.reference import NumericFeature
 from stream.results import AlertKind, Evidence, FeatureDrift, FeatureQuality, Summary
 from stream.settings_thresholds import Rules
@@ -32,7 +33,10 @@ from stream.verdicts import Judged, reported
 _MINUTE_MS: Final = 60_000
 _STANDARD_ERRORS: Final = 3.0  # of a ratio that is as in the reference, one window in a thousand is further away
 _EXPECTED: Final = 10.0  # values that a window without any should have had: chance leaves out so many once in 20 000 windows
-_DRIFT, _QUALITY = ("drifted_ratio", "weighted_drift"), ("quality_score", "duplicate_ratio", "late_ratio")  # of a summary
+OF_SUMMARY, OF_TRAFFIC = (
+    ("drifted_ratio", "weighted_drift"),
+    ("quality_score", "duplicate_ratio", "late_ratio"),
+)  # drift and quality of a model
 _WORST: Final[Mapping[Severity, int]] = {"insufficient_data": 0, "ok": 1, "warning": 2, "critical": 3}
 
 
@@ -57,6 +61,16 @@ class Quality:
         weights = np.array([slot.feature.importance for slot in model.slots])
         given = not np.isnan(weights).any() and bool(weights.sum())
         self._weights = weights / weights.sum() if given else np.full(weights.size, 1 / max(weights.size, 1))
+
+    def within(self, keys: Collection[str]) -> "Quality":
+        """The same, for a segment of these keys: what it has of a feature that is one of them is neither judged nor weighed."""
+        other = copy(self)
+        fixed = [is_key(slot.feature, keys) for slot in self._model.slots]
+        other._limited = [[] if key else rows for key, rows in zip(fixed, self._limited, strict=True)]
+        other._score_limited = [limited and not key for key, limited in zip(fixed, self._score_limited, strict=True)]
+        weights = np.where(fixed, 0.0, self._weights)
+        other._weights = weights / weights.sum() if weights.any() else self._weights
+        return other
 
     def _reference_counts(self) -> Counts:
         """Those of the reference as a traffic aggregate would have them; none is of the wrong type."""
@@ -97,12 +111,34 @@ class Quality:
         return quality, judged
 
     def _levels(self, n: int) -> Floats:
-        """The thresholds of the ratios in n rows, (2, ratios, n_features). All rows may always be told from some."""
+        """The thresholds of the ratios in n rows, (2, ratios, n_features)."""
+        usual, most = self._usual(n)
+        levels: Floats = np.minimum(self._limits + usual, most)
+        return levels
+
+    def _usual(self, n: int) -> tuple[Floats, Floats]:
+        """What the ratios may be in n rows before their thresholds begin; and where they are past any: all may be told from some."""
         base = self._before
         chance = _STANDARD_ERRORS * np.sqrt(base * (1 - base) * (1 / n + 1 / max(self._m, 1)))
-        most = np.where((1 - base) * n >= _EXPECTED, 1.0, np.inf)
-        levels: Floats = np.minimum(self._limits + base + chance, most)
-        return levels
+        return base + chance, np.where((1 - base) * n >= _EXPECTED, 1.0, np.inf)
+
+    def reported(self, quality: Mapping[str, FeatureQuality], n: int) -> Iterator[tuple[str, str, float | None]]:
+        """Feature, metric and value of what was reported of n predictions, as thresholds see it; None below the minimum sample.
+
+        Of a ratio that is how far it is above what may be, 1 where it is past any threshold.
+        """
+        usual, most = self._usual(max(n, 1))
+        for i, (slot, rules) in enumerate(zip(self._model.slots, self._rules, strict=True)):
+            if (found := quality.get(slot.feature.name)) is None:
+                continue
+            values = {name: getattr(found, name) for name in _RATIOS}
+            more = {
+                name: 1.0 if value >= most[row, i] else float(value - usual[row, i])
+                for row, (name, value) in enumerate(values.items())
+                if value is not UNSET
+            }
+            for metric, value in (more | {"score": found.score}).items():
+                yield slot.feature.name, metric, value if n >= rules.minimum_sample else None
 
     def _judge(self, i: int, values: Sequence[float], score: float, levels: Sequence[Sequence[float]], evidence: Evidence) -> list[Judged]:
         """The verdicts on the ratios and the score of one feature, as far as they have thresholds."""
@@ -152,17 +188,25 @@ class Quality:
 
     def _judge_summary(self, summary: Summary, came: int, n: int) -> list[Judged]:
         """The verdicts on what has thresholds: drift by the predictions that were counted, quality by all that came."""
-        settings = self._model.settings
-        wanted: list[tuple[AlertKind, Rules, str, int]] = [("data_drift", settings.summary, name, n) for name in _DRIFT]
-        wanted += [("data_quality", settings.quality, name, came) for name in _QUALITY]
         judged = []
-        for kind, rules, metric, rows in wanted:
+        for kind, rules, metric, rows in self._in_summary(came, n):
             value, thresholds = getattr(summary, metric), rules.thresholds[metric]
             verdict = judge(value, rows, thresholds, rules.minimum_sample)
             if verdict.threshold is not None:
                 evidence = Evidence(n=rows, drifted=summary.drifted if metric == "drifted_ratio" else UNSET)
                 judged.append(Judged(kind, metric, UNSET, value, verdict, evidence, below=thresholds.direction == "below"))
         return judged
+
+    def _in_summary(self, came: int, n: int) -> list[tuple[AlertKind, Rules, str, int]]:
+        """Kind, rules, metric, and rows that it is judged by."""
+        settings = self._model.settings
+        found: list[tuple[AlertKind, Rules, str, int]] = [("data_drift", settings.summary, name, n) for name in OF_SUMMARY]
+        return [*found, *(("data_quality", settings.quality, name, came) for name in OF_TRAFFIC)]
+
+    def reported_summary(self, summary: Summary, came: int, n: int) -> Iterator[tuple[AlertKind, str, float | None]]:
+        """Kind, metric and value of what was reported of n predictions, of all that came; None below the minimum sample."""
+        for kind, rules, metric, rows in self._in_summary(came, n):
+            yield kind, metric, getattr(summary, metric) if rows >= rules.minimum_sample else None
 
     def volume(self, predictions: int, size_ms: int) -> list[Judged]:
         """What is judged of the number of predictions of all versions in a window of this length."""

@@ -54,6 +54,7 @@ def build_reference(
     bins: int = 256,
     coarse: int = 10,
     top_categories: int | None = None,
+    feature_bins: Mapping[str, int] = MappingProxyType({}),
     importances: Mapping[str, float] = MappingProxyType({}),
     progress: Progress | None = None,
 ) -> Reference:
@@ -72,20 +73,21 @@ def build_reference(
         bins, coarse: see `fine_edges` and `coarse_groups`.
         top_categories: how many of the most frequent values of a categorical feature have a name, ties by name; the rest is OTHER. None:
             100, but in a long tail only what was seen often enough, see `_CategoryCounter.named`.
+        feature_bins: of single features, `coarse` of a number and `top_categories` of a category in place of these.
         importances: of features, any scale, >= 0; of those that are not named 0 if there are any.
     Raises:
         InvalidReferenceError: the file cannot be read, has no row or no feature, lacks a column that was named, or holds values that a
             column cannot have; the message says where.
         ValueError: an argument is out of range.
     """
-    _check_arguments(task, classes, bins, coarse, top_categories)
+    _check_arguments(task, classes, bins, coarse, top_categories, feature_bins)
     layout = _Layout(data, prediction_column, label_column, score_column, frozenset(ignore), frozenset(categorical))
     survey = _Survey(layout)
     for block in blocks(data):
         survey.add(block)
         if progress:
             progress("survey", survey.rows, None)
-    counters = survey.counters(bins, coarse, top_categories)
+    counters = survey.counters(bins, coarse, top_categories, feature_bins)
     outcomes, outputs = _Outcomes(layout, survey.kinds, classes, task), _Outputs(survey, bins, coarse)
     by_label = outputs.scores_by_label(classes)
     rows, used = 0, {*counters, prediction_column, label_column, score_column}
@@ -125,8 +127,11 @@ def read_importances(path: Path) -> dict[str, float]:
         raise InvalidReferenceError(f"cannot read importances: path={str(path)!r}: {error}; expected feature names and numbers") from None
 
 
-def _check_arguments(task: Task, classes: Sequence[str] | None, bins: int, coarse: int, top: int | None) -> None:
-    for name, value, least in (("bins", bins, 2), ("coarse", coarse, 2), ("top_categories", 1 if top is None else top, 1)):
+def _check_arguments(
+    task: Task, classes: Sequence[str] | None, bins: int, coarse: int, top: int | None, feature_bins: Mapping[str, int]
+) -> None:
+    numbers = [("bins", bins, 2), ("coarse", coarse, 2), ("top_categories", 1 if top is None else top, 1)]
+    for name, value, least in (*numbers, *((f"feature_bins of {name!r}", value, 2) for name, value in feature_bins.items())):
         if value < least:
             raise ValueError(f"cannot build a reference: {name}={value!r}, expected >= {least}")
     if classes is not None and task == "regression":
@@ -176,15 +181,18 @@ class _Layout:
 
     def weighed(self, features: Sequence[Feature], importances: Mapping[str, float]) -> tuple[Feature, ...]:
         """The features with their importances. Raises for one of no feature, or one that is no weight."""
-        names = [feature.name for feature in features]
-        if unknown := sorted(importances.keys() - set(names)):
-            raise self.refused(f"importances of {unknown}", f"expected only those of features, which are {names}")
+        self.check_names("importances", importances, [feature.name for feature in features])
         if not importances:
             return tuple(features)
         try:
             return tuple(msgspec.structs.replace(feature, importance=importances.get(feature.name, 0.0)) for feature in features)
         except ValueError as error:
             raise self.refused("importances", str(error)) from None
+
+    def check_names(self, what: str, given: Iterable[str], features: Iterable[str]) -> None:
+        """Raise for names that are of no feature."""
+        if unknown := sorted(set(given) - set(features)):
+            raise self.refused(f"{what} of {unknown}", f"expected only those of features, which are {sorted(features)}")
 
     def refused(self, what: str, rule: str) -> InvalidReferenceError:
         return InvalidReferenceError(f"cannot build a reference: path={str(self.path)!r}, {what}: {rule}")
@@ -248,20 +256,24 @@ class _Survey:
         self.sample.add(block.rows, columns)
         self.rows += block.rows
 
-    def counters(self, bins: int, coarse: int, top_categories: int | None) -> "dict[str, _NumberCounter | _CategoryCounter]":
+    def counters(
+        self, bins: int, coarse: int, top_categories: int | None, feature_bins: Mapping[str, int]
+    ) -> "dict[str, _NumberCounter | _CategoryCounter]":
         """What counts each feature in the second pass, by column."""
         if self.rows == 0:
             raise self.layout.refused("rows=0", "expected at least one row")
         counters: dict[str, _NumberCounter | _CategoryCounter] = {}
-        for column, name in self.layout.features(self.kinds).items():
+        names = self.layout.features(self.kinds)
+        self.layout.check_names("bins", feature_bins, names.values())
+        for column, name in names.items():
             kind, wanted = _kind(self.kinds[column], is_textual(self.layout.path)), name in self.layout.categorical
             if kind == "unusable" or (wanted and kind == "number"):
                 rule = "texts, booleans or integers" if wanted else "numbers, texts or booleans"
                 raise self.layout.refused_kinds(name, self.kinds[column], rule + ", one of them")
             if kind in ("text", "boolean") or wanted:
-                counters[column] = _CategoryCounter(name, "text" if kind == "none" else kind, top_categories)
+                counters[column] = _CategoryCounter(name, "text" if kind == "none" else kind, feature_bins.get(name, top_categories))
             else:
-                counters[column] = self.number_counter(column, name, bins, coarse)
+                counters[column] = self.number_counter(column, name, bins, feature_bins.get(name, coarse))
         return counters
 
     def number_counter(self, column: str, name: str, bins: int, coarse: int) -> "_NumberCounter":

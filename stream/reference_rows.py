@@ -60,7 +60,7 @@ def blocks(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> Iterat
         yield from read(path, wanted)
     except InvalidReferenceError:
         raise
-    except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
+    except (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InvalidReferenceError(f"cannot read reference data: path={str(path)!r}: {error}") from error
 
 

@@ -4,7 +4,7 @@ Turns aggregates into the inputs of `detectors/`, and what comes back into the t
 the counts and the reference alone.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -39,7 +39,7 @@ from stream.drift import (
     of_bins,
 )
 from stream.estimates import Estimates
-from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model
+from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model, is_key
 from stream.quality import Quality
 from stream.reference import Feature, NumericFeature
 from stream.regression import standing
@@ -169,6 +169,16 @@ class Scorer:
         other._baseline = other._baseline_metrics()
         return other
 
+    def within(self, keys: Collection[str]) -> "Scorer":
+        """The same, for a segment of these keys: a feature that is one of them is there what the segment says, and not judged."""
+        fixed = [i for i, slot in enumerate(self._slots) if i >= self._outputs and is_key(slot.feature, keys)]
+        if not fixed:
+            return self
+        other = copy(self)
+        other.quality = self.quality.within(keys)
+        other._methods = [[] if i in fixed else methods for i, methods in enumerate(self._methods)]
+        return other
+
     def _coarse_counts(self, window: Aggregate) -> Counts:
         return np.bincount(self._coarse[self._kept], window.counts[self._kept], self._reference.size).astype(np.int64)
 
@@ -192,7 +202,7 @@ class Scorer:
         counts = window.counts
         events = EventCounts(predictions=int(counts[PREDICTIONS]), late=int(counts[LATE]), duplicate=int(counts[DUPLICATES]))
         found = [_reported(drift, partial(self._source, i, window=window, segments=segments)) for i, drift in enumerate(drifts)]
-        named = [(drift.feature.name, told) for drift, (told, _) in zip(drifts, found, strict=True)]
+        named = [(drift.feature.name, told) for drift, (told, _) in zip(drifts, found, strict=True) if drift.measured]
         quality, defects = self.quality.features(window)
         judged = [*chain.from_iterable(judged for _, judged in found), *defects]
         return Traffic(events, dict(named[: self._outputs]), dict(named[self._outputs :]), quality, judged)

@@ -15,6 +15,7 @@ from stream.model import LABELS
 from stream.verdicts import Judged
 
 Measure = Callable[[str, Aggregate], float | None]  # a metric of an outcomes aggregate, by name; None where it is undefined
+_AS_GOOD: Final = 0.2  # of how bad all is: what chance leaves is that far apart, and less than a fifth of what is bad is no matter
 _UNBOUNDED: Final = ("lift", "top_decile_lift")  # of all others that are bad when low the best is 1
 
 
@@ -36,21 +37,24 @@ def attributed(
 def worse_segment(
     judged: Judged, window: Aggregate, segments: Mapping[str, Aggregate], measure: Measure, minimum_sample: int
 ) -> str | None:
-    """The segment without which the rest is not past the threshold, and at most half as bad; of several the smallest.
+    """The segment without which the rest is not past the threshold, and at most half as bad.
 
     How bad is by how much it is worse than the baseline, without one than the best there is. The half keeps chance out: a metric just past
-    its threshold is back whatever is taken away. None if there is none, so also if it is bad everywhere, or too few labels would be left.
+    its threshold is back whatever is taken away. Of several it is the smallest without which the rest is as good as without any of them,
+    but for a fifth of how bad all is: without a part of what is bad the rest may be half as bad. None if there is none, so also if it is
+    bad everywhere, or too few labels would be left.
     """
     scale, whole = _Scale.of(judged), int(window.counts[LABELS])
     if scale is None:
         return None
-    bad, found = scale.badness(measure(scale.metric, window)), list[tuple[int, str]]()
+    bad, found = scale.badness(measure(scale.metric, window)), list[tuple[float, int, str]]()
     limit = min(scale.threshold, bad / 2)
     for name, part in segments.items():
         n = int(part.counts[LABELS])
-        if 0 < n <= whole - max(minimum_sample, 1) and scale.badness(measure(scale.metric, without(window, part))) < limit:
-            found.append((n, name))
-    return min(found)[1] if found else None
+        if 0 < n <= whole - max(minimum_sample, 1) and (rest := scale.badness(measure(scale.metric, without(window, part)))) < limit:
+            found.append((rest, n, name))
+    best = max(min(found)[0], 0.0) if found else 0.0
+    return min(((n, name) for rest, n, name in found if rest <= best + bad * _AS_GOOD), default=(0, None))[1]
 
 
 class _Scale(NamedTuple):

@@ -255,6 +255,14 @@ def _segment(model: Monitored, name: str, event: Event) -> str:
     return f"{name}={str(value).lower() if isinstance(value, bool) else value}"
 
 
+def _keys(model: Monitored, key: Key) -> set[str]:
+    """The features that the segment is of, in which it has one value or few: they are not judged in it."""
+    crossed = any(len(keys) > 1 for keys in model.segments)
+    parts = (key.segment or "").split(",") if crossed else [key.segment or ""]
+    names = {part.partition("=")[0] for part in parts}
+    return {feature["name"] for feature in model.features if feature["kind"] == "categorical"} & names
+
+
 # features and scores
 
 
@@ -507,14 +515,16 @@ def described(model: Monitored, key: Key, window: Window) -> dict[str, Any]:
             "performance": {"coverage": coverage, "confusion": matrix, **metrics(model, window.pairs), **_losses(window.truths)},
             "outputs": _described_outputs(model, key, window) if n and key.subject == "performance" else {},
         }
-    n, drift, quality = window.predictions, {}, {}
+    n, keys, drift, quality = window.predictions, _keys(model, key), {}, {}
     for feature in model.features if n else ():
         name, reference = feature["name"], reference_counts(feature)
         current = [window.bins[name][place] for place in range(len(reference))]
-        drift[name] = {"n": n, "reference_n": sum(reference), **{k: {"score": v} for k, v in scores(reference, current).items()}}
         quality[name] = quality_of(feature, window.quality[name], n)
+        if name not in keys:
+            drift[name] = {"n": n, "reference_n": sum(reference), **{k: {"score": v} for k, v in scores(reference, current).items()}}
     came = n + window.late + window.duplicate
-    mean = math.fsum(one["score"] for one in quality.values()) / len(quality) if quality else 1.0
+    of_score = [quality[name]["score"] for name in drift or quality]
+    mean = math.fsum(of_score) / len(of_score) if of_score else 1.0
     summary = {"quality_score": mean * n / came, "late_ratio": window.late / came, "duplicate_ratio": window.duplicate / came}
     counts = {"predictions": n, "late": window.late, "duplicate": window.duplicate}
     outputs = _described_outputs(model, key, window) if n else {}
@@ -619,7 +629,10 @@ def _scored(model: Monitored, key: Key, window: Window) -> Iterable[tuple[str, s
         for metric, value in metrics(model, window.pairs).items():
             yield "performance", "", metric, value, len(window.pairs)
         return
+    keys = _keys(model, key)
     for feature in model.features if window.predictions else ():
+        if feature["name"] in keys:
+            continue
         reference = reference_counts(feature)
         current = [window.bins[feature["name"]][place] for place in range(len(reference))]
         for method, value in scores(reference, current).items():

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.alarms_report import HIGH, LOW, power_tables, rate_tables, summary
+from benchmarks.alarms_report import HIGH, LOW, opening, power_tables, rate_tables, summary
 from benchmarks.families import families
 from benchmarks.power import Found, power
 from benchmarks.rates import NOMINAL, Case, Measured, quick
@@ -46,6 +46,13 @@ def test_the_published_rates_are_within_half_of_the_nominal_ones() -> None:
     )
     assert [method for method, *_ in published] == ["psi"] * 4 + ["ks"] * 3 + ["chi2"]
     assert all(LOW <= float(rate) <= HIGH for _, *ranges in published for rate in ranges)
+
+
+def test_the_published_document_says_how_this_program_makes_it() -> None:
+    text = PUBLISHED.read_text(encoding="utf-8")
+    command, pairs = re.findall(r"^`(python -m benchmarks.false_alarms .*--pairs (\d+))` simulated", text, re.M)[0]
+    of_rates = text[text.index("| method | data |") : text.index("\n\n## At least one alarm")].split("\n")
+    assert text.startswith(opening(command, int(pairs), of_rates))
 
 
 def test_fixed_thresholds_alarm_by_the_number_of_rows(measured: Sequence[Measured]) -> None:

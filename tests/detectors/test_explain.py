@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detectors.chi_square import chi2
 from detectors.counts import Counts, shares
 from detectors.explain import categorical_direction, comes_from, numeric_direction, top_bins
 from detectors.psi import psi
@@ -136,11 +137,12 @@ def test_nothing_moved_nothing_said() -> None:
 
 
 def part(*rows: int) -> Counts:
-    """The number of rows, then the counts of two bins, which have half of the reference each."""
+    """The number of rows, then the counts of the bins."""
     return np.array([sum(rows), *rows])
 
 
 def half(counts: Counts) -> float:
+    """PSI of two bins that have half of the reference each."""
     return psi(np.array([500, 500]), counts[1:])
 
 
@@ -157,6 +159,27 @@ def test_drift_of_one_part_comes_from_it() -> None:
 def test_the_smallest_part_that_explains_the_drift_is_named() -> None:
     parts = {"DE": part(50, 50), "BR": part(70, 10), "BR,web": part(60, 0), "BR,app": part(10, 10)}
     assert comes_from(part(120, 60), parts, half, 0.1, minimum_sample=50) == "BR,web"
+
+
+def test_a_part_of_what_drifted_is_not_named_though_the_rest_is_below_the_threshold_without_it() -> None:
+    """Most of Brazil is web, and all of Brazil has drifted: without its web the little that is left looks harmless."""
+    parts = HEALTHY | {"BR": part(60, 0), "BR,web": part(36, 0), "BR,app": part(24, 0)}
+    whole = part(150, 90)
+    assert half(whole - parts["BR,web"]) < half(whole) / 2 < 0.1
+    assert comes_from(whole, parts, half, half(whole), minimum_sample=50) == "BR"
+
+
+def test_a_part_that_has_not_drifted_more_than_the_whole_is_not_named() -> None:
+    """A quarter of the rows is new everywhere. What is left without half of them is so few that chi-square pools the new ones away."""
+
+    def cramers_v(counts: Counts) -> float:
+        return chi2(np.array([10_000, 6_000, 4_000, 0]), counts[1:]).cramers_v
+
+    parts = {"US": part(222, 134, 90, 148), "DE": part(229, 137, 92, 148)}
+    whole = parts["US"] + parts["DE"]
+    assert cramers_v(whole) > 0.4
+    assert max(map(cramers_v, parts.values())) < 0.1
+    assert comes_from(whole, parts, cramers_v, 0.1, minimum_sample=200) is None
 
 
 def test_drift_that_is_everywhere_comes_from_nowhere() -> None:

@@ -77,7 +77,7 @@ def test_the_first_hours_of_a_model_are_its_reference(stream: Stream) -> None:
     sent = events(500)
     stream.send([(event, "7" if i % 5 else "6") for i, event in enumerate(sent)])
     stream.send([(event, "7") for event in events(100, model="other")] + [(b"no json", "7"), (b'{"model": "fraud"}', "7")])
-    result = stream.learn("--model", "fraud", "--version", "7", "--for", "4h")
+    result = stream.learn("--model", "fraud", "--version", "7", "--for", "4h", "--feature-bins", "amount=5")
     assert result.exit_code == 0, result.output
     mine = [event for i, event in enumerate(sent) if i % 5 and event["at"] < sent[0]["at"] + 4 * HOUR_MS]
     assert "192 predictions from" in result.output
@@ -88,6 +88,7 @@ def test_the_first_hours_of_a_model_are_its_reference(stream: Stream) -> None:
     amount, country = made.features
     assert isinstance(amount, NumericFeature)
     assert isinstance(country, CategoricalFeature)
+    assert int(amount.groups.max()) + 1 == 5
     amounts = np.array([event["payload"]["inputs"]["amount"] for event in mine])
     assert amount.counts.tolist() == np.histogram(amounts, [-np.inf, *amount.edges, np.inf])[0].tolist()
     assert (amount.mean, amount.minimum) == (pytest.approx(amounts.mean(), rel=1e-12), amounts.min())

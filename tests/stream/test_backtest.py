@@ -26,12 +26,22 @@ ABOVE, BELOW = Thresholds(None, None, "above"), Thresholds(None, None, "below")
 SERIES = Series(MODEL, "1", None, "data_drift", "amount", "psi", "1m")
 TRIED = {"psi": (0.05, 0.4), "ks": (0.1, 0.2), "chi2": (0.1,), "accuracy": (0.4, 0.5), "recall": (0.5,)}
 TRIED |= {"net_benefit": (-2.0, 1.0), "mean_confidence": (0.77, 0.82)}
+TRIED |= {
+    "missing_ratio": (0.1, 0.3),
+    "unseen_ratio": (0.05, 0.1),
+    "score": (0.9,),
+    "quality_score": (0.95, 0.9),
+    "late_ratio": (0.05,),
+    "weighted_drift": (0.1,),
+}
 SECTION = {
     "psi": "drift",
     "ks": "drift",
     "chi2": "drift",
     "net_benefit": "business",
     "mean_confidence": "traffic",
+    "weighted_drift": "summary",
+    **dict.fromkeys(("missing_ratio", "unseen_ratio", "score", "quality_score", "late_ratio"), "quality"),
 }  # the others: performance
 CONFIG: dict[str, Any] = {
     "windows": [{"size": "1m"}, {"size": "3m", "slide": "1m"}],
@@ -40,9 +50,12 @@ CONFIG: dict[str, Any] = {
     "models": {MODEL: {"classes": ["0", "1"], "positive": "1", "reference": "fraud.json", "segments": ["country"]}},
 }
 
+OFF = {"warning": "off", "critical": "off"}
 BESIDE = {
     "business": {"minimum_sample": 5, "benefit": {"true_positive": 1.5, "false_positive": -1, "false_negative": -1}, "net_benefit": {}},
     "traffic": {"minimum_sample": 6, "mean_confidence": {}},
+    "quality": {"minimum_sample": 6, "missing_ratio": OFF, "type_violation_ratio": OFF},
+    "summary": {"minimum_sample": 6},
 }
 
 
@@ -153,11 +166,13 @@ def test_only_what_the_configuration_scores_can_be_tried() -> None:
     features = {"amount": {"wasserstein": {"warning": "off"}}, "country": {"ks": {"warning": 0.1}}}  # ks has no meaning for a category
     configured = settings({MODEL: {"classes": ["0", "1"], "drift": {"features": features}}})
     model = Model.build(configured.model(MODEL), small_reference())
-    drift = {"psi", "js_distance", "js_divergence", "wasserstein"}
-    assert scored([model], labels=False).keys() == drift
+    above = {"psi", "js_distance", "js_divergence", "wasserstein", "drifted_ratio", "weighted_drift", "duplicate_ratio", "late_ratio"}
+    above |= {"missing_ratio", "type_violation_ratio", "unseen_ratio", "out_of_range_ratio", "outlier_ratio"}
+    below = {"score", "quality_score"}
+    assert scored([model], labels=False).keys() == above | below
     with_labels = scored([model], labels=True)
-    assert with_labels.keys() == drift | {"accuracy", "precision", "recall", "f1"}
-    assert {name for name, thresholds in with_labels.items() if thresholds.direction == "below"} == with_labels.keys() - drift
+    assert with_labels.keys() == above | below | {"accuracy", "precision", "recall", "f1"}
+    assert {name for name, thresholds in with_labels.items() if thresholds.direction == "below"} == with_labels.keys() - above
 
 
 # the oracle: what a replay says with each threshold in its configuration
@@ -172,7 +187,7 @@ def history() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         features = {
             "amount": (i * 7 % 60) + 25 * swing,
             "country": ["DE", "FR", "ES"][(i % (3 + 2 * swing)) % 3],
-            "channel": 1,
+            "channel": 1 if swing or i % 4 else None,
             "new": False,
         }
         more = {"version": str(1 + (i % 5 == 0)), "score": (i * 3 % 100) / (100 + 100 * swing), "features": features}
@@ -221,7 +236,9 @@ def test_each_threshold_alerts_as_a_live_configuration_of_it_alone(tmp_path: Pat
     compared, kinds = 0, set()
     for turn in range(2):
         alone = {metric: values[turn] for metric, values in TRIED.items() if turn < len(values)}
-        live = config | {section: dict(config[section]) for section in ("drift", "performance", "business", "traffic")}
+        live = config | {
+            section: dict(config[section]) for section in ("drift", "performance", "business", "traffic", "quality", "summary")
+        }
         for metric, threshold in alone.items():
             live[SECTION.get(metric, "performance")][metric] = {"warning": threshold, "critical": "off"}
         (tmp_path / str(turn)).mkdir()
@@ -232,6 +249,8 @@ def test_each_threshold_alerts_as_a_live_configuration_of_it_alone(tmp_path: Pat
             key = tuple(found[name] for name in ("model", "version", "segment", "kind", "feature", "metric", "window"))
             expected = said.pop(key, [])
             changes = [(change["status"], milliseconds(change["window_end"]), change["score"]) for change in found["changes"]]
+            if found["metric"].endswith("_ratio") and found["feature"]:  # alerts have the ratio itself
+                changes, expected = ([(*change, 0.0) for *change, _ in one] for one in (changes, expected))  # type: ignore[misc]
             assert [(status, score) for status, _, score in changes] == [(status, score) for status, _, score in expected], key
             assert found["alerts"] == sum(status == "firing" for status, _, _ in expected)
             if lateness == "0s":
@@ -240,7 +259,16 @@ def test_each_threshold_alerts_as_a_live_configuration_of_it_alone(tmp_path: Pat
             kinds |= {found["kind"]} if expected else set()
         assert said == {}
     assert compared > 100
-    assert kinds == {"data_drift", "prediction_drift", "label_drift", "performance", "estimated_performance", "business", "traffic"}
+    assert kinds == {
+        "data_drift",
+        "prediction_drift",
+        "label_drift",
+        "performance",
+        "estimated_performance",
+        "business",
+        "traffic",
+        "data_quality",
+    }
 
 
 AUTO: dict[str, Any] = {
@@ -338,7 +366,7 @@ CHANGING = ("threshold", "windows", "insufficient", "alerts", "alarm_seconds", "
 @pytest.mark.parametrize(
     ("options", "rule"),
     [
-        (["--thresholds", "pzi=0.1"], "'pzi' is not scored here, expected one of js_distance, js_divergence, psi"),
+        (["--thresholds", "pzi=0.1"], "'pzi' is not scored here, expected one of drifted_ratio, duplicate_ratio, js_distance"),
         (["--thresholds", "ks=0.1"], "a drift method is scored where the configuration gives it thresholds"),
         (["--thresholds", "accuracy=0.9"], "performance where there are labels"),
         (["--thresholds", "psi=x"], "'x', expected a finite number"),

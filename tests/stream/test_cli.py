@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient
 
 from stream.cli import main
 from stream.embedded import LOOPBACK, free_port
+from stream.reference import NumericFeature, Reference
 from tests.services.fraud import FraudLoad, make_load
 from tests.services.topics import count, wait_until
 from tests.services.worker import CONFIG, WorkerProcess, write_config
@@ -148,6 +149,21 @@ def test_importances_of_features_go_into_the_reference(tmp_path: Path) -> None:
     (tmp_path / "importances.yaml").write_text("y: 0.7\n")
     ended = driftstream(*built, "--importances", tmp_path / "importances.yaml")
     assert (ended.code, "importances of ['y']: expected only those of features, which are ['x']" in ended.err) == (2, True)
+
+
+def test_bins_of_single_features_go_into_the_reference(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("x,y,a=b\n" + "".join(f"{i},{i},{i}\n" for i in range(100)))
+    built = ("reference", "build", "--data", tmp_path / "rows.csv", "--model", "m", "--version", "1", "--out", tmp_path / "m.json")
+    assert driftstream(*built, "--feature-bins", "x=5", "--feature-bins", "a=b=3").code == 0
+    features = Reference.load(tmp_path / "m.json").features
+    assert {feature.name: int(feature.groups.max()) + 1 for feature in features if isinstance(feature, NumericFeature)} == {
+        "x": 5,
+        "y": 10,
+        "a=b": 3,
+    }
+    for text in ("x", "=5", "x=five", "x=-5"):
+        ended = driftstream(*built, "--feature-bins", text)
+        assert (ended.code, f"{text!r}, expected FEATURE=N, such as amount=20" in ended.err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -139,3 +139,33 @@ def test_the_rest_must_have_the_minimum_sample_of_labels(watch: Watch) -> None:
         monitor = watched(watch, events, drift={"minimum_sample": 20, "psi": {"warning": 0.1, "critical": "off"}}, segments=["country"])
         [alert] = [alert for alert in monitor.said("alerts") if alert["kind"] == "label_drift" and alert["segment"] is None]
         assert alert["evidence"].get("comes_from") == named
+
+
+def test_a_feature_that_a_segment_is_of_is_not_judged_in_it(watch: Watch) -> None:
+    """In country=BR all countries are BR, in country=(none) all are missing: so it always was."""
+    known = reference(
+        categorical("country", ["BR", "DE"], [450, 450, 0], missing=100), categorical("channel", ["app"], [1000, 0]), KNOWN.features[0]
+    )
+    quality = {"minimum_sample": 20, "unseen_ratio": {"warning": 0.1}, "quality_score": {"warning": 0.9}}
+    model: Any = {"classes": ["0", "1"], "labels": False, "segments": ["country", ["country", "region"]], "quality": quality}
+    method = {"minimum_sample": 20, "chi2": {"warning": "auto"}, "psi": {"warning": 0.1, "critical": "off"}}
+    monitor = watch(settings({MODEL: model | {"drift": method}}), {MODEL: known}, partitions=(1, 0))
+    countries = ["BR", "DE"] * 450 + [None] * 100
+    monitor.run(
+        *(
+            prediction(
+                i, 30 * i / 1000, features={"country": country, "channel": "app", "x": "ab"[i % 4 // 2]}, segments={"region": "south"}
+            )
+            for i, country in enumerate(countries)
+        )
+    )
+    monitor.quiet()
+    assert monitor.said("alerts") == []
+    found = {result["segment"]: result for result in monitor.said("results")}
+    assert set(found) == {None, *(f"country={of}{cross}" for of in ("BR", "DE", "(none)") for cross in ("", ",region=south"))}
+    for segment, result in found.items():
+        assert set(result["drift"]) == {"channel", "x"} | (set() if segment else {"country"})
+        assert result["summary"]["features"] == 2 + (segment is None)
+        assert result["summary"]["quality_score"] == 1
+        assert ("severity" in result["quality"]["country"]) == (segment is None)
+    monitor.validate()

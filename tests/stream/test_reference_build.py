@@ -411,10 +411,18 @@ def test_file_with_columns_and_no_rows_is_refused(tmp_path: Path, extension: str
 
 @pytest.mark.parametrize(
     "options",
-    [{"bins": 1}, {"coarse": 1}, {"top_categories": 0}, {"classes": []}, {"classes": ["a", "a"]}, {"classes": ["a"], "task": "regression"}],
+    [
+        {"bins": 1},
+        {"coarse": 1},
+        {"top_categories": 0},
+        {"feature_bins": {"x": 1}},
+        {"classes": []},
+        {"classes": ["a", "a"]},
+        {"classes": ["a"], "task": "regression"},
+    ],
 )
 def test_arguments_out_of_range_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(options))}=.*expected"):
+    with pytest.raises(ValueError, match=f"{next(iter(options))}.*=.*expected"):
         build_rows(tmp_path, [{"x": 1}], **options)
 
 
@@ -486,3 +494,12 @@ def test_a_file_of_something_else_is_no_importances(tmp_path: Path, text: str) -
     (tmp_path / "i.yaml").write_text(text)
     with pytest.raises(InvalidReferenceError, match=r"(?s)cannot read importances: path=.*i\.yaml.*expected feature names and numbers"):
         read_importances(tmp_path / "i.yaml")
+
+
+def test_a_feature_may_have_a_number_of_bins_of_its_own(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    rows = [{"x": float(rng.normal()), "y": float(rng.normal()), "c": "abcde"[i % 5], "d": "abcde"[i % 5]} for i in range(500)]
+    made = build_rows(tmp_path, rows, coarse=4, top_categories=4, feature_bins={"y": 20, "c": 2})
+    assert {feature.name: len(feature.bin_labels()) for feature in made.features} == {"x": 4 + 1, "y": 20 + 1, "c": 2 + 2, "d": 4 + 2}
+    with pytest.raises(InvalidReferenceError, match=r"bins of \['z'\]: expected only those of features, which are \['c', 'd', 'x', 'y'\]"):
+        build_rows(tmp_path, rows, feature_bins={"z": 20})

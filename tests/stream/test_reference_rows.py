@@ -209,7 +209,7 @@ def test_truncated_file_is_named(tmp_path: Path, extension: str) -> None:
 
 
 def test_text_that_is_not_utf8_is_named(tmp_path: Path) -> None:
-    for name, data in (("rows.csv", b"x,y\n\xff,1\n"), ("rows.jsonl", b'{"x":"\xff"}\n')):
+    for name, data in (("rows.csv", b"x,y\n\xff,1\n"), ("head.csv", b"x,\xff\n1,1\n"), ("rows.jsonl", b'{"x":"\xff"}\n')):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(InvalidReferenceError, match=name):
             list(blocks(tmp_path / name))
