@@ -42,7 +42,7 @@ _PREDICTION: Final[dict[str, tuple[Any, bool]]] = {
     "latency_ms": (float, False),
     "value": (float, False),
 }
-_IGNORABLE: Final = frozenset({"latency_ms"})  # fields that an event with a wrong value counts without
+_IGNORABLE: Final = frozenset({"latency_ms", "value"})  # fields that an event with a wrong value counts without
 _LABEL: Final[dict[str, tuple[Any, bool]]] = {"prediction_id": (str | int, True), "timestamp": (_TIME, True), "label": (_CLASS, True)}
 
 
@@ -81,8 +81,8 @@ class Messages:
 class Predictions:
     """Columns of the usable predictions of a batch, all (n,). `index` points into the messages, `groups` into `Groups`.
 
-    `scores` and `values` are NaN where the event has none; of a regression `scores` are the predictions. `latencies_ms`: what the event
-    says, NaN where it says no number.
+    `scores` are NaN where the event has none; of a regression they are the predictions. `latencies_ms`, `values`: what the event says,
+    NaN where it says no number.
     """
 
     index: npt.NDArray[np.int64]
@@ -233,7 +233,7 @@ class EventDecoder:
             classes=self._classes.numbers(column["prediction"]),
             scores=scores,
             latencies_ms=_numbers(column["latency_ms"]),
-            values=_small(column["value"]),
+            values=_small(_numbers(column["value"])),
             records=records,
         )
         if fields.bad:
@@ -392,9 +392,8 @@ def _refuse_others(fields: _Fields, name: str, said: Sequence[Any], values: npt.
     fields.refuse(wrong, "wrong_type", lambda i: f"{name}: found {said[i]!r}, {rule}")
 
 
-def _small(values: Sequence[float | None]) -> npt.NDArray[np.float32]:
-    """Each value as a float32, NaN for none and for what is beyond."""
-    x = np.array(values, np.float64)
+def _small(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Each number as a float32, NaN for none and for what is beyond."""
     return np.where(np.abs(x) <= np.finfo(np.float32).max, x, np.nan).astype(np.float32)
 
 
