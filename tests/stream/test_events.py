@@ -242,6 +242,14 @@ def test_a_score_is_a_number_or_that_of_the_predicted_class() -> None:
     np.testing.assert_array_equal(found.scores, [0.25, 1.0, np.nan, 0.1, 0.9, 0.7, np.nan, np.nan])
 
 
+def test_a_score_that_stands_where_something_else_does_is_refused_where_it_is_no_number() -> None:
+    decoding = Decoding(predictions={"score": "prediction"})
+    said = [0.5, 1, "1", "fraud", True, None]
+    found, rejected = decoding.predictions(*(prediction(str(i), 0, value) for i, value in enumerate(said)))
+    assert [(one.index, one.reason) for one in rejected if one.reason != "missing_field"] == [(i, "wrong_type") for i in (2, 3, 4)]
+    np.testing.assert_array_equal(found.scores, [0.5, 1.0])
+
+
 def test_the_number_of_a_label_is_kept_beside_its_class() -> None:
     labels, _ = PLAIN.labels(*(label(str(i), 0, value) for i, value in enumerate([1, 2.5, "1", True])))
     np.testing.assert_array_equal(labels.values, [1.0, 2.5, np.nan, np.nan])
