@@ -9,9 +9,10 @@ they are discarded next time, never merged again.
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 from zlib import crc32
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from detectors.judge import AlertState, Verdict, transition
 from sinks import OutboundMessage
@@ -393,7 +394,8 @@ class Closer:
             about = step.spoken.get((rule.version, rule.segment, rule.window))
             if rule.subject != step.closing.subject or key in step.judged or not (about or rule.has_left(home.model.settings)):
                 continue
-            about = about or About(step.closing.model, rule.version, rule.segment, None, rule.window)
+            by: Literal["prediction_time"] | UnsetType = "prediction_time" if rule.subject == "cohort" else UNSET
+            about = about or About(step.closing.model, rule.version, rule.segment, None, rule.window, by=by)
             gone = Judged(rule.kind, rule.metric, rule.feature or UNSET, None, Verdict("ok", None), Evidence(n=0))
             step.fired.append((None, tuple(self._alerts(home, step, about, [gone], now_ms))))
 
