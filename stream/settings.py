@@ -273,14 +273,24 @@ class ModelSection(Section):
         for path, rule in contradictions([BUILT_IN_TRAFFIC, *inherited.traffic, self.traffic]):
             yield ("traffic", *path), rule
 
-    def short(self, inherited: "Inherited", windows: Sequence[WindowSection]) -> Iterator[tuple[KeyPath, str]]:
-        """The rule that is broken where windows, its own or those of all models, are longer than the period that they are compared with."""
-        longest_ms = max(window.size_ms for window in self.windows or windows)
-        periods: dict[str, tuple[Against, object]] = {
-            "drift": (compared_with([*inherited.drift, self.drift]), self.drift.against),
-            "degradation": (degraded_from([*inherited.degradation, self.degradation]), self.degradation.against),
+    def short(
+        self, inherited: "Inherited", windows: Sequence[WindowSection], cohorts: Sequence[WindowSection]
+    ) -> Iterator[tuple[KeyPath, str]]:
+        """The rule that is broken where windows, its own or those of all models, are longer than the period that they are compared with.
+
+        `cohorts`: windows of all models by the time of predictions.
+        """
+        windows, of_labels = self.windows or windows, self.by_prediction_time.windows
+        periods: dict[str, tuple[Against, object, Sequence[WindowSection]]] = {
+            "drift": (compared_with([*inherited.drift, self.drift]), self.drift.against, windows),
+            "degradation": (
+                degraded_from([*inherited.degradation, self.degradation]),
+                self.degradation.against,
+                [*windows, *(cohorts if of_labels is None else of_labels)] if self.labels else windows,
+            ),
         }
-        for section, (against, own) in periods.items():
+        for section, (against, own, compared) in periods.items():
+            longest_ms = max(window.size_ms for window in compared)
             if isinstance(against, int) and against < longest_ms:
                 inherits = f", not {duration_text(against)}, which it inherits" if own is None else ""
                 yield (section, "against"), f"at least the longest window, {duration_text(longest_ms)}{inherits}"
@@ -427,7 +437,10 @@ class Settings(Section):
                 for path, rule in too_many_panes(model.by_prediction_time.windows or (), given["labels"].max_delay_ms)
             )
         if "windows" in given and inherited.drift:
-            refuse(((name, *path), rule) for name, model in models.items() for path, rule in model.short(inherited, given["windows"]))
+            cohorts = given["by_prediction_time"].windows if "by_prediction_time" in given else ()
+            refuse(
+                ((name, *path), rule) for name, model in models.items() for path, rule in model.short(inherited, given["windows"], cohorts)
+            )
         return models
 
     def model(self, name: str) -> ModelSettings:

@@ -183,6 +183,10 @@ BAD = [
         "degradation: {against: 9m}",
         "models.fraud.degradation.against: nothing, expected at least the longest window, 10m, not 9m, which it inherits",
     ),
+    (
+        "degradation: {against: 10m}\nby_prediction_time: {windows: [{size: 1h}]}",
+        "models.fraud.degradation.against: nothing, expected at least the longest window, 1h, not 10m, which it inherits",
+    ),
     ("quality: {missing_ratio: {warning: 2}}", f"quality.missing_ratio.warning: '2', expected {SHARE}"),
     (
         "quality: {missing_ratio: {warning: 0.3}}",
@@ -338,6 +342,10 @@ BAD_MODELS = [
     (
         f"models: {{fraud: {{{CLASSES}, windows: [{{size: 1h, slide: 1m}}], drift: {{against: 59m}}}}}}",
         "models.fraud.drift.against: '59m', expected at least the longest window, 1h",
+    ),
+    (
+        f"models: {{fraud: {{{CLASSES}, by_prediction_time: {{windows: [{{size: 1h}}]}}, degradation: {{against: 59m}}}}}}",
+        "models.fraud.degradation.against: '59m', expected at least the longest window, 1h",
     ),
     (
         f"models: {{fraud: {{{CLASSES}, windows: [{{sise: 5m}}]}}}}",
