@@ -280,6 +280,8 @@ class Closer:
         panes = {} if subject == "cohort" else dict(home.merged[subject])
         for group, aggregate in _decoded(home.model, blobs):
             panes[group] = panes[group].merge(aggregate) if group in panes else aggregate
+        if subject != "traffic":
+            panes = {group: home.model.of(group.version).floored(pane) for group, pane in panes.items()}
         return home.merged[subject] | panes
 
     @staticmethod
