@@ -54,6 +54,7 @@ class Series:
     feature: str | None
     metric: str
     window: str
+    by: Literal["prediction_time"] | None = None
 
     @property
     def subject(self) -> str:
@@ -65,11 +66,15 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The score of the window that ends at `end_ms`; None where there was insufficient data. `severity`: the verdict of the replay."""
+    """The score of the window that ends at `end_ms`; None where there was insufficient data. `severity`: the verdict of the replay.
+
+    `spoken`: alerts are about it; they are not where by prediction time a newer window has labels enough.
+    """
 
     end_ms: int
     score: float | None
     severity: Severity | None = None
+    spoken: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +115,19 @@ class History:
     metrics: Collection[str]
     series: dict[Series, list[Point]] = field(default_factory=dict)
 
-    def add(self, result: Result) -> None:
-        """Take the scores of a result; those of other metrics are left."""
+    def add(self, result: Result, *, spoken: bool = True) -> None:
+        """Take the scores of a result; those of other metrics are left. `spoken`: alerts are about it."""
         end_ms = (datetime.fromisoformat(result.window.end) - _EPOCH) // timedelta(milliseconds=1)
         for kind, feature, metric, score in _scores(result):
             if metric in self.metrics:
-                series = Series(result.model, result.version, result.segment, kind, feature, metric, result.window.name)
-                self.series.setdefault(series, []).append(Point(end_ms, score.score, score.severity))
+                series = Series(result.model, result.version, result.segment, kind, feature, metric, result.window.name, _by(result))
+                self.series.setdefault(series, []).append(Point(end_ms, score.score, score.severity, spoken))
+
+
+def _by(result: Result) -> Literal["prediction_time"] | None:
+    """As an alert says it."""
+    about = result.regression if result.performance is UNSET else result.performance
+    return None if about is UNSET or about.by == "label_time" else about.by
 
 
 def _scores(result: Result) -> Iterator[tuple[AlertKind, str | None, str, Score]]:
@@ -263,6 +274,8 @@ def _outcome(series: Series, points: Sequence[Point], threshold: Threshold, dire
     state, changes = AlertState(), []
     newest = list(accumulate((point.end_ms for point in points), max))
     for point, at_ms in zip(points, newest, strict=True):
+        if not point.spoken:
+            continue
         verdict = _judged(point, threshold, direction)
         state, status = transition(state, verdict, at_ms)
         if status is not None and point.score is not None:
