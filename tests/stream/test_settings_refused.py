@@ -257,6 +257,14 @@ BAD_MODELS = [
         f"models: {{fraud: {{{CLASSES}, degradation: {{mae: {{relative: {{warning: 0.1}}}}}}}}}}",
         "models.fraud.degradation.mae: a mapping, expected none: it is of the errors of a regression",
     ),
+    (
+        f"models: {{fraud: {{{CLASSES}, degradation: {{recall: {{drop: {{warning: 0.1}}}}}}}}}}",
+        "models.fraud.degradation.recall: a mapping, expected none: it is of a positive class, and there is none",
+    ),
+    (
+        f"models: {{fraud: {{{CLASSES}, performance: {{lift: {{warning: 2}}}}}}}}",
+        "models.fraud.performance.lift: a mapping, expected none: it is of a positive class, and there is none",
+    ),
     (f"models: {{fraud: {{{CLASSES}, labels: maybe}}}}", "models.fraud.labels: 'maybe', expected true or false"),
     (f"models: {{fraud: {{{CLASSES}, reference: [a]}}}}", "models.fraud.reference: a list, expected the path of a file"),
     (f'models: {{fraud: {{{CLASSES}, reference: "a\\0"}}}}', "models.fraud.reference: 'a\\x00', expected the path of a file"),
