@@ -55,6 +55,7 @@ class Series:
     feature: str | None
     metric: str
     window: str
+    by: Literal["prediction_time"] | None = None
 
     @property
     def subject(self) -> str:
@@ -67,11 +68,15 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The score of the window that ends at `end_ms`; None where there was insufficient data. `severity`: the verdict of the replay."""
+    """The score of the window that ends at `end_ms`; None where there was insufficient data. `severity`: the verdict of the replay.
+
+    `spoken`: alerts are about it; they are not where by prediction time a newer window has labels enough.
+    """
 
     end_ms: int
     score: float | None
     severity: Severity | None = None
+    spoken: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,14 +122,14 @@ class History:
     models: Mapping[str, Model] = field(default_factory=dict)
     _quality: dict[tuple[str, str | None], Quality] = field(default_factory=dict)
 
-    def add(self, result: Result) -> None:
-        """Take the scores of a result; those of other metrics are left."""
+    def add(self, result: Result, *, spoken: bool = True) -> None:
+        """Take the scores of a result; those of other metrics are left. `spoken`: alerts are about it."""
         end_ms = (datetime.fromisoformat(result.window.end) - _EPOCH) // timedelta(milliseconds=1)
         found = [(kind, feature, metric, score.score, score.severity) for kind, feature, metric, score in _scores(result)]
         for kind, feature, metric, value, severity in (*found, *self._of_quality(result)):
             if metric in self.metrics:
-                series = Series(result.model, result.version, result.segment, kind, feature, metric, result.window.name)
-                self.series.setdefault(series, []).append(Point(end_ms, value, severity))
+                series = Series(result.model, result.version, result.segment, kind, feature, metric, result.window.name, _by(result))
+                self.series.setdefault(series, []).append(Point(end_ms, value, severity, spoken))
 
     def _of_quality(self, result: Result) -> Iterator[tuple[AlertKind, str | None, str, float | None, None]]:
         """What is judged of data quality, and of the model as a whole. A segment's own features are not: see `Scorer.within`."""
@@ -139,6 +144,12 @@ class History:
         came = counts.predictions + counts.late + (counts.duplicate or 0)
         for kind, metric, value in self._quality[key].reported_summary(result.summary, came, counts.predictions):
             yield kind, None, metric, value, None
+
+
+def _by(result: Result) -> Literal["prediction_time"] | None:
+    """As an alert says it."""
+    about = result.regression if result.performance is UNSET else result.performance
+    return None if about is UNSET or about.by == "label_time" else about.by
 
 
 def _scores(result: Result) -> Iterator[tuple[AlertKind, str | None, str, Score]]:
@@ -289,6 +300,8 @@ def _outcome(series: Series, points: Sequence[Point], threshold: Threshold, dire
     state, changes = AlertState(), []
     newest = list(accumulate((point.end_ms for point in points), max))
     for point, at_ms in zip(points, newest, strict=True):
+        if not point.spoken:
+            continue
         verdict = _judged(point, threshold, direction)
         state, status = transition(state, verdict, at_ms)
         if status is not None and point.score is not None:

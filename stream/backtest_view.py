@@ -43,7 +43,7 @@ def rows(outcomes: Sequence[Outcome]) -> list[tuple[str, ...]]:
 def _row(outcome: Outcome, *, several: bool) -> tuple[str, ...]:
     series = outcome.series
     who = f"{series.model} {series.version} " if several else ""
-    cells = (series.metric, threshold_text(outcome.threshold), who + series.subject, series.segment or "", series.window)
+    cells = (series.metric, threshold_text(outcome.threshold), who + series.subject, series.segment or "", _window(series))
     alarm = span_text(outcome.alarm_ms) + (" and on" if outcome.firing else "")
     return tuple(map(visible, (*cells, str(len(outcome.fired)), alarm, time_text(outcome.fired[0].end_ms))))
 
@@ -99,7 +99,11 @@ def page(outcomes: Sequence[Outcome], points: Points, title: str) -> str:
 
 
 def _heading(series: Series) -> tuple[str, ...]:
-    return tuple(part or "" for part in (series.model, series.version, series.metric, series.window, series.segment, series.subject))
+    return tuple(part or "" for part in (series.model, series.version, series.metric, _window(series), series.segment, series.subject))
+
+
+def _window(series: Series) -> str:
+    return series.window if series.by is None else f"{series.window} by prediction time"
 
 
 def _charts(shown: Sequence[Series], levels: Mapping[Series, Sequence[Outcome]], points: Points, span_ms: tuple[int, int]) -> Iterable[str]:

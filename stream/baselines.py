@@ -47,16 +47,16 @@ class Period(NamedTuple):
         against = against_of(settings, subject)
         if not isinstance(against, int):
             return cls("previous", start_ms - spec.size_ms, start_ms)
-        length_ms = slice_length(against, settings.pane_ms)
+        length_ms = slice_length(against, settings.pane_of(subject))
         end_ms = start_ms // length_ms * length_ms
         return cls("rolling", end_ms - against // length_ms * length_ms, end_ms)
 
 
 def against_of(settings: ModelSettings, subject: Subject) -> Against:
     """What windows of the subject are compared with."""
-    if subject == "cohort":
-        return "reference"  # what the days before come to is not known before their labels have come
-    return settings.against if subject == "traffic" else settings.degraded_from
+    if subject == "traffic":
+        return settings.against
+    return settings.degraded_from if settings.windows_of(subject) else "reference"
 
 
 def slice_length(period_ms: int, pane_ms: int) -> int:
@@ -112,11 +112,12 @@ def roll(model: Model, subject: Subject, slices: Slices, panes: Panes, since_ms:
     settings, against = model.settings, against_of(model.settings, subject)
     if not isinstance(against, int):
         return Rolled(Slices(), panes, passed=list(slices.stale))
-    length_ms = slice_length(against, settings.pane_ms)
-    complete = {group: pane for group, pane in panes.items() if since_ms < group.start_ms + settings.pane_ms <= closed_ms}
-    unfinished = {group: pane for group, pane in panes.items() if group.start_ms + settings.pane_ms > closed_ms}
+    pane_ms = settings.pane_of(subject)
+    length_ms = slice_length(against, pane_ms)
+    complete = {group: pane for group, pane in panes.items() if since_ms < group.start_ms + pane_ms <= closed_ms}
+    unfinished = {group: pane for group, pane in panes.items() if group.start_ms + pane_ms > closed_ms}
     sums = _added(slices.sums, complete, length_ms)
-    first_ms = min(Period.before(settings, subject, closed_ms - spec.size_ms, spec).start_ms for spec in settings.windows)
+    first_ms = min(Period.before(settings, subject, closed_ms - spec.size_ms, spec).start_ms for spec in settings.windows_of(subject))
     kept = {group: total for group, total in sums.items() if group.start_ms >= first_ms}
     written = {
         group: _encoded(model.of(group.version), subject, total) for group, total in kept.items() if total is not slices.sums.get(group)
@@ -136,7 +137,7 @@ def _added(sums: Panes, panes: Panes, length_ms: int) -> Panes:
 def _layout(model: Model, subject: Subject) -> Layout:
     """That of a slice: its counts stand as in a pane, but what is a slice of one period is none of another."""
     against, pane = against_of(model.settings, subject), model.layout(subject)
-    length_ms = slice_length(against, model.settings.pane_ms) if isinstance(against, int) else 0
+    length_ms = slice_length(against, model.settings.pane_of(subject)) if isinstance(against, int) else 0
     return replace(pane, fingerprint=hashlib.blake2b(b"%d of " % length_ms + pane.fingerprint, digest_size=16).digest())
 
 
@@ -157,6 +158,6 @@ def against(scorers: Sequence[Scorer], keys: Sequence[Key], subject: Subject, pa
     """The scorers of these versions and segments, each with what it had in the period, maybe nothing, in place of the reference."""
     before = merged_groups(panes, period.start_ms, period.end_ms)
     held = [before.get(key) or Aggregate.zero(scorer.model.layout(subject)) for scorer, key in zip(scorers, keys, strict=True)]
-    if subject == "performance":
+    if subject != "traffic":
         return [scorer.degraded_from(outcomes, str(period)) for scorer, outcomes in zip(scorers, held, strict=True)]
     return [scorer.against(rows, str(period)) if scorer.model.reference else scorer for scorer, rows in zip(scorers, held, strict=True)]

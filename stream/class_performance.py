@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from detectors.intervals import wilson
 from detectors.performance import by_class
 from stream.aggregates import Counts
 from stream.results import Averages, ClassPerformance
@@ -13,8 +14,8 @@ AVERAGES = Averages.__struct_fields__
 
 def class_table(confusion: Counts, classes: Sequence[str]) -> tuple[ClassPerformance, ...]:
     """One row a configured class; the last of `classes`, of those that are not, has none, as it is never right."""
-    hits, labelled, predicted = by_class(confusion, None)
-    sides = np.stack((hits, labelled, predicted), axis=1)[:-1].tolist()
+    sides = np.stack(by_class(confusion, None), axis=1)[:-1]
+    ends = wilson(sides[:, :1], sides[:, 1:]).transpose(1, 2, 0).tolist()
     return tuple(
         ClassPerformance(
             name=name,
@@ -22,6 +23,9 @@ def class_table(confusion: Counts, classes: Sequence[str]) -> tuple[ClassPerform
             precision=right / said if said else None,
             recall=right / of_label if of_label else None,
             f1=2 * right / (of_label + said) if of_label + said else None,
+            intervals={
+                metric: (low, high) for metric, rows, (low, high) in (("recall", of_label, found), ("precision", said, hit)) if rows
+            },
         )
-        for name, (right, of_label, said) in zip(classes, sides, strict=False)
+        for name, (right, of_label, said), (found, hit) in zip(classes, sides.tolist(), ends, strict=False)
     )

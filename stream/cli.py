@@ -477,7 +477,7 @@ def replay(config: Path, predictions: Path, labels: Path | None, out: Path, thre
 def _into(history: "History") -> "Callable[[Firing], None]":
     def observe(firing: "Firing") -> None:
         if firing.result is not None:
-            history.add(firing.result)
+            history.add(firing.result, spoken=firing.spoken)
 
     return observe
 

@@ -9,9 +9,10 @@ they are discarded next time, never merged again.
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 from zlib import crc32
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from detectors.judge import AlertState, Verdict, transition
 from sinks import OutboundMessage
@@ -50,12 +51,13 @@ def home_unit(model: str, partitions: Partitions) -> UnitId:
 class Firing:
     """One result, the alerts that came of it, and how long the close of its model took, from looking for its panes to discarding them.
 
-    An alert that a model is silent has no result.
+    An alert that a model is silent has no result. `spoken`: alerts are about it, see `newest_judged`.
     """
 
     result: Result | None
     alerts: tuple[Alert, ...]
     seconds: float
+    spoken: bool = True
 
 
 @dataclass(slots=True)
@@ -105,7 +107,7 @@ class _Step:
 
     `tallied`: the days that business figures add up to. `rules`: those of `alerts`. `judged`: the alerts that fired and were judged again.
     `spoken`: the last window with rows of each version, segment and family. `newest`: by family of windows by prediction time, see
-    `newest_judged`.
+    `newest_judged`. `fired`: results, their alerts, and whether they are spoken of.
     """
 
     closing: Closing
@@ -118,7 +120,7 @@ class _Step:
     judged: set[str] = field(default_factory=set)
     spoken: dict[tuple[str, str, str], About] = field(default_factory=dict)
     newest: dict[str, dict[Key, int]] = field(default_factory=dict)
-    fired: list[tuple[Result | None, tuple[Alert, ...]]] = field(default_factory=list)
+    fired: list[tuple[Result | None, tuple[Alert, ...], bool]] = field(default_factory=list)
 
 
 class Closer:
@@ -216,7 +218,7 @@ class Closer:
             self._apply(home, subject, step)
         self._store.discard_panes({step.closing.model: step.parts for _, step in written})
         seconds = time.perf_counter() - started
-        return [Firing(result, alerts, seconds) for _, step in written for result, alerts in step.fired]
+        return [Firing(result, alerts, seconds, spoken) for _, step in written for result, alerts, spoken in step.fired]
 
     def _silences(self, now_ms: int, lost: set[UnitId]) -> list[Firing]:
         """Say which models are silent, or heard again."""
@@ -228,7 +230,7 @@ class Closer:
             step = self._step(home, "traffic", home.closed_ms["traffic"], home.fired_ms["traffic"])
             about = About(name, ALL_VERSIONS, "", None)
             if alerts := self._alerts(home, step, about, [silence(home.model.settings, silent_ms)], now_ms):
-                step.fired.append((None, tuple(alerts)))
+                step.fired.append((None, tuple(alerts), True))
                 self._address(home, step)
                 lost.update(self._store.close([step.closing]))
                 if home.unit.id not in lost:
@@ -279,6 +281,8 @@ class Closer:
         panes = {} if subject == "cohort" else dict(home.merged[subject])
         for group, aggregate in _decoded(home.model, blobs):
             panes[group] = panes[group].merge(aggregate) if group in panes else aggregate
+        if subject != "traffic":
+            panes = {group: home.model.of(group.version).floored(pane) for group, pane in panes.items()}
         return home.merged[subject] | panes
 
     @staticmethod
@@ -365,15 +369,15 @@ class Closer:
             about = About.of(result)
             if subject == "cohort":
                 about = replace(about, by="prediction_time")
-            alerts = []
-            if judged_to.get((version, segment)) == end:
+            alerts, spoken = [], judged_to.get((version, segment)) == end
+            if spoken:
                 alerts = self._alerts(home, step, about, one.judged, now_ms)
                 if groups[version, segment].counts[PREDICTIONS if subject == "traffic" else LABELS]:
                     step.spoken[version, segment, spec.name] = about
             if subject == "traffic" and (version, segment) == min(groups):  # what is about all versions goes with the first
                 alerts += self._volume(home, step, groups, about, start, spec, now_ms)
             if not said:
-                step.fired.append((result, tuple(alerts)))
+                step.fired.append((result, tuple(alerts), spoken))
 
     @staticmethod
     def _was_said(home: _Home, subject: Subject, at_ms: int) -> bool:
@@ -395,9 +399,10 @@ class Closer:
             about = step.spoken.get((rule.version, rule.segment, rule.window))
             if rule.subject != step.closing.subject or key in step.judged or not (about or rule.has_left(home.model.settings)):
                 continue
-            about = about or About(step.closing.model, rule.version, rule.segment, None, rule.window)
+            by: Literal["prediction_time"] | UnsetType = "prediction_time" if rule.subject == "cohort" else UNSET
+            about = about or About(step.closing.model, rule.version, rule.segment, None, rule.window, by=by)
             gone = Judged(rule.kind, rule.metric, rule.feature or UNSET, None, Verdict("ok", None), Evidence(n=0))
-            step.fired.append((None, tuple(self._alerts(home, step, about, [gone], now_ms))))
+            step.fired.append((None, tuple(self._alerts(home, step, about, [gone], now_ms)), True))
 
     def _volume(
         self, home: _Home, step: _Step, groups: Mapping[Key, Aggregate], about: About, start_ms: int, spec: WindowSpec, now_ms: int
@@ -436,7 +441,7 @@ class Closer:
         """Put the messages and alert states into the step."""
         key = home.model.settings.name.encode()
         messages = []
-        for result, alerts in step.fired:
+        for result, alerts, _ in step.fired:
             messages += [OutboundMessage(self._topics.results, key, encode(result))] if result else []
             messages += [OutboundMessage(self._topics.alerts, alert.dedup_key.encode(), encode(alert)) for alert in alerts]
         step.closing.outbox = home.unit.send(messages)

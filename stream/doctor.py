@@ -24,6 +24,7 @@ from stream.model import Model, with_variants
 from stream.reference import InvalidReferenceError
 from stream.results import timestamp
 from stream.settings import KafkaSettings, ModelSection, Settings
+from stream.status import baseline
 from stream.store import ClockName, OffsetRange, Partitions, UnitId, UnitView
 from stream.store_redis import IDLE_LEASE_MS, RedisStore
 from stream.watermark import NO_TIME
@@ -83,7 +84,11 @@ def _references(settings: Settings) -> Iterator[Finding]:
 
 def _reference(section: ModelSection, model: Model, named: set[str], what: str) -> Finding:
     """Whether what the configuration says of the features fits the model's reference. `named`: all that any version has."""
-    reference = model.reference
+    reference, settings = model.reference, model.settings
+    drops = [name for name, rules in settings.degradation.items() if any(limits.warning or limits.critical for limits in rules.values())]
+    if drops and settings.labels and settings.degraded_from == "reference" and baseline(model) is None:
+        rule = "expected a reference of a classifier, built from rows with prediction and label of its classes, or degradation.against: 7d"
+        return Finding(False, what, f"degradation: {', '.join(drops)} has no baseline, {rule}")
     if reference is None:
         return Finding(True, what, "no reference, so no drift is scored")
     if unknown := sorted({*model.settings.feature_drift, *model.settings.feature_quality} - named):

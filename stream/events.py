@@ -42,7 +42,8 @@ _PREDICTION: Final[dict[str, tuple[Any, bool]]] = {
     "latency_ms": (float, False),
     "value": (float, False),
 }
-_IGNORABLE: Final = frozenset({"latency_ms"})  # fields that an event with a wrong value counts without
+_IGNORABLE: Final = frozenset({"latency_ms", "value"})  # fields that an event with a wrong value counts without
+_SCORES: Final = frozenset({float, dict, type(None)})  # types of a score
 _LABEL: Final[dict[str, tuple[Any, bool]]] = {"prediction_id": (str | int, True), "timestamp": (_TIME, True), "label": (_CLASS, True)}
 
 
@@ -81,8 +82,8 @@ class Messages:
 class Predictions:
     """Columns of the usable predictions of a batch, all (n,). `index` points into the messages, `groups` into `Groups`.
 
-    `scores` and `values` are NaN where the event has none; of a regression `scores` are the predictions. `latencies_ms`: what the event
-    says, NaN where it says no number.
+    `scores` are NaN where the event has none; of a regression they are the predictions. `latencies_ms`, `values`: what the event says,
+    NaN where it says no number.
     """
 
     index: npt.NDArray[np.int64]
@@ -193,6 +194,7 @@ class EventDecoder:
         for leaf in leaves.values():
             kinds.setdefault(leaf.path, set()).add(leaf.type)
         self._mixed |= {leaf.feature for leaf in leaves.values() if leaf.feature is not None and len(kinds[leaf.path]) > 1}
+        self._score_shares = "score" in leaves and len(kinds[leaves["score"].path]) > 1  # its place with something else
         features, others = settings.predictions.features, [leaf.path for leaf in leaves.values() if leaf.feature is None]
         self.unknown = UnknownFeatures(models, features.path, others) if isinstance(features, Source) else None
         regressions = [(model.settings.labels, model.numbers is not None) for model in with_variants(models.values())]
@@ -222,7 +224,7 @@ class EventDecoder:
         keys: list[Sequence[Any] | Column] = [column["model"], column["version"], *records.columns(self._segment_names)]
         groups = self._groups_of(keys, fields)
         fields.refuse(groups < 0, "unknown_model", lambda i: f"model={column['model'][i]!r}, expected one that is configured")
-        scores = self._scores(column["score"], column["prediction"], groups)
+        scores = self._scores(column["score"], column["prediction"], groups, fields)
         if self._regression.any():
             scores = self._predicted_numbers(column["prediction"], groups, scores, fields)
         decoded = Predictions(
@@ -233,7 +235,7 @@ class EventDecoder:
             classes=self._classes.numbers(column["prediction"]),
             scores=scores,
             latencies_ms=_numbers(column["latency_ms"]),
-            values=_small(column["value"]),
+            values=_small(_numbers(column["value"])),
             records=records,
         )
         if fields.bad:
@@ -243,8 +245,14 @@ class EventDecoder:
             decoded = Predictions(**columns, records=records.subset(kept))
         return decoded, [*rejected, *fields.bad.values()]
 
-    def _scores(self, scores: Sequence[Any], predictions: Sequence[Any], groups: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    def _scores(
+        self, scores: Sequence[Any], predictions: Sequence[Any], groups: npt.NDArray[np.int64], fields: _Fields
+    ) -> npt.NDArray[np.float64]:
         """The score of each event, NaN without one; of a score per class that of the positive class, else of the predicted one."""
+        if self._score_shares:
+            wrong = np.array([type(s) not in _SCORES and not _is(s, float) for s in scores], np.bool_)
+            fields.refuse(wrong, "wrong_type", lambda i: f"score: found {scores[i]!r}, expected a number or an object")
+            scores = [None if refused else s for s, refused in zip(scores, wrong.tolist(), strict=True)]
         try:
             return np.array(scores, np.float64)
         except TypeError:  # some are by class
@@ -392,9 +400,8 @@ def _refuse_others(fields: _Fields, name: str, said: Sequence[Any], values: npt.
     fields.refuse(wrong, "wrong_type", lambda i: f"{name}: found {said[i]!r}, {rule}")
 
 
-def _small(values: Sequence[float | None]) -> npt.NDArray[np.float32]:
-    """Each value as a float32, NaN for none and for what is beyond."""
-    x = np.array(values, np.float64)
+def _small(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Each number as a float32, NaN for none and for what is beyond."""
     return np.where(np.abs(x) <= np.finfo(np.float32).max, x, np.nan).astype(np.float32)
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from detectors.latency import DELAY_EDGES_S, LATENCY_EDGES_MS
 from detectors.regression import error_edges
 from detectors.score_bins import SCORE_EDGES
-from stream.aggregates import Counts, Floats, Layout
+from stream.aggregates import Aggregate, Counts, Floats, Layout
 from stream.reference import CategoricalFeature, NumericFeature, Reference
 from stream.settings import ModelSettings
 from stream.store import Subject
@@ -198,6 +198,16 @@ class Model:
         cohorts = self.settings.cohorts
         named = [self.outcomes.fingerprint.hex(), str(cohorts.pane_ms if cohorts else 0)]
         return replace(self.outcomes, fingerprint=_fingerprint("cohort/1", named))
+
+    def floored(self, outcomes: Aggregate) -> Aggregate:
+        """The outcomes of all parts of a pane, of which none was counted less than never; sums of values may be below zero.
+
+        What was taken back may not be there: its part of the pane is not written yet, or was dropped.
+        """
+        below = outcomes.counts < 0
+        if self.has_stakes:
+            below[self.values_start : self.delays_start - 1] = False
+        return replace(outcomes, counts=np.where(below, 0, outcomes.counts)) if below.any() else outcomes
 
     def segment_column(self, segment: str) -> tuple[str, str]:
         """Where a segment's value stands in the event: a categorical feature of that name, else the event's segments."""

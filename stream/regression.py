@@ -40,9 +40,12 @@ class ErrorCoding:
 
 
 def standing(moments: Floats) -> Floats:
-    """The moments of the outcomes that were counted and not taken back, (7, 5), from those of both. Extremes stay as they were."""
+    """The moments of the outcomes that were counted and not taken back, (7, 5), from those of both. Extremes stay as they were.
+
+    Where more was taken back than is there to be counted (`Model.floored`) there is none.
+    """
     counted, back = moments[:ERROR_ROWS], moments[ERROR_ROWS:]
-    n = counted[:, N] - back[:, N]
+    n = np.maximum(counted[:, N] - back[:, N], 0)
     found = counted.copy()
     found[:, N], found[:, MEAN] = n, (counted[:, N] * counted[:, MEAN] - back[:, N] * back[:, MEAN]) / np.maximum(n, 1)
     deviations = [side[:, M2] + side[:, N] * (side[:, MEAN] - found[:, MEAN]) ** 2 for side in (counted, back)]

@@ -261,13 +261,17 @@ class Averages(Struct, frozen=True, kw_only=True):
 
 
 class ClassPerformance(Struct, frozen=True, kw_only=True):
-    """How one class fares; `support` labels are of it. Null where undefined: never predicted, never a label, neither of them."""
+    """How one class fares; `support` labels are of it. Null where undefined: never predicted, never a label, neither of them.
+
+    `intervals` are those of Wilson, of 95 %, of precision and recall where they are defined.
+    """
 
     name: str
     support: int
     precision: Ratio | None
     recall: Ratio | None
     f1: Ratio | None
+    intervals: dict[str, tuple[Ratio, Ratio]]
 
 
 class BrokenRule(Struct, frozen=True, kw_only=True):

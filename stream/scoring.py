@@ -293,7 +293,7 @@ class Scorer:
         assert verdict.threshold is not None
 
         def score(counts: Counts) -> float:
-            found = self.label_drift(Aggregate(window.layout, counts, window.moments))
+            found = self.label_drift(Aggregate(window.layout, np.maximum(counts, 0), window.moments))  # see `worse_segment.without`
             return found[0].measured[method].score or 0.0 if found else 0.0
 
         whole, *parts = (np.append(counts[LABELS], counts[1:]) for counts in (window.counts, *(one.counts for one in segments.values())))

@@ -4,7 +4,7 @@ Unknown keys are refused, and all problems are reported at once. The core takes 
 are int milliseconds (`_ms`); in the file the key has no suffix (`out_of_orderness: 5s`). `config/driftstream.yaml` explains every key.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -134,6 +134,12 @@ class LabelSettings(Section):
     pending_max: Annotated[int, whole(1_000, 10**12)] = 100_000_000
 
 
+def _refuse_of_no_positive(metrics: Iterable[str], info: ValidationInfo) -> None:
+    """Metrics of the positive class, where there is none."""
+    if info.data.get("positive", "unknown") is None:
+        refuse(((name,), "none: it is of a positive class, and there is none") for name in sorted(metrics))
+
+
 def _refuse_repeated(names: Sequence[str], most: int) -> None:
     if len(names) > most:
         raise broken(f"at most {most}")
@@ -222,6 +228,8 @@ class ModelSection(Section):
         task = info.data.get("task", "classification")
         others = [name for name in PerformanceSection.model_fields if name != "minimum_sample" and not is_metric_of(task, name)]
         refuse(((name,), f"a metric of a {task}") for name in others if name in performance.model_fields_set)
+        if task == "classification":
+            _refuse_of_no_positive({"lift"} & performance.model_fields_set, info)
         return performance
 
     @field_validator("sequential")
@@ -238,6 +246,7 @@ class ModelSection(Section):
         others = {"regression": ("classification", "ratios"), "classification": ("regression", "errors")}
         other, what = others[info.data.get("task", "classification")]
         refuse(((name,), f"none: it is of the {what} of a {other}") for name in METRICS[other] if name in degradation.model_fields_set)
+        _refuse_of_no_positive(degradation.model_fields_set - {"accuracy", "against", *METRICS["regression"]}, info)
         return degradation
 
     @field_validator("business")
@@ -273,14 +282,24 @@ class ModelSection(Section):
         for path, rule in contradictions([BUILT_IN_TRAFFIC, *inherited.traffic, self.traffic]):
             yield ("traffic", *path), rule
 
-    def short(self, inherited: "Inherited", windows: Sequence[WindowSection]) -> Iterator[tuple[KeyPath, str]]:
-        """The rule that is broken where windows, its own or those of all models, are longer than the period that they are compared with."""
-        longest_ms = max(window.size_ms for window in self.windows or windows)
-        periods: dict[str, tuple[Against, object]] = {
-            "drift": (compared_with([*inherited.drift, self.drift]), self.drift.against),
-            "degradation": (degraded_from([*inherited.degradation, self.degradation]), self.degradation.against),
+    def short(
+        self, inherited: "Inherited", windows: Sequence[WindowSection], cohorts: Sequence[WindowSection]
+    ) -> Iterator[tuple[KeyPath, str]]:
+        """The rule that is broken where windows, its own or those of all models, are longer than the period that they are compared with.
+
+        `cohorts`: windows of all models by the time of predictions.
+        """
+        windows, of_labels = self.windows or windows, self.by_prediction_time.windows
+        periods: dict[str, tuple[Against, object, Sequence[WindowSection]]] = {
+            "drift": (compared_with([*inherited.drift, self.drift]), self.drift.against, windows),
+            "degradation": (
+                degraded_from([*inherited.degradation, self.degradation]),
+                self.degradation.against,
+                [*windows, *(cohorts if of_labels is None else of_labels)] if self.labels else windows,
+            ),
         }
-        for section, (against, own) in periods.items():
+        for section, (against, own, compared) in periods.items():
+            longest_ms = max(window.size_ms for window in compared)
             if isinstance(against, int) and against < longest_ms:
                 inherits = f", not {duration_text(against)}, which it inherits" if own is None else ""
                 yield (section, "against"), f"at least the longest window, {duration_text(longest_ms)}{inherits}"
@@ -427,7 +446,10 @@ class Settings(Section):
                 for path, rule in too_many_panes(model.by_prediction_time.windows or (), given["labels"].max_delay_ms)
             )
         if "windows" in given and inherited.drift:
-            refuse(((name, *path), rule) for name, model in models.items() for path, rule in model.short(inherited, given["windows"]))
+            cohorts = given["by_prediction_time"].windows if "by_prediction_time" in given else ()
+            refuse(
+                ((name, *path), rule) for name, model in models.items() for path, rule in model.short(inherited, given["windows"], cohorts)
+            )
         return models
 
     def model(self, name: str) -> ModelSettings:
@@ -509,9 +531,16 @@ def settings_summary(settings: Settings) -> str:
         lines += [
             f"model    {model.name}: {model.task}, {_averages(model)}",
             f"         windows {windows}; panes of {duration_text(model.pane_ms)}",
+            *_cohorts(model),
             f"         reference {model.reference or 'none: no drift scores'}{versions}; segments {_segments(model)}",
         ]
     return "\n".join(lines)
+
+
+def _cohorts(model: ModelSettings) -> Iterator[str]:
+    if model.cohorts is not None:
+        windows = ", ".join(f"{window.name} ({window.kind})" for window in model.cohorts.windows)
+        yield f"         windows by prediction time {windows}, final after {duration_text(model.cohorts.max_delay_ms)}"
 
 
 def _segments(model: ModelSettings) -> str:

@@ -107,7 +107,7 @@ class Health:
         self._positive, self._classes = positive, (*model.settings.classes, OTHER)
         self._minimum_sample = model.settings.performance.minimum_sample
         self._degrading = Degrading(model)
-        self._compare_with(_baseline(model))
+        self._compare_with(baseline(model))
 
     def against(self, confusion: Counts) -> "Health":
         """The same with another baseline, that of a period; one of fewer labels than the minimum sample is none."""
@@ -143,7 +143,7 @@ class Health:
         return least[most] if most > 0 else UNSET
 
 
-def _baseline(model: Model) -> Counts | None:
+def baseline(model: Model) -> Counts | None:
     """The reference's confusion matrix, of the model's classes and OTHER, if it has them."""
     reference, classes = model.reference, model.settings.classes
     if reference is None or reference.confusion is None or not set(classes) <= set(reference.classes):

@@ -88,8 +88,8 @@ class _Scale(NamedTuple):
 
 
 def without(window: Aggregate, part: Aggregate) -> Aggregate:
-    """The window less a part of it; its extremes are those of all."""
-    return Aggregate(window.layout, window.counts - part.counts, _rest(window.moments, part.moments))
+    """The window less a part of it, of which no more is taken than there is (`Model.floored`); its extremes are those of all."""
+    return Aggregate(window.layout, np.maximum(window.counts - part.counts, 0), _rest(window.moments, part.moments))
 
 
 def _rest(moments: Floats, part: Floats) -> Floats:

@@ -144,6 +144,24 @@ def test_alerts_on_labels_are_resolved_when_the_model_has_none_any_more(watch: W
     assert told(monitor)[1:] == [("resolved", None, "accuracy", None)]
 
 
+@pytest.mark.parametrize("left", ["windows", "threshold"])
+def test_alerts_by_prediction_time_are_resolved_when_their_windows_or_thresholds_leave(watch: Watch, left: str) -> None:
+    """Windows by label time have the same name, and the same alert, which stays while the threshold does."""
+    cohorts: Any = {"by_prediction_time": {"windows": [{"name": "1m", "size": "2m"}], "revise_every": "1m"}}
+    labelled: Any = {"labels": True, "drift": QUIET, "performance": {"minimum_sample": 4}}
+    floor: Any = {"performance": {"minimum_sample": 4, "accuracy": {"warning": 0.9}}}
+    monitor = configured(watch, **labelled | floor | cohorts)
+    for minute in range(8):
+        if minute == 4:
+            again(monitor, **labelled | (floor if left == "windows" else cohorts))
+        see(monitor, minute)
+        monitor.run(*(label(f"{minute}-{i}", 60 * minute + 55, "1") for i in range(40)), side="labels")
+    said = sorted((alert.get("by", ""), alert["status"]) for alert in monitor.said("alerts"))
+    by_label_time = [("", "firing")] if left == "windows" else [("", "firing"), ("", "resolved")]
+    assert said == [*by_label_time, ("prediction_time", "firing"), ("prediction_time", "resolved")]
+    monitor.validate()
+
+
 def test_the_alert_of_a_silence_that_nobody_watches_any_more_is_resolved(watch: Watch) -> None:
     monitor = configured(watch, drift=QUIET, quality={"freshness": "10m"})
     see(monitor, 0)

@@ -105,6 +105,13 @@ def test_a_revision_of_an_older_window_counts_at_the_newest_one() -> None:
     assert found.alarm_ms == 0
 
 
+def test_a_window_that_no_alert_is_about_changes_nothing() -> None:
+    history = History({"psi"}, {SERIES: [Point(10, 0.0), Point(20, 0.5), Point(10, 0.1, spoken=False), Point(20, 0.6)]})
+    (found,) = backtest(history, {"psi": [0.2]}, {"psi": ABOVE})
+    assert [(change.status, change.end_ms) for change in found.changes] == [("firing", 20)]
+    assert (found.windows, found.insufficient) == (4, 0)
+
+
 def test_a_metric_that_no_window_had_has_no_outcome() -> None:
     assert backtest(History({"psi"}), {"psi": [0.1]}, {"psi": ABOVE}) == []
 
@@ -220,16 +227,18 @@ def alerts_said(out: Path) -> dict[tuple[Any, ...], list[tuple[str, int, float]]
     for line in (out / "alerts.jsonl").read_bytes().splitlines():
         alert = orjson.loads(line)
         rule = [alert[name] for name in ("model", "version", "segment")]
-        key = (*rule, alert["kind"], alert.get("feature"), alert["metric"], alert["window"]["name"])
+        key = (*rule, alert["kind"], alert.get("feature"), alert["metric"], alert["window"]["name"], alert.get("by"))
         found[key].append((alert["status"], milliseconds(alert["window"]["end"]), alert["value"]))
     return found
 
 
 @pytest.mark.parametrize("lateness", ["0s", "2m"])
-def test_each_threshold_alerts_as_a_live_configuration_of_it_alone(tmp_path: Path, lateness: str) -> None:
+def test_each_threshold_alerts_as_a_live_configuration_of_it_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lateness: str) -> None:
+    monkeypatch.setattr("stream.replay.BATCH", 80)  # or windows by prediction time are looked at but twice
     config = CONFIG | BESIDE | {"time": {"allowed_lateness": lateness, "out_of_orderness": "0s"}}
     config["drift"] = config["drift"] | {"ks": {"warning": "off"}, "chi2": {"warning": "off"}, "psi": {"warning": "off", "critical": "off"}}
     config["performance"] = config["performance"] | {"estimated": True}
+    config |= {"by_prediction_time": {"windows": [{"name": "1m", "size": "2m"}], "revise_every": "1m"}, "labels": {"max_delay": "10m"}}
     known = calibrated_reference()
     tried = [f"--thresholds={metric}={','.join(map(str, values))}" for metric, values in TRIED.items()]
     outcomes = orjson.loads((replayed(tmp_path, config, *tried, known=known) / "backtest.json").read_bytes())
@@ -246,7 +255,7 @@ def test_each_threshold_alerts_as_a_live_configuration_of_it_alone(tmp_path: Pat
         for found in outcomes:
             if alone.get(found["metric"]) != found["threshold"]:
                 continue
-            key = tuple(found[name] for name in ("model", "version", "segment", "kind", "feature", "metric", "window"))
+            key = tuple(found[name] for name in ("model", "version", "segment", "kind", "feature", "metric", "window", "by"))
             expected = said.pop(key, [])
             changes = [(change["status"], milliseconds(change["window_end"]), change["score"]) for change in found["changes"]]
             if found["metric"].endswith("_ratio") and found["feature"]:  # alerts have the ratio itself
@@ -256,7 +265,7 @@ def test_each_threshold_alerts_as_a_live_configuration_of_it_alone(tmp_path: Pat
             if lateness == "0s":
                 assert changes == expected
             compared += len(expected)
-            kinds |= {found["kind"]} if expected else set()
+            kinds |= {found["by"] or found["kind"]} if expected else set()
         assert said == {}
     assert compared > 100
     assert kinds == {
@@ -268,6 +277,7 @@ def test_each_threshold_alerts_as_a_live_configuration_of_it_alone(tmp_path: Pat
         "business",
         "traffic",
         "data_quality",
+        "prediction_time",
     }
 
 
@@ -325,7 +335,7 @@ def test_auto_alerts_as_a_live_configuration_of_it(tmp_path: Path, metric: str, 
     said = {key: alerts for key, alerts in alerts_said(live).items() if key[5] == metric}
     found = [one for one in orjson.loads((out / "backtest.json").read_bytes()) if one["threshold"] == "auto"]
     tried = {
-        tuple(one[name] for name in ("model", "version", "segment", "kind", "feature", "metric", "window")): [
+        tuple(one[name] for name in ("model", "version", "segment", "kind", "feature", "metric", "window", "by")): [
             (change["status"], milliseconds(change["window_end"]), change["score"]) for change in one["changes"]
         ]
         for one in found

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from msgspec import UNSET
+from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_recall_fscore_support, precision_score, recall_score
 
 from stream.results import Performance
@@ -61,6 +62,11 @@ def test_averages_and_classes_of_every_window_are_those_of_scikit_learn(seed: in
         for metric, side in zip(ORACLES, sides, strict=True):
             ours = [getattr(of, metric) for of in measured.by_class]
             assert ours == [None if np.isnan(value) else pytest.approx(value, rel=1e-12) for value in side]
+        for metric, column in (("precision", said), ("recall", truth)):
+            for of in measured.by_class:
+                right, rows_of = sum(t == s == of.name for t, s in zip(truth, said, strict=True)), column.count(of.name)
+                interval = binomtest(right, rows_of).proportion_ci(method="wilson") if rows_of else None
+                assert of.intervals.get(metric) == (interval and pytest.approx((interval.low, interval.high), abs=1e-12))
 
 
 def test_a_class_without_predictions_has_no_precision_and_one_without_labels_no_recall() -> None:

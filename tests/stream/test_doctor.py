@@ -127,6 +127,8 @@ def test_reference_that_does_not_fit_the_configuration_is_said(installation: Ins
             "drift": {"features": {name: {"ks": {}, "chi2": {}} for name in ("amount", "merchant_category")}},
         },
         "fifth": {"reference": "fraud.json", "performance": {"estimated": True, "accuracy": {"warning": 0.9}}},  # no positive class
+        "sixth": {"degradation": {"accuracy": {"drop": {"warning": 0.1}}}},
+        "seventh": {"degradation": {"accuracy": {"drop": {"warning": 0.1}}, "against": "7d"}},
     }
     path = write_config(
         tmp_path / "five.yaml",
@@ -135,9 +137,11 @@ def test_reference_that_does_not_fit_the_configuration_is_said(installation: Ins
     )
     findings = {finding.what: finding for finding in examine(load_settings(path, {}))}
     assert findings["model m"].ok
+    assert findings["model seventh"].ok
     said = {"model fraud": "height not in its reference", "model other": "built for model fraud", "model third": "none.json"}
     said["model fourth"] = "amount.chi2, merchant_category.ks not scored"
     said["model fifth"] = "performance.estimated: nothing can be estimated"
+    said["model sixth"] = "degradation: accuracy has no baseline"
     for what, detail in said.items():
         assert not findings[what].ok
         assert detail in findings[what].detail

@@ -242,6 +242,14 @@ def test_a_score_is_a_number_or_that_of_the_predicted_class() -> None:
     np.testing.assert_array_equal(found.scores, [0.25, 1.0, np.nan, 0.1, 0.9, 0.7, np.nan, np.nan])
 
 
+def test_a_score_that_stands_where_something_else_does_is_refused_where_it_is_no_number() -> None:
+    decoding = Decoding(predictions={"score": "prediction"})
+    said = [0.5, 1, "1", "fraud", True, None]
+    found, rejected = decoding.predictions(*(prediction(str(i), 0, value) for i, value in enumerate(said)))
+    assert [(one.index, one.reason) for one in rejected if one.reason != "missing_field"] == [(i, "wrong_type") for i in (2, 3, 4)]
+    np.testing.assert_array_equal(found.scores, [0.5, 1.0])
+
+
 def test_the_number_of_a_label_is_kept_beside_its_class() -> None:
     labels, _ = PLAIN.labels(*(label(str(i), 0, value) for i, value in enumerate([1, 2.5, "1", True])))
     np.testing.assert_array_equal(labels.values, [1.0, 2.5, np.nan, np.nan])
@@ -249,12 +257,20 @@ def test_the_number_of_a_label_is_kept_beside_its_class() -> None:
 
 def test_the_value_of_a_prediction_is_a_number_where_it_is_mapped() -> None:
     decoding = Decoding(predictions={"value": "stake"})
-    stakes = [12.5, 3, None, 1e300, -0.1, "much"]
+    stakes = [12.5, 3, None, 1e300, -0.1]
     found, rejected = decoding.predictions(
         *({**prediction(str(i), 0), "stake": stake} for i, stake in enumerate(stakes)), prediction("x", 0)
     )
     np.testing.assert_array_equal(found.values, np.array([12.5, 3, np.nan, np.nan, -0.1, np.nan], np.float32))
-    assert [(one.index, one.reason) for one in rejected] == [(5, "wrong_type")]
+    assert rejected == []
+
+
+@pytest.mark.parametrize("stake", ["much", "12.5", True, [1], {"amount": 3}])
+def test_a_value_that_is_no_number_is_left_out_and_the_event_counts(stake: Any) -> None:
+    decoding = Decoding(predictions={"value": "stake"})
+    found, rejected = decoding.predictions({**prediction("a", 0), "stake": stake}, {**prediction("b", 0), "stake": 2})
+    np.testing.assert_array_equal(found.values, np.array([np.nan, 2], np.float32))
+    assert rejected == []
 
 
 def test_a_value_that_is_not_mapped_is_not_read() -> None:
@@ -517,13 +533,15 @@ def test_a_latency_that_is_no_number_is_left_out_and_the_event_counts() -> None:
     assert events.latencies_ms.tolist() == pytest.approx([12.5, 3.0, *[np.nan] * 5], nan_ok=True)
 
 
+@pytest.mark.parametrize(("name", "column"), [("latency_ms", "latencies_ms"), ("value", "values")])
 @pytest.mark.parametrize(
-    ("latency_ms", "headers", "expected"),
+    ("place", "headers", "expected"),
     [
         ("took.total", {}, [7.5, 7.5]),
         ("features.amount", {}, [3.0, 3.0]),
         ("features.country", {}, [np.nan, np.nan]),
         ("version.ms", {}, [np.nan, np.nan]),
+        ("v", {}, [np.nan, np.nan]),
         ("kafka:header:took", {"took": b"12.5"}, [12.5, 12.5]),
         ("kafka:header:took", {"took": b"soon"}, [np.nan, np.nan]),
         ("kafka:header:took", {"took": b"\xff"}, [np.nan, np.nan]),
@@ -531,16 +549,16 @@ def test_a_latency_that_is_no_number_is_left_out_and_the_event_counts() -> None:
         ("kafka:header:took", {}, [np.nan, np.nan]),
     ],
 )
-def test_a_latency_may_stand_elsewhere_and_costs_no_event_there(
-    latency_ms: str, headers: Mapping[str, bytes | None], expected: list[float]
+def test_latency_and_value_may_stand_elsewhere_and_cost_no_event_there(
+    name: str, column: str, place: str, headers: Mapping[str, bytes | None], expected: list[float]
 ) -> None:
-    fields = {"latency_ms": latency_ms, "version": "v"}
+    fields = {name: place, "version": "v"}
     decoding = Decoding({MODEL: small_reference()}, predictions=fields)
-    event = {"took": {"total": 7.5}, "features": {"amount": 3.0, "country": "DE"}, "version": "2"}
+    event = {"took": {"total": 7.5}, "features": {"amount": 3.0, "country": "DE"}, "version": "2", "v": "12.5"}
     broken = {**event, "features": {**event["features"], "flag": "no flag"}}
     events, rejected = decoding.predictions(prediction(1, 1, **event), prediction(2, 1, **broken), headers=[headers, headers])
     assert rejected == []
-    assert events.latencies_ms.tolist() == pytest.approx(expected, nan_ok=True)
+    assert getattr(events, column).tolist() == pytest.approx(expected, nan_ok=True)
 
 
 def test_latencies_stay_with_their_events_where_others_are_unusable() -> None:

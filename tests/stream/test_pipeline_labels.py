@@ -281,6 +281,29 @@ def test_classes_that_are_not_configured_are_other_and_never_right(watch: Watch)
     assert said["performance"]["accuracy"] == 0.0
 
 
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_correction_of_what_was_dropped_with_its_pane_takes_nothing_back(watch: Watch, task: str) -> None:
+    """The length of the panes has changed between a label and its correction; what was open then was left out."""
+    said, first, second = ("1", "1", "0") if task == "classification" else (1.0, 1.0, 4.0)
+    model = (
+        {"task": task}
+        if task == "regression"
+        else {"classes": ["0", "1"], "positive": "1", "business": {"benefit": {"true_positive": 9.0}}}
+    )
+    before = watch(settings({MODEL: model}))
+    before.run(prediction("a", 10, said))
+    before.run(label("a", 30, first), side="labels")
+    after = watch(settings({MODEL: model}, windows=[{"size": "2m"}]), store=before.store)
+    after.logs = before.logs
+    after.run(label("a", 150, second), side="labels")
+    after.run(prediction("end", 1000, said))
+    after.run(label("end", 1000, first), side="labels")
+    results = [result for result in after.said("results") if result["subject"] == "performance"]
+    assert [(seconds_of(one["window"]["start"]), one["counts"]["labels"]) for one in results] == [(0, 0), (120, 1)]
+    found = [one["performance"]["accuracy"] if task == "classification" else one["regression"]["mae"] for one in results]
+    assert found == ([None, 0.0] if task == "classification" else [None, 3.0])
+
+
 def test_a_label_that_cannot_be_read_is_a_dead_letter(watch: Watch) -> None:
     monitor = watch(settings())
     monitor.run(b"[]", label("a", 1) | {"label": None}, label("b", 1), side="labels")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, mean_absolute_error, recall_score, root_mean_squared_error
 
-from stream.results import timestamp
+from stream.results import Performance, timestamp
 from stream.store import UnitId
 from stream.store_memory import MemoryStore
 from tests.builders import BASE_MS, MODEL, Monitor, at, label, prediction, seconds_of, settings, small_reference
@@ -35,9 +35,9 @@ def minute(rng: np.random.Generator, start: float, n: int, right: float, **more:
 
 def monitored(watch: Watch, against: str, store: Any = None, *, degradation: Any = DROPS, **more: Any) -> Monitor:
     """A monitor of a model whose performance is compared with this."""
-    time, windows = more.pop("time", {}), more.pop("windows", [{"size": "1m"}])
+    windows, sections = more.pop("windows", [{"size": "1m"}]), {name: more.pop(name, {}) for name in ("time", "labels")}
     model = {"classes": ["0", "1"], "positive": "1", "performance": {"minimum_sample": 50}, **more}
-    configured = settings({MODEL: {**model, "degradation": degradation | {"against": against}}}, windows=windows, time=time)
+    configured = settings({MODEL: {**model, "degradation": degradation | {"against": against}}}, windows=windows, **sections)
     return watch(configured, {MODEL: small_reference()}, store=cast(MemoryStore | None, store))
 
 
@@ -180,6 +180,65 @@ def test_slices_of_another_period_are_no_use(watch: Watch, backend: Backend, cap
     end(after, 600)
     assert "baseline" not in said(after, 300)
     assert backend.client().home(P0, MODEL).slices == {}
+
+
+# by the time of the predictions
+
+COHORTS = {"windows": [{"size": "1m"}, {"size": "2m", "slide": "1m"}], "revise_every": "1m"}
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_by_prediction_time_each_revision_is_compared_with_what_is_known_of_the_period(watch: Watch, restart: bool) -> None:
+    """Labels come up to three minutes late; from the eighth minute on the model is mostly wrong."""
+    rng = np.random.default_rng(18)
+    rows = [row for i in range(14) for row in minute(rng, 60 * i, 60, 0.95 if i < 8 else 0.3)]
+    late = {row.id: row.second + rng.uniform(0, 180) for row in rows}
+    monitor = monitored(watch, "4m", by_prediction_time=COHORTS, labels={"max_delay": "5m"})
+    checked = {True: 0, False: 0}
+    for second in range(30, 20 * 60, 30):
+        clock = Row(f"clock {second}", second, "0", "0", {"version": "clock"})
+        new = [row for row in rows if second - 30 <= row.second < second]
+        known = [row for row in rows if late[row.id] < second]
+        monitor.log(*(prediction(row.id, row.second, row.said, **row.more) for row in [*new, clock]))
+        monitor.log(*(label(row.id, late[row.id], row.truth) for row in known if late[row.id] >= second - 30), side="labels")
+        monitor.log(label(clock.id, second), side="labels")
+        monitor.read()
+        monitor.read("labels")
+        for result in (firing.result for firing in monitor.tick()):
+            assert result is not None
+            if not isinstance(result.performance, Performance) or result.performance.by == "label_time" or result.version == "clock":
+                continue
+            start, stop = seconds_of(result.window.start), seconds_of(result.window.end)
+            period = rolling(start, 60, 4)
+            assert result.performance.baseline == f"rolling:{timestamp(at(period[0]))}..{timestamp(at(period[1]))}"
+            before, now = between(known, *period), between(known, start, stop)
+            if result.performance.status != "insufficient_data" and start >= 480 and len(before[0]) >= 50:
+                drop = accuracy_score(*before) - accuracy_score(*now)
+                told = [one.value for one in result.performance.broken if (one.metric, one.rule) == ("accuracy", "drop")]
+                assert told == ([pytest.approx(drop)] if drop >= 0.1 else [])
+                checked[result.final] += len(told)
+        if restart:
+            monitor.start()
+    assert min(checked.values()) > 5
+    (alert, *_) = [one for one in alerts(monitor, "accuracy_drop") if one.get("by") == "prediction_time"]
+    assert alert["baseline"] == pytest.approx(0.95, abs=0.05)
+    held = monitor.store.home(P0, MODEL).slices
+    assert {group.subject for group in held} == {"performance", "cohort"}
+    assert len({group.start_ms for group in held if group.subject == "cohort"}) <= 4 + 2 + 1
+
+
+def test_slices_by_prediction_time_are_let_go_with_their_windows(watch: Watch, backend: Backend) -> None:
+    rng = np.random.default_rng(19)
+    before = monitored(watch, "4m", backend.store, by_prediction_time=COHORTS, labels={"max_delay": "2m"})
+    for i in range(8):
+        see(before, minute(rng, 60 * i, 60, 0.9 if i < 4 else 0.1))
+    assert any(group.subject == "cohort" for group in backend.client().home(P0, MODEL).slices)
+    assert {one["status"] for one in alerts(before, "accuracy_drop") if one.get("by")} == {"firing"}
+    after = monitored(watch, "4m", backend.store, labels={"max_delay": "2m"})
+    after.logs = before.logs
+    end(after, 900)
+    assert {one["status"] for one in alerts(after, "accuracy_drop") if one.get("by")} == {"resolved"}
+    assert not [group for group in backend.client().home(P0, MODEL).slices if group.subject == "cohort"]
 
 
 # regressions

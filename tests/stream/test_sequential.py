@@ -13,11 +13,26 @@ from sinks.memory import MemorySink
 from stream.kafka import Batch
 from stream.model import Model
 from stream.pipeline import Pipeline
+from stream.rebuild import Bookmark
 from stream.reference import NumericFeature
-from stream.store import Partitions, UnitId
+from stream.store import Clock, Mark, Partitions, UnitId
 from stream.store_memory import MemoryStore
+from stream.watermark import NO_TIME
 from stream.worker import Worker
-from tests.builders import BASE_MS, HOUR_MS, MODEL, Monitor, categorical, label, messages, prediction, reference, settings, small_reference
+from tests.builders import (
+    BASE_MS,
+    HOUR_MS,
+    MODEL,
+    Monitor,
+    at,
+    categorical,
+    label,
+    messages,
+    prediction,
+    reference,
+    settings,
+    small_reference,
+)
 from tests.stream.stores import Backend
 
 Watch = Callable[..., Monitor]
@@ -237,6 +252,18 @@ def test_labels_that_wait_for_their_predictions_are_followed_where_they_meet(wat
         monitor.tick()
     read_all(monitor)
     assert {alert["evidence"]["unit"] for alert in drifts(monitor) if alert["evidence"]["stream"] == "errors"} == {"predictions/0"}
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+def test_after_all_state_is_lost_only_what_had_not_been_delivered_is_said(watch: Watch, delivered: bool) -> None:
+    monitor = watched(watch)
+    read_all(monitor)
+    before = drifts(monitor)
+    to = at(N / 10) if delivered else NO_TIME
+    monitor.empty(dict.fromkeys(monitor.logs, Bookmark("driftstream", Clock(to, to), Mark(NO_TIME, 0))))
+    monitor.sink = MemorySink()
+    read_all(monitor)
+    assert drifts(monitor) == ([] if delivered else before)
 
 
 def test_a_state_that_cannot_be_read_is_dropped(watch: Watch, caplog: pytest.LogCaptureFixture) -> None:

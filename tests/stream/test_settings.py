@@ -346,6 +346,9 @@ def test_summary_names_models_windows_panes_and_topics(load: Load) -> None:
     summary = settings_summary(load(MINIMAL, REDIS_PASSWORD="hunter2"))
     for part in ("kafka-1:9092", "redis://redis:6379/0", "driftstream.alerts", "fraud", "positive 1", "1h/5m (sliding)", "panes of 5m"):
         assert part in summary
+    assert "by prediction time" not in summary
+    cohorts = load("by_prediction_time: {windows: [{size: 1d}]}\nlabels: {max_delay: 30d}\nmodels: {m: {classes: [x, y]}}")
+    assert "windows by prediction time 1d (tumbling), final after 30d" in settings_summary(cohorts)
 
 
 def test_a_model_says_what_its_windows_are_compared_with_or_inherits_it(load: Load) -> None:

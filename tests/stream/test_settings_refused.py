@@ -183,6 +183,10 @@ BAD = [
         "degradation: {against: 9m}",
         "models.fraud.degradation.against: nothing, expected at least the longest window, 10m, not 9m, which it inherits",
     ),
+    (
+        "degradation: {against: 10m}\nby_prediction_time: {windows: [{size: 1h}]}",
+        "models.fraud.degradation.against: nothing, expected at least the longest window, 1h, not 10m, which it inherits",
+    ),
     ("quality: {missing_ratio: {warning: 2}}", f"quality.missing_ratio.warning: '2', expected {SHARE}"),
     (
         "quality: {missing_ratio: {warning: 0.3}}",
@@ -252,6 +256,14 @@ BAD_MODELS = [
     (
         f"models: {{fraud: {{{CLASSES}, degradation: {{mae: {{relative: {{warning: 0.1}}}}}}}}}}",
         "models.fraud.degradation.mae: a mapping, expected none: it is of the errors of a regression",
+    ),
+    (
+        f"models: {{fraud: {{{CLASSES}, degradation: {{recall: {{drop: {{warning: 0.1}}}}}}}}}}",
+        "models.fraud.degradation.recall: a mapping, expected none: it is of a positive class, and there is none",
+    ),
+    (
+        f"models: {{fraud: {{{CLASSES}, performance: {{lift: {{warning: 2}}}}}}}}",
+        "models.fraud.performance.lift: a mapping, expected none: it is of a positive class, and there is none",
     ),
     (f"models: {{fraud: {{{CLASSES}, labels: maybe}}}}", "models.fraud.labels: 'maybe', expected true or false"),
     (f"models: {{fraud: {{{CLASSES}, reference: [a]}}}}", "models.fraud.reference: a list, expected the path of a file"),
@@ -338,6 +350,10 @@ BAD_MODELS = [
     (
         f"models: {{fraud: {{{CLASSES}, windows: [{{size: 1h, slide: 1m}}], drift: {{against: 59m}}}}}}",
         "models.fraud.drift.against: '59m', expected at least the longest window, 1h",
+    ),
+    (
+        f"models: {{fraud: {{{CLASSES}, by_prediction_time: {{windows: [{{size: 1h}}]}}, degradation: {{against: 59m}}}}}}",
+        "models.fraud.degradation.against: '59m', expected at least the longest window, 1h",
     ),
     (
         f"models: {{fraud: {{{CLASSES}, windows: [{{sise: 5m}}]}}}}",

@@ -203,6 +203,25 @@ def test_the_segment_named_is_the_one_that_the_rule_names_on_the_raw_rows(
     assert found == (min(back)[1] if back else None)
 
 
+def test_a_segment_that_has_more_than_all_traffic_leaves_no_less_than_none(watch: Watch) -> None:
+    """A label of Brazil that was dropped with its pane is corrected: all traffic has lost the one hit, which is of Germany."""
+    tree: Any = {"classes": ["0", "1"], "segments": ["country"], "performance": {"minimum_sample": 1, "accuracy": {"warning": 0.9}}}
+    drift = {"minimum_sample": 1, "psi": {"warning": 0.01, "critical": 0.02}}
+    known = {
+        MODEL: reference(categorical("x", ["a"], [100, 0]), classes=("0", "1"), outputs=(categorical("label", ["1", "0"], [90, 10, 0]),))
+    }
+    before = watch(configured({MODEL: tree | {"drift": drift}}), known)
+    before.run(prediction("a", 1, "1", segments={"country": "BR"}))
+    before.run(label("a", 2, "1"), side="labels")
+    after = watch(configured({MODEL: tree | {"drift": drift}}, windows=[{"size": "2m"}]), known, store=before.store)
+    after.logs = before.logs
+    after.run(*(prediction(i, 3, "1", segments={"country": "DE" if i < 2 else "BR"}) for i in range(9)))
+    after.run(*(label(i, 4, "1" if i == 0 else "0") for i in range(9)), label("a", 5, "0"), side="labels")
+    after.run(prediction("end", 300))
+    after.run(label("end", 300), side="labels")
+    assert {alert["metric"] for alert in after.said("alerts") if alert["segment"] is None} >= {"accuracy", "psi"}
+
+
 def test_moments_of_the_rest_are_those_of_its_rows() -> None:
     rng = np.random.default_rng(1)
     layout, groups = SCORER.model.outcomes, rng.integers(0, 2, 500)
