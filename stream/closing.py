@@ -9,7 +9,7 @@ they are discarded next time, never merged again.
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 from zlib import crc32
 
 from msgspec import UNSET, UnsetType
@@ -23,7 +23,7 @@ from stream.baselines import Key, Panes, Period, Rolled, Slices, against, agains
 from stream.business import BusinessMeter, midnight
 from stream.cohorts import Due, attribution, newest_judged, revise
 from stream.days import Days, Tallied, tally
-from stream.found import Closed, found_in_outcomes, found_in_traffic, with_business
+from stream.found import Closed, Found, found_in_outcomes, found_in_traffic, with_business
 from stream.freshness import Freshness
 from stream.groups import segment_keys
 from stream.model import LABELS, PREDICTIONS, Model
@@ -33,7 +33,7 @@ from stream.scoring import Scorer
 from stream.settings import ModelSettings, Settings
 from stream.store import SUBJECTS, Clock, Closing, Held, HomeState, HomeStore, PaneGroup, Partitions, Subject, UnitId
 from stream.unit import Unit, log
-from stream.verdicts import LABEL_TIME, Judged
+from stream.verdicts import LABEL_TIME, Attribution, Judged
 from stream.volume import volume_change
 from stream.watermark import NO_TIME
 from stream.windows import WindowSpec, expired_panes, windows_ending
@@ -101,6 +101,21 @@ class _Ended:
     unread: Held
 
 
+class _Window(NamedTuple):
+    """A window that fires: merged counts of each version and segment, their scorers, and up to which end each of them is judged.
+
+    `said`: it was fired and delivered before a rebuild, which has read everything from `whole_from` on.
+    """
+
+    due: Due
+    groups: dict[Key, Aggregate]
+    scorers: list[Scorer]
+    by: Attribution
+    judged_to: dict[Key, int]
+    said: bool
+    whole_from: int
+
+
 @dataclass(slots=True)
 class _Step:
     """What one pass over a model's windows came to, before it is written. `rolled`: what they are compared with, if not the reference.
@@ -120,6 +135,7 @@ class _Step:
     judged: set[str] = field(default_factory=set)
     spoken: dict[tuple[str, str, str], About] = field(default_factory=dict)
     newest: dict[str, dict[Key, int]] = field(default_factory=dict)
+    windows: list[_Window] = field(default_factory=list)
     fired: list[tuple[Result | None, tuple[Alert, ...], bool]] = field(default_factory=list)
 
 
@@ -210,8 +226,14 @@ class Closer:
         held = self._store.pane_groups([home.model.settings.name for home in homes], self._partitions)
         ended = [self._ended(home, subject, clock_ms, held[home.model.settings.name]) for home in homes]
         blobs = self._store.read_panes({parts.home.model.settings.name: parts.unread for parts in ended})
-        passes = [(parts.home, self._pass(parts, blobs[parts.home.model.settings.name], subject, clock_ms, now_ms)) for parts in ended]
+        passes = [(parts.home, self._pass(parts, blobs[parts.home.model.settings.name], subject, clock_ms)) for parts in ended]
         steps = [(home, step) for home, step in passes if step is not None]
+        found = iter(self._found(subject, [window for _, step in steps for window in step.windows]))
+        for home, step in steps:
+            for window in step.windows:
+                self._fire(home, step, window, next(found), clock_ms=clock_ms, now_ms=now_ms)
+            self._retire(home, step, now_ms)
+            self._address(home, step)
         lost.update(self._store.close([step.closing for _, step in steps]))
         written = [(home, step) for home, step in steps if home.unit.id not in lost]
         for home, step in written:
@@ -246,8 +268,8 @@ class Closer:
         unread = {unit: [g for g in groups if g.start_ms + pane_ms > home.closed_ms[subject]] for unit, groups in ended.items()}
         return _Ended(home, complete, unread)
 
-    def _pass(self, ended: _Ended, blobs: Iterable[tuple[PaneGroup, bytes]], subject: Subject, clock_ms: int, now_ms: int) -> _Step | None:
-        """What is to be written now; None if nothing was in the panes that have ended. `blobs`: the unread ones."""
+    def _pass(self, ended: _Ended, blobs: Iterable[tuple[PaneGroup, bytes]], subject: Subject, clock_ms: int) -> _Step | None:
+        """What is to be written now, and which windows fire; None if nothing was in the panes that ended. `blobs`: the unread ones."""
         home, complete, settings = ended.home, ended.complete, ended.home.model.settings
         closed, fired = self._until(home, subject, clock_ms)
         panes = self._panes(home, subject, blobs)
@@ -269,10 +291,7 @@ class Closer:
         step.closing.expired = [group for group in home.merged[subject] if group.start_ms in expired]
         step.merged, step.parts, step.rolled, step.tallied = kept, complete, rolled, tallied
         step.closing.slices, step.closing.passed = rolled.written | tallied.written, [*rolled.passed, *tallied.passed]
-        for window in due:
-            self._fire(home, step, panes, window, clock_ms=clock_ms, now_ms=now_ms)
-        self._retire(home, step, now_ms)
-        self._address(home, step)
+        step.windows = [window for one in due if (window := self._window(home, step, panes, one, clock_ms)) is not None]
         return step
 
     @staticmethod
@@ -315,18 +334,18 @@ class Closer:
         )
         return _Step(closing, merged={}, parts={}, rolled=Rolled(home.slices[subject]), tallied=Tallied(subject, home.days[subject]))
 
-    def _fire(self, home: _Home, step: _Step, panes: Panes, due: Due, *, clock_ms: int, now_ms: int) -> None:
-        """Add the results and alerts of one window, for each version and segment in it.
+    def _window(self, home: _Home, step: _Step, panes: Panes, due: Due, clock_ms: int) -> _Window | None:
+        """One window that fires; None after a rebuild if not all of it was read again.
 
         After a rebuild a window that was fired and delivered before is judged again, for the states of its alerts, and not sent again.
         """
-        end, spec, revision, final = due
+        end, spec, _, final = due
         settings, subject = home.model.settings, step.closing.subject
         start, quiet = end - spec.size_ms, home.unit.quiet_ms["traffic" if subject == "traffic" else "performance"]
         at = step.closing.fired_ms if subject == "cohort" and not final else end + (self._lateness(settings, subject) if final else 0)
         said, whole_from = self._was_said(home, subject, at), self._reach.whole_from(settings.name, subject, quiet)
         if said and start < whole_from:
-            return
+            return None
         groups = merged_groups(panes, start, end)
         scorers = self._scorers(home, step, sorted(groups), start, spec)
         by, judged_to = LABEL_TIME, dict.fromkeys(groups, end)
@@ -335,9 +354,19 @@ class Closer:
             if spec.name not in step.newest:
                 step.newest[spec.name] = newest_judged(spec, panes, step.closing.fired_ms, by)
             judged_to = step.newest[spec.name]
-        found = (
-            found_in_traffic([Closed(groups, scorers, spec.size_ms)])[0] if subject == "traffic" else found_in_outcomes(groups, scorers, by)
-        )
+        return _Window(due, groups, scorers, by, judged_to, said, whole_from)
+
+    @staticmethod
+    def _found(subject: Subject, windows: Sequence[_Window]) -> list[list[Found]]:
+        """What windows of any models come to, of one subject."""
+        if subject == "traffic":
+            return found_in_traffic([Closed(window.groups, window.scorers, window.due.spec.size_ms) for window in windows])
+        return [found_in_outcomes(window.groups, window.scorers, window.by) for window in windows]
+
+    def _fire(self, home: _Home, step: _Step, fires: _Window, found: list[Found], *, clock_ms: int, now_ms: int) -> None:
+        """Add the results and alerts of one window, for each version and segment in it."""
+        (end, spec, revision, final), groups, scorers, by, judged_to, said, whole_from = fires
+        settings, subject, start = home.model.settings, step.closing.subject, end - spec.size_ms
         if subject != "traffic" and home.scorer.money is not None:
             days = {key: day for key in groups if midnight(end) >= whole_from and (day := step.tallied.until(key, end)) is not None}
             found = with_business(found, groups, scorers, by, (start, end), days)
