@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import orjson
 import pytest
-from scipy.stats import binom, ks_2samp
+from scipy.stats import binom, ks_2samp, norm
 
 from stream.reference import Feature, Reference
 from stream.reference_build import build_reference
@@ -146,6 +146,13 @@ def test_a_feature_of_two_values_is_scored_exactly(compare: Compare) -> None:
     assert moved.drift["direction"].startswith("more mass")
     assert moved.quality["out_of_range_ratio"] == 0
     assert {("data_drift", "x", "psi"), ("data_drift", "x", "ks")} == set(moved.alerts)
+
+
+def test_the_p_value_of_two_values_is_that_of_their_shares(compare: Compare) -> None:
+    """1.4 standard errors apart; Kolmogorov's law, of numbers without ties, would say 0.9."""
+    seen = compare([0.0] * 480 + [1.0] * 120, [0.0] * 460 + [1.0] * 140)
+    error = np.sqrt(260 / 1200 * 940 / 1200 * 2 / ROWS)
+    assert seen.drift["ks"]["p_value"] == pytest.approx(2 * norm.sf(20 / ROWS / error), rel=0.02)
 
 
 def test_unseen_categories_are_counted_together_and_said(compare: Compare) -> None:
