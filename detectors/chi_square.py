@@ -61,6 +61,20 @@ def chi2(reference: Counts, current: Counts) -> ChiSquare:
     return ChiSquare(statistic, df, float(min(p_value, 1.0)), math.sqrt(min(statistic / float(observed.sum()), 1.0)))
 
 
+def v_of_shares(reference: Counts, current: Counts) -> float:
+    """Cramer's V of the same shares in samples of equal size, sqrt(sum (q - p)^2 / (p + q) / 2), in [0, 1], with no category pooled.
+
+    It does not depend on how many rows there are, as V does: so it compares samples of different sizes, though not with a threshold of V.
+    Arguments and errors as of `chi2`.
+
+    >>> round(v_of_shares(np.array([600, 300, 100]), np.array([4, 4, 2])), 4)
+    0.2093
+    """
+    p, q = shares(reference, current)
+    used = p + q > 0
+    return float(np.sqrt(((q - p)[used] ** 2 / (p + q)[used]).sum() / 2))
+
+
 def pooled(observed: Counts) -> Counts:
     """The table that is tested, (2, at most n_categories) int64: without empty categories, small ones pooled into the last column.
 

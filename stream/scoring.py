@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, UnsetType
 
+from detectors.chi_square import v_of_shares
 from detectors.counts import ONE
 from detectors.explain import BinShift, categorical_direction, comes_from, numeric_direction
 from detectors.judge import Thresholds, Verdict, judge
@@ -214,17 +215,20 @@ class Scorer:
         assert verdict.threshold is not None
         slot, bins = self._slots[i], self._bins[i]
 
+        def coarse(counts: Counts) -> Counts:
+            where = slice(slot.start, slot.invalid + 1)
+            return np.bincount(self._coarse[where] - bins.start, counts[where], self._sizes[i]).astype(np.int64)
+
         def score(counts: Counts) -> float:
             if method in OF_NUMBERS:
                 return measure_numbers(method, slot, Aggregate(window.layout, counts, window.moments)).score or 0.0
-            where = slice(slot.start, slot.invalid + 1)
-            current = np.bincount(self._coarse[where] - bins.start, counts[where], self._sizes[i]).astype(np.int64)
-            if method in OF_CATEGORIES:
-                return measure_categories(self._reference[bins], current).score or 0.0
-            return float(BY_BINS[method](self._reference[bins], current, np.zeros(1, np.int64))[0])
+            return _comparable(method, self._reference[bins], coarse(counts))
 
         parts = {name: part.counts for name, part in segments.items()}
-        found = comes_from(window.counts, parts, score, verdict.threshold, self._rules[i].minimum_sample)
+        threshold = verdict.threshold
+        if method in OF_CATEGORIES:
+            threshold *= _of_chi2(self._reference[bins], coarse(window.counts))
+        found = comes_from(window.counts, parts, score, threshold, self._rules[i].minimum_sample)
         return UNSET if found is None else found
 
     def histograms(self, window: Aggregate) -> Histograms | None:
@@ -293,13 +297,17 @@ class Scorer:
         assert verdict.threshold is not None
 
         def score(counts: Counts) -> float:
-            found = self.label_drift(Aggregate(window.layout, np.maximum(counts, 0), window.moments))  # see `worse_segment.without`
+            counts = np.maximum(counts, 0)  # see `worse_segment.without`
+            if method in OF_CATEGORIES:
+                return _comparable(method, self.model.label.counts, self._confusion(counts).sum(axis=1))
+            found = self.label_drift(Aggregate(window.layout, counts, window.moments))
             return found[0].measured[method].score or 0.0 if found else 0.0
 
+        threshold = verdict.threshold
+        if method in OF_CATEGORIES:
+            threshold *= _of_chi2(self.model.label.counts, self._confusion(window.counts).sum(axis=1))
         whole, *parts = (np.append(counts[LABELS], counts[1:]) for counts in (window.counts, *(one.counts for one in segments.values())))
-        found = comes_from(
-            whole, dict(zip(segments, parts, strict=True)), score, verdict.threshold, self.model.settings.drift.minimum_sample
-        )
+        found = comes_from(whole, dict(zip(segments, parts, strict=True)), score, threshold, self.model.settings.drift.minimum_sample)
         return UNSET if found is None else found
 
     def _of_classes(self, window: Aggregate, by: Attribution) -> tuple[Performance, list[Judged]]:
@@ -488,6 +496,20 @@ def _apart(confusion: Counts) -> Counts:
     apart: npt.NDArray[np.int64] = np.zeros((k + 1, k + 1), np.int64)
     apart[:k, : k - 1], apart[:k, k] = confusion[:, :-1], confusion[:, -1]
     return apart
+
+
+def _comparable(method: str, reference: Counts, current: Counts) -> float:
+    """The score of a method over bins, or what stands for it where it depends on the number of rows, which a part has fewer of."""
+    if method in OF_CATEGORIES:
+        return v_of_shares(reference, current)
+    return float(BY_BINS[method](reference, current, ONE)[0])
+
+
+def _of_chi2(reference: Counts, current: Counts) -> float:
+    """What `_comparable` says in place of each unit of the score of `chi2`, which has drifted."""
+    score = measure_categories(reference, current).score
+    assert score
+    return _comparable("chi2", reference, current) / score
 
 
 def _direction(feature: Feature, before: str = "the reference") -> Callable[[Floats], str]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2_contingency, fisher_exact
 from scipy.stats.contingency import association
 
-from detectors.chi_square import chi2, pooled
+from detectors.chi_square import chi2, pooled, v_of_shares
 from tests.detectors.histograms import Pair, pairs
 
 SHARES = {"even": [1.0] * 6, "skewed": [50.0, 20, 10, 5, 3, 2], "long tail": [1 / (i + 1) ** 1.5 for i in range(40)], "two": [0.7, 0.3]}
@@ -79,6 +79,13 @@ def test_exact_p_values_of_many_rows_are_nearly_those_of_fisher(cells: list[list
 def test_exact_p_values_of_any_number_of_rows_are_probabilities() -> None:
     assert chi2(np.array([2**52, 0]), np.array([300, 5])).p_value < 1e-50
     assert 0 < chi2(np.array([2**52, 2**52]), np.array([3, 2])).p_value <= 1
+
+
+@given(pairs())
+def test_v_of_shares_is_that_of_samples_of_equal_size(pair: Pair) -> None:
+    shares = np.stack([side / side.sum() for side in pair])
+    found = chi2_contingency(shares[:, shares.any(axis=0)], correction=False)
+    assert v_of_shares(*pair) == pytest.approx(np.sqrt(found.statistic / 2), abs=1e-7)
 
 
 def test_a_constant_column_does_not_drift() -> None:

@@ -131,6 +131,22 @@ def test_drift_of_all_traffic_names_the_segment_or_cross_that_it_comes_from(
     assert [one.get("comes_from") for one in told] == [named] * 3
 
 
+def test_values_that_are_new_in_all_segments_come_from_none_though_chi_square_pools_those_of_the_rest(watch: Watch) -> None:
+    """Of 480 rows, a quarter of them new, beside a reference of 20,000 fewer than five new ones are expected; of 720 more."""
+    known = reference(categorical("x", ["a", "b", "c"], [10_000, 6_000, 4_000, 0]))
+    model: Any = {"classes": ["0", "1"], "labels": False, "segments": ["country"]}
+    drift = {"psi": OFF, "chi2": {"warning": 0.1, "critical": "off"}}
+    monitor = watch(settings({MODEL: model | {"drift": drift}}), {MODEL: known}, partitions=(1, 0))
+    values = ["new", "a", "b", "a", "new", "c", "b", "a"]
+    where = [{"country": "BR" if i % 100 < 60 else "DE"} for i in range(1200)]
+    monitor.run(*(prediction(i, i / 40, features={"x": values[i % 8]}, segments=where[i]) for i in range(1200)))
+    monitor.quiet()
+    [alert] = [alert for alert in monitor.said("alerts") if alert["segment"] is None]
+    assert "comes_from" not in alert["evidence"]
+    rest = {result["segment"]: result["drift"]["x"]["chi2"]["score"] for result in monitor.said("results")}
+    assert rest["country=DE"] < rest[None] / 2
+
+
 def test_the_rest_must_have_the_minimum_sample_of_labels(watch: Watch) -> None:
     """Without Brazil 19 labels are left, too few to say that they have not drifted; 20 are enough."""
     for n, named in ((19, None), (20, "country=BR")):
