@@ -13,13 +13,13 @@ from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate, zip_longest
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from detectors.judge import AlertState, Severity, Thresholds, Transition, Verdict, judge, transition
-from stream.drift import applies
+from stream.drift import applies, kind_of
 from stream.model import Model, with_variants
 from stream.quality import OF_TRAFFIC, Quality
 from stream.results import (
@@ -35,7 +35,7 @@ from stream.results import (
     timestamp,
 )
 from stream.settings import Settings
-from stream.settings_thresholds import BUILT_IN_DRIFT, FLOORS, only_auto
+from stream.settings_thresholds import BUILT_IN_DRIFT, FLOORS, KINDS, Drift, DriftSection, RatedDriftSection, only_auto
 
 THRESHOLDS_MAX: Final = 50  # of one metric: each is a line in every chart
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -184,7 +184,7 @@ def scored(models: Iterable[Model], *, labels: bool) -> dict[str, Thresholds]:
             *([model.numbers.label.feature if model.numbers else model.label] if labelled else []),
         ]
         judged = [(settings.drift, output) for output in outputs if output.counts.any()]
-        judged += [(settings.drift_for(slot.feature.name), slot.feature) for slot in model.slots]
+        judged += [(settings.drift_for(slot.feature.name, kind_of(slot.feature)), slot.feature) for slot in model.slots]
         for rules, feature in judged:
             found |= {method: rule for method, rule in rules.thresholds.items() if applies(method, feature)}
         found |= settings.traffic.rules.thresholds
@@ -200,18 +200,27 @@ def scored(models: Iterable[Model], *, labels: bool) -> dict[str, Thresholds]:
     return found
 
 
+Rated = TypeVar("Rated", bound=RatedDriftSection)
+
+
 def with_auto(settings: Settings, method: str) -> Settings:
     """The settings with `auto` as the only threshold of a method, at each level that chooses it."""
     models = {}
     for name, section in settings.models.items():
-        drift = only_auto(section.drift, method) if method in section.drift.model_fields_set else section.drift
-        features = {
-            feature: only_auto(own, method) if method in own.model_fields_set else own for feature, own in section.drift.features.items()
-        }
-        models[name] = section.model_copy(update={"drift": drift.model_copy(update={"features": features})})
-    chosen = method in BUILT_IN_DRIFT.model_fields_set | settings.drift.model_fields_set
-    general = only_auto(settings.drift, method) if chosen else settings.drift
+        features = {feature: _with_auto(own, method) for feature, own in section.drift.features.items()}
+        models[name] = section.model_copy(update={"drift": _of_kinds(section.drift, method).model_copy(update={"features": features})})
+    general = _of_kinds(settings.drift, method, chosen=method in BUILT_IN_DRIFT.model_fields_set)
     return settings.model_copy(update={"drift": general, "models": models})
+
+
+def _with_auto(level: Drift, method: str, *, chosen: bool = False) -> Drift:
+    return only_auto(level, method) if chosen or method in level.model_fields_set else level
+
+
+def _of_kinds(level: Rated, method: str, *, chosen: bool = False) -> Rated:
+    """`_with_auto`, also of what the level says of each kind of features."""
+    kinds: dict[str, DriftSection] = {kind: _with_auto(getattr(level, kind), method) for kind in KINDS}
+    return _with_auto(level, method, chosen=chosen).model_copy(update=kinds)
 
 
 def parse_thresholds(texts: Sequence[str], known: Collection[str]) -> dict[str, tuple[Threshold, ...]]:

@@ -31,6 +31,7 @@ from detectors.wasserstein import wasserstein
 from stream.aggregates import M2, MAXIMUM, MEAN, MINIMUM, Aggregate, Codes, Counts, Floats, N
 from stream.model import FeatureSlot
 from stream.reference import CategoricalFeature, NumericFeature
+from stream.settings_thresholds import OF_KIND, FeatureKind
 
 BY_BINS: Final[Mapping[str, Callable[[Counts, Counts, Codes], Floats]]] = {
     "psi": psi_by_feature,
@@ -40,8 +41,8 @@ BY_BINS: Final[Mapping[str, Callable[[Counts, Counts, Codes], Floats]]] = {
     "total_variation": total_variation_by_feature,
     "kl": kl_by_feature,
 }
-OF_NUMBERS: Final = ("ks", "wasserstein", "mean_std_drift")
-OF_CATEGORIES: Final = ("chi2",)
+OF_NUMBERS: Final = OF_KIND["numeric"]
+OF_CATEGORIES: Final = OF_KIND["categorical"]
 METHODS: Final = (*BY_BINS, *OF_NUMBERS, *OF_CATEGORIES)
 TESTED_MIN: Final = 100  # values of either side, for a p-value to decide about an alert: benchmarks/FALSE_ALARMS.md
 _BINS_AT_ONCE: Final = 20_000  # that are compared at once: 160 KB a column, which the cache takes
@@ -126,6 +127,11 @@ def _compare(methods: tuple[str, ...], windows: Sequence[Histograms]) -> list[Co
         Compared(one.current, {name: scores[name][at].tolist() for name in methods}, p_values[at].tolist(), tops[at], pair[:, slice(*ends)])
         for one, at, ends in zip(windows, (slice(*ends) for ends in pairwise(features)), pairwise(bins), strict=True)
     ]
+
+
+def kind_of(feature: NumericFeature | CategoricalFeature) -> FeatureKind:
+    """By which the configuration tells features apart."""
+    return "numeric" if isinstance(feature, NumericFeature) else "categorical"
 
 
 def applies(method: str, feature: NumericFeature | CategoricalFeature) -> bool:

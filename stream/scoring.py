@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,7 @@ from stream.drift import (
     applies,
     compare,
     counted_in,
+    kind_of,
     measure_categories,
     measure_numbers,
     of_bins,
@@ -139,7 +140,8 @@ class Scorer:
             if model.numbers is None
             else _direction(model.numbers.label.feature)
         )
-        self._rules = [*[model.settings.drift] * len(outputs), *(model.settings.drift_for(slot.feature.name) for slot in model.slots)]
+        own = (model.settings.drift_for(slot.feature.name, kind_of(slot.feature)) for slot in model.slots)
+        self._rules = [*[model.settings.drift] * len(outputs), *own]
         self._methods = [[m for m in rules.thresholds if applies(m, f)] for rules, f in zip(self._rules, features, strict=True)]
         self._numeric = np.array([isinstance(feature, NumericFeature) for feature in features], np.bool_)
         self._by_bins = tuple(name for name in BY_BINS if any(name in methods for methods in self._methods))
@@ -464,7 +466,7 @@ def _reported(drift: _Drift, source: Callable[[str, Verdict], str | UnsetType]) 
         tuple(BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution) for b in drift.top),
     )
     verdicts = {name: _verdict(found, rules.thresholds[name], rules.minimum_sample) for name, found in drift.measured.items()}
-    kind: Literal["numeric", "categorical"] = "numeric" if isinstance(drift.feature, NumericFeature) else "categorical"
+    kind = kind_of(drift.feature)
     drifted = [name for name, verdict in verdicts.items() if verdict.severity in ("warning", "critical")]
     direction = drift.direction(drift.pair) if drifted else ""
     sources = {name: source(name, verdicts[name]) for name in drifted}

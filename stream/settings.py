@@ -31,8 +31,10 @@ from stream.settings_quality import (
 from stream.settings_sequential import Sequential, SequentialSection
 from stream.settings_thresholds import (
     BUILT_IN_DRIFT,
+    KINDS,
     Against,
     DriftSection,
+    FeatureKind,
     ModelDriftSection,
     PerformanceSection,
     RatedDriftSection,
@@ -40,9 +42,11 @@ from stream.settings_thresholds import (
     ScoredSection,
     compared_with,
     contradictions,
+    drift_contradictions,
     estimated_rules,
     is_metric_of,
     level_of_test,
+    levels_of,
     performance_rules,
     resolve,
 )
@@ -259,11 +263,8 @@ class ModelSection(Section):
     def contradictions(self, inherited: "Inherited") -> Iterator[tuple[KeyPath, str]]:
         """What the thresholds of this model and those it inherits say against each other."""
         drift, quality = inherited.drift, inherited.quality
-        for path, rule in contradictions([*drift, self.drift]):
+        for path, rule in drift_contradictions(drift, self.drift):
             yield ("drift", *path), rule
-        for feature, section in self.drift.features.items():
-            for path, rule in contradictions([*drift, self.drift, section]):
-                yield ("drift", "features", feature, *path), rule
         for path, rule in contradictions([*quality, self.quality]):
             yield ("quality", *path), rule
         for feature, own in self.quality.features.items():
@@ -349,7 +350,8 @@ class ModelSettings:
     versions_max: int
     against: Against
     drift: Rules
-    feature_drift: Mapping[str, Rules]
+    drift_by_kind: Mapping[FeatureKind, Rules]
+    feature_drift: Mapping[str, Mapping[FeatureKind, Rules]]
     quality: Rules
     features_quality: Rules
     feature_quality: Mapping[str, Rules]
@@ -373,9 +375,9 @@ class ModelSettings:
         """The length in ms of its panes."""
         return self.pane_ms if subject != "cohort" or self.cohorts is None else self.cohorts.pane_ms
 
-    def drift_for(self, feature: str) -> Rules:
-        """The rules for the drift of `feature`."""
-        return self.feature_drift.get(feature, self.drift)
+    def drift_for(self, feature: str, kind: FeatureKind) -> Rules:
+        """The rules for the drift of `feature`; `drift` has those of the outputs."""
+        return self.feature_drift.get(feature, self.drift_by_kind)[kind]
 
     def quality_for(self, feature: str) -> Rules:
         """The rules for the data quality of `feature`; `quality` has those for the model."""
@@ -413,7 +415,7 @@ class Settings(Section):
     @field_validator("drift")
     @classmethod
     def _drift_agrees(cls, drift: RatedDriftSection) -> RatedDriftSection:
-        refuse(contradictions([BUILT_IN_DRIFT, drift]))
+        refuse(drift_contradictions([BUILT_IN_DRIFT], drift))
         return drift
 
     @field_validator("quality")
@@ -481,7 +483,11 @@ class Settings(Section):
             versions_max=section.versions_max,
             against=compared_with(drift),
             drift=resolve(drift, alpha),
-            feature_drift={feature: resolve([*drift, own], alpha) for feature, own in section.drift.features.items()},
+            drift_by_kind={kind: resolve(levels_of(drift, kind), alpha) for kind in KINDS},
+            feature_drift={
+                feature: {kind: resolve([*levels_of(drift, kind), own], alpha) for kind in KINDS}
+                for feature, own in section.drift.features.items()
+            },
             quality=resolve([BUILT_IN_OVERALL_QUALITY, self.quality, section.quality]),
             features_quality=resolve(feature_quality),
             feature_quality={feature: resolve([*feature_quality, own]) for feature, own in section.quality.features.items()},

@@ -9,17 +9,20 @@ false alarms a day that a model may raise, and from how often its windows close.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final, Literal, TypeVar
+from typing import Annotated, ClassVar, Final, Literal, TypeVar, get_args
 
 from pydantic import ValidationInfo, field_validator
 
 from detectors.judge import Thresholds
-from stream.settings_values import KeyPath, Section, Switch, Text, broken, duration_or, limit, limit_or_auto, number, whole
+from stream.settings_values import KeyPath, Section, Switch, Text, broken, duration_or, limit, limit_or_auto, number, refuse, whole
 from stream.windows import WindowSpec
 
 Direction = Literal["above", "below"]
 Against = int | Literal["reference", "previous_window"]  # int: ms of a period that rolls along
 Bound = float | Literal["off", "auto"] | None  # None: inherited; "off": no such threshold
+FeatureKind = Literal["numeric", "categorical"]
+KINDS: Final[tuple[FeatureKind, ...]] = get_args(FeatureKind)
+OF_KIND: Final[Mapping[FeatureKind, tuple[str, ...]]] = {"numeric": ("ks", "wasserstein", "mean_std_drift"), "categorical": ("chi2",)}
 T = TypeVar("T")
 Drift = TypeVar("Drift", bound="DriftSection")
 
@@ -127,10 +130,20 @@ class DriftSection(Section):
 
 
 class RatedDriftSection(DriftSection):
-    """Drift of a whole model: its features share the false alarms that `auto` may raise."""
+    """Drift of a whole model: its features share the false alarms that `auto` may raise. What features of one kind have of their own stands
+    below the kind."""
 
+    numeric: DriftSection = DriftSection()
+    categorical: DriftSection = DriftSection()
     false_alarms_per_day: Annotated[float, number(1_000)] | None = None
     against: Annotated[Against | None, duration_or("reference", "previous_window", low="1ms")] = None
+
+    @field_validator("numeric", "categorical")
+    @classmethod
+    def _methods_are_of_the_kind(cls, section: DriftSection, info: ValidationInfo) -> DriftSection:
+        others = (name for kind, names in OF_KIND.items() if kind != info.field_name for name in names)
+        refuse(((name,), f"none: it does not score {info.field_name} features") for name in others if name in section.model_fields_set)
+        return section
 
 
 class ModelDriftSection(RatedDriftSection):
@@ -219,6 +232,11 @@ class ScoredSection(Section):
     minimum_sample: Annotated[int, whole(1, 10**9)] | None = None
 
 
+def levels_of(levels: Iterable[DriftSection], kind: FeatureKind) -> list[DriftSection]:
+    """The levels for features of this kind: behind each what it says of the kind, if anything."""
+    return [of for level in levels for of in (level, *([getattr(level, kind)] if isinstance(level, RatedDriftSection) else []))]
+
+
 Levels = Sequence[DriftSection] | Sequence[PerformanceSection] | Sequence[ScoredSection]
 
 
@@ -302,6 +320,20 @@ def thresholds_of(levels: Sequence[Section], alpha: float | None = None) -> dict
         warning, critical = (bound if isinstance(bound, float) else None for bound in (found.warning, found.critical))
         thresholds[score] = Thresholds(warning, critical, limits.direction, alpha if found.tested else None)
     return thresholds
+
+
+def drift_contradictions(inherited: Sequence[DriftSection], section: "RatedDriftSection") -> Iterator[tuple[KeyPath, str]]:
+    """`contradictions` of what a section says of all features, of those of a kind, and of single ones, of which no kind is known here."""
+    yield from contradictions([*inherited, section])
+    features = section.features if isinstance(section, ModelDriftSection) else {}
+    for kind in KINDS:
+        levels = levels_of([*inherited, section], kind)
+        for path, rule in contradictions(levels):
+            yield (kind, *path), rule
+    for feature, own in features.items():
+        found = (one for kind in KINDS for one in contradictions([*levels_of([*inherited, section], kind), own]))
+        for path, rule in dict(found).items():
+            yield ("features", feature, *path), rule
 
 
 def contradictions(levels: Sequence[Section]) -> Iterator[tuple[KeyPath, str]]:

@@ -261,6 +261,16 @@ def test_one_feature_may_have_a_method_of_its_own() -> None:
     assert judged_of(judged, "js_distance").evidence.p_value is UNSET
 
 
+def test_features_of_a_kind_may_have_a_method_of_their_own() -> None:
+    number, (category,) = replace(built_reference([1.0, 2.0, 3.0] * 10), name="y"), halves("z", rows=30)
+    of = scorer(number, category, drift={"numeric": {"hellinger": {}}, "categorical": {"minimum_sample": 10**6}})
+    rows = [{"y": value, "z": "a"} for value in (1.0, 2.0, 3.0) * 100]
+    found = of.traffic(counted(of, [[row[name] for row in rows] for name in ("y", "z")])).drift
+    assert chosen(found["y"]) - chosen(found["z"]) == {"hellinger"}
+    severities = [found[name].psi.severity for name in ("y", "z")]  # type: ignore[union-attr]
+    assert severities == ["ok", "insufficient_data"]
+
+
 # thresholds that are auto
 
 AUTO: dict[str, Any] = {"psi": {"warning": "auto"}, "chi2": {"warning": "auto", "critical": 0.9}}

@@ -126,17 +126,17 @@ def test_thresholds_are_inherited_one_by_one(load: Load) -> None:
         """
     )
     fraud, plain = settings.model("fraud"), settings.model("plain")
-    assert plain.drift_for("amount").minimum_sample == 200
-    assert plain.drift_for("amount").thresholds == {
+    assert plain.drift_for("amount", "numeric").minimum_sample == 200
+    assert plain.drift_for("amount", "numeric").thresholds == {
         "psi": Thresholds(0.1, 0.2, "above"),
         "js_distance": Thresholds(0.3, None, "above"),
         "js_divergence": Thresholds(None, None, "above"),
     }
-    assert fraud.drift_for("anything").thresholds["psi"] == Thresholds(0.1, 0.5, "above")
-    assert fraud.drift_for("amount").thresholds["psi"] == Thresholds(0.05, 0.5, "above")
-    assert fraud.drift_for("amount").thresholds["js_distance"] == Thresholds(0.3, None, "above")
-    assert fraud.drift_for("amount").minimum_sample == 500
-    assert fraud.drift_for("noise").thresholds["psi"] == Thresholds(None, None, "above")
+    assert fraud.drift_for("anything", "numeric").thresholds["psi"] == Thresholds(0.1, 0.5, "above")
+    assert fraud.drift_for("amount", "numeric").thresholds["psi"] == Thresholds(0.05, 0.5, "above")
+    assert fraud.drift_for("amount", "numeric").thresholds["js_distance"] == Thresholds(0.3, None, "above")
+    assert fraud.drift_for("amount", "numeric").minimum_sample == 500
+    assert fraud.drift_for("noise", "numeric").thresholds["psi"] == Thresholds(None, None, "above")
     assert fraud.performance.thresholds["accuracy"] == Thresholds(0.9, 0.8, "below")
     assert (fraud.performance.minimum_sample, plain.performance.minimum_sample) == (30, 100)
     assert list(plain.performance.thresholds) == ["accuracy", "precision", "recall", "f1"]
@@ -161,6 +161,32 @@ def test_estimates_are_judged_by_the_thresholds_of_performance_where_a_level_say
     assert plain.model("fraud").estimated.thresholds == {}
 
 
+def test_features_of_a_kind_may_have_thresholds_of_their_own(load: Load) -> None:
+    settings = load(
+        """
+        drift: {numeric: {psi: {warning: 0.15}, ks: {warning: 0.1}}, categorical: {chi2: {}, minimum_sample: 50}}
+        models:
+          fraud:
+            classes: [x, y]
+            drift:
+              psi: {critical: 0.5}
+              categorical: {psi: {warning: 0.3}}
+              features: {country: {psi: {critical: 0.9}}}
+          plain: {classes: [x, y]}
+        """
+    )
+    fraud, plain = settings.model("fraud"), settings.model("plain")
+    assert plain.drift.thresholds["psi"] == Thresholds(0.1, 0.2, "above")  # of the outputs
+    assert plain.drift_for("amount", "numeric").thresholds["psi"] == Thresholds(0.15, 0.2, "above")
+    assert plain.drift_for("country", "categorical").thresholds["psi"] == Thresholds(0.1, 0.2, "above")
+    assert fraud.drift_for("amount", "numeric").thresholds["psi"] == Thresholds(0.15, 0.5, "above")
+    assert fraud.drift_for("city", "categorical").thresholds["psi"] == Thresholds(0.3, 0.5, "above")
+    assert fraud.drift_for("country", "categorical").thresholds["psi"] == Thresholds(0.3, 0.9, "above")
+    assert [plain.drift_for("a", kind).minimum_sample for kind in ("numeric", "categorical")] == [200, 50]
+    assert ["ks" in plain.drift_for("a", kind).thresholds for kind in ("numeric", "categorical")] == [True, False]
+    assert ["chi2" in plain.drift_for("a", kind).thresholds for kind in ("numeric", "categorical")] == [False, True]
+
+
 def test_a_method_is_scored_where_a_level_names_it(load: Load) -> None:
     settings = load(
         """
@@ -178,14 +204,14 @@ def test_a_method_is_scored_where_a_level_names_it(load: Load) -> None:
     always = ["psi", "js_distance", "js_divergence"]
     fraud, plain = settings.model("fraud"), settings.model("plain")
     assert list(plain.drift.thresholds) == [*always, "hellinger"]
-    assert list(fraud.drift_for("other").thresholds) == [*always, "chi2", "hellinger"]
-    assert fraud.drift_for("amount").thresholds == plain.drift.thresholds | {
+    assert list(fraud.drift_for("other", "numeric").thresholds) == [*always, "chi2", "hellinger"]
+    assert fraud.drift_for("amount", "numeric").thresholds == plain.drift.thresholds | {
         "ks": Thresholds(0.1, 0.2, "above"),
         "chi2": Thresholds(None, None, "above"),
         "wasserstein": Thresholds(None, None, "above"),
         "hellinger": Thresholds(None, None, "above"),
     }
-    assert fraud.drift_for("other").thresholds["hellinger"] == Thresholds(0.2, None, "above")
+    assert fraud.drift_for("other", "numeric").thresholds["hellinger"] == Thresholds(0.2, None, "above")
 
 
 def test_quotes_do_not_change_what_a_value_means(load: Load) -> None:
@@ -222,13 +248,13 @@ def test_auto_becomes_a_floor_and_the_level_of_a_test(load: Load) -> None:
     fraud, plain = settings.model("fraud"), settings.model("plain")
     assert plain.drift.thresholds["psi"] == Thresholds(0.04, 0.2, "above", alpha=2 / 5760)
     assert plain.drift.thresholds["js_distance"] == Thresholds(None, None, "above")
-    rules, alpha = fraud.drift_for("anything").thresholds, 0.6 / 24
+    rules, alpha = fraud.drift_for("anything", "numeric").thresholds, 0.6 / 24
     assert rules["psi"] == Thresholds(0.04, 0.2, "above", alpha)
     assert rules["ks"] == Thresholds(0.08, 0.3, "above", alpha)
     assert rules["chi2"] == Thresholds(0.2, None, "above", alpha)
-    assert fraud.drift_for("amount").thresholds["psi"] == Thresholds(0.07, 0.2, "above", alpha)
-    assert fraud.drift_for("amount").thresholds["ks"] == Thresholds(0.1, 0.3, "above")
-    assert fraud.drift_for("noise").thresholds["psi"] == Thresholds(None, 0.2, "above")
+    assert fraud.drift_for("amount", "numeric").thresholds["psi"] == Thresholds(0.07, 0.2, "above", alpha)
+    assert fraud.drift_for("amount", "numeric").thresholds["ks"] == Thresholds(0.1, 0.3, "above")
+    assert fraud.drift_for("noise", "numeric").thresholds["psi"] == Thresholds(None, 0.2, "above")
 
 
 @pytest.mark.parametrize(("windows", "alpha"), [("[{size: 1d}]", 0.05), ("[{size: 1h, slide: 30m}, {size: 30m}]", 1 / 192)])

@@ -114,7 +114,8 @@ BAD = [
     (
         "drift: {waserstein: {warning: 0.1}}",
         "drift.waserstein: unknown key, expected one of minimum_sample, psi, js_distance, js_divergence, "
-        "ks, chi2, wasserstein, hellinger, total_variation, kl, mean_std_drift, false_alarms_per_day, against; did you mean wasserstein?",
+        "ks, chi2, wasserstein, hellinger, total_variation, kl, mean_std_drift, numeric, categorical, "
+        "false_alarms_per_day, against; did you mean wasserstein?",
     ),
     ("drift: {wasserstein: {warning: auto}}", f"drift.wasserstein.warning: 'auto', expected {NOT_AUTO}"),
     ("drift: {js_distance: {warning: auto}}", f"drift.js_distance.warning: 'auto', expected {NOT_AUTO}"),
@@ -141,6 +142,14 @@ BAD = [
     ("drift: {psi: 0.1}", "drift.psi: '0.1', expected a mapping"),
     ("drift: {psi: {warning: 0.3, critical: 0.2}}", "drift.psi.critical: '0.2', expected at least the warning threshold 0.3"),
     ("drift: {psi: {warning: 0.3}}", "drift.psi.warning: '0.3', expected at most the critical threshold 0.2, which it inherits"),
+    (
+        "drift: {numeric: {psi: {warning: 0.3}}}",
+        "drift.numeric.psi.warning: '0.3', expected at most the critical threshold 0.2, which it inherits",
+    ),
+    (
+        "drift: {categorical: {ks: {warning: 0.3}}}",
+        "drift.categorical.ks: a mapping, expected none: it does not score categorical features",
+    ),
     ("drift: {psi: {critical: 0.05}}", "drift.psi.critical: '0.05', expected at least the warning threshold 0.1, which it inherits"),
     ("performance: {f1: {warning: 90}}", f"performance.f1.warning: '90', expected {SHARE}"),
     (
