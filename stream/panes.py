@@ -110,16 +110,17 @@ class Panes:
         return bool(gone)
 
     def _open(self, key: PaneKey, layout: Layout) -> int:
-        free = self._free.get((layout.width, layout.moments))
-        number = free.pop() if free else len(self._held)
-        if number == len(self._held):
+        if free := self._free.get((layout.width, layout.moments)):
+            number = free.pop()
+            self._counts[self._starts[number] : self._starts[number] + layout.width] = 0
+        else:
+            number = len(self._held)
             self._grow(layout)
             self._held.append(None)
             self._starts[number], self._moment_starts[number] = self._counts_end, self._moments_end
             self._counts_end, self._moments_end = self._counts_end + layout.width, self._moments_end + layout.moments
         self._numbers[key], self._held[number] = number, (key, layout)
-        start, row = self._starts[number], self._moment_starts[number]
-        self._counts[start : start + layout.width] = 0
+        row = self._moment_starts[number]
         self._moments[row : row + layout.moments] = _NO_VALUES
         self.nbytes += layout.nbytes
         return number
@@ -127,12 +128,12 @@ class Panes:
     def _grow(self, layout: Layout) -> None:
         """Room for one more pane."""
         if len(self._held) == self._starts.size:
-            self._starts, self._moment_starts = _doubled(self._starts), _doubled(self._moment_starts)
-            self._dirty = _doubled(self._dirty)
+            self._starts, self._moment_starts = _larger(self._starts), _larger(self._moment_starts)
+            self._dirty = _larger(self._dirty)
         while self._counts_end + layout.width > self._counts.size:
-            self._counts = _doubled(self._counts)
+            self._counts = _larger(self._counts)
         while self._moments_end + layout.moments > len(self._moments):
-            self._moments = _doubled(self._moments)
+            self._moments = _larger(self._moments)
 
     def _layout(self, number: int) -> Layout:
         held = self._held[number]
@@ -145,8 +146,8 @@ class Panes:
         return Aggregate(layout, self._counts[start : start + layout.width], self._moments[row : row + layout.moments])
 
 
-def _doubled(array: npt.NDArray[T]) -> npt.NDArray[T]:
-    """A copy with as much room again; pages that are not written take no memory."""
-    larger = np.zeros((2 * len(array), *array.shape[1:]), array.dtype)
+def _larger(array: npt.NDArray[T]) -> npt.NDArray[T]:
+    """A copy with four times the room, as copying is what costs: pages of memory that are not written take none."""
+    larger = np.zeros((4 * len(array), *array.shape[1:]), array.dtype)
     larger[: len(array)] = array
     return larger
