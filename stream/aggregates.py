@@ -1,17 +1,19 @@
 """Mergeable aggregates: everything that a window reports comes from these, no raw row is kept.
 
-An aggregate is one integer vector (every count of one model, version, segment and pane side by side) and one table of moments. Where a
-count stands is said by a layout, which follows from the model's reference alone. Merging is addition, so it is associative, commutative
-and has the zero aggregate as neutral element: exactly for counts, to rounding for moments.
+An aggregate is one integer vector (every count of one model, version, segment and pane side by side), one table of moments, and a sample
+of values that the reference has not. Where a count stands is said by a layout, which follows from the model's reference alone. Merging is
+addition, so it is associative, commutative and has the zero aggregate as neutral element: exactly for counts, to rounding for moments.
 """
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from stream.unseen import Unseen, decoded_unseen, encoded_unseen, merged_unseen
 
 Counts = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int64]
@@ -52,6 +54,7 @@ class Aggregate:
     layout: Layout
     counts: Counts
     moments: Floats
+    unseen: Unseen = field(default_factory=dict)
 
     @classmethod
     def zero(cls, layout: Layout) -> "Aggregate":
@@ -65,7 +68,8 @@ class Aggregate:
                 f"cannot merge aggregates: layouts {self.layout.fingerprint.hex()} and {other.layout.fingerprint.hex()}, "
                 "expected equal ones; both must come from one reference"
             )
-        return Aggregate(self.layout, self.counts + other.counts, merge_moments(self.moments, other.moments))
+        counts, moments = self.counts + other.counts, merge_moments(self.moments, other.moments)
+        return Aggregate(self.layout, counts, moments, merged_unseen((self.unseen, other.unseen)))
 
     @staticmethod
     def merge_all(aggregates: "Sequence[Aggregate]") -> "Aggregate":
@@ -75,7 +79,8 @@ class Aggregate:
             return first.merge(others[0]) if others else first
         assert all(one.layout.fingerprint == first.layout.fingerprint for one in others)
         counts: Counts = np.add.reduce([one.counts for one in aggregates])
-        return Aggregate(first.layout, counts, merge_all_moments(np.array([one.moments for one in aggregates])))
+        moments = merge_all_moments(np.array([one.moments for one in aggregates]))
+        return Aggregate(first.layout, counts, moments, merged_unseen(one.unseen for one in aggregates))
 
     def encode(self, used: Codes | None = None) -> bytes:
         """The aggregate as bytes: counts dense or sparse, in the narrowest unsigned type, whichever is smaller; all in the widest, modulo
@@ -95,6 +100,7 @@ class Aggregate:
                 used.astype("<u4").tobytes() if sparse else b"",
                 stored.astype(dtype).tobytes(),
                 self.moments.astype("<f8").tobytes(),
+                encoded_unseen(self.unseen),
             )
         )
 
@@ -111,7 +117,8 @@ class Aggregate:
             position += 4 * stored
         counts[where] = np.frombuffer(data, dtype, stored, position).astype(np.int64)
         position += dtype.itemsize * stored
-        return cls(layout, counts, np.frombuffer(data, "<f8", rows * 5, position).reshape(rows, 5).astype(np.float64))
+        moments = np.frombuffer(data, "<f8", rows * 5, position).reshape(rows, 5).astype(np.float64)
+        return cls(layout, counts, moments, decoded_unseen(data[position + 40 * rows :]))
 
 
 def distinct(codes: Codes) -> tuple[Codes, Codes]:

@@ -5,14 +5,14 @@ finds every event's bin in its own model.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from stream.aggregates import Codes, Floats, mapped
-from stream.model import ALIAS, Model, with_variants
+from stream.model import ALIAS, FeatureSlot, Model, with_variants
 from stream.reference import CategoricalFeature, Feature, NumericFeature
 
 CELLS: Final = 2_048
@@ -121,6 +121,8 @@ class Coding:
             np.array(positions, np.int64).reshape(len(self.slots), len(models), 3).transpose(2, 0, 1)
         )
         self._numeric = np.array([i for i, slot in enumerate(self.slots) if slot.moments >= 0], np.int64)
+        self._new = np.array([[_place_of_new(slot) for slot in slots] for slots in by_slot], np.int64)
+        self._may_be_new = np.flatnonzero((self._new >= 0).any(axis=1)).tolist()
         self._finders: list[Bins | _Categories] = []
         for slots in by_slot:
             numbers = [slot.feature for slot in slots if isinstance(slot.feature, NumericFeature)]
@@ -161,6 +163,23 @@ class Coding:
             if wrong := invalid.get(slot.feature.name):
                 codes[row, wrong] = self._invalid[row, members[wrong]]
         return codes, values
+
+    def unseen(self, codes: Codes, members: Codes) -> Iterator[tuple[int, Codes]]:
+        """Of each of `features` with values that are not in its reference, which it is, and which events have one.
+
+        Args:
+            codes: what `code` said of the events. members: as there.
+        """
+        for row in self._may_be_new:
+            new = self._new[row] if self._new.shape[1] == 1 else self._new[row].take(members)
+            if (where := np.flatnonzero(codes[row] == new)).size:
+                yield row - 1, where
+
+
+def _place_of_new(slot: FeatureSlot) -> int:
+    """Where values that the reference has not are counted; -1 if it counts rare ones of its own there."""
+    feature = slot.feature
+    return slot.other if isinstance(feature, CategoricalFeature) and not feature.counts[-1] else -1
 
 
 class ClassCodes:

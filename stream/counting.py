@@ -35,6 +35,7 @@ from stream.results import Alert
 from stream.stakes import StakeCoding
 from stream.store import ClockName, Subject
 from stream.unit import Unit
+from stream.unseen import texts
 from stream.watermark import NO_TIME
 from stream.windows import Times, pane_starts
 
@@ -169,8 +170,13 @@ class Counting:
         for coding, where in self._by_coding(models[kept]):
             at = kept[where]
             columns, invalid = self._decoder.feature_columns(coding.features, events.records, at)
-            codes, values = coding.code([events.scores[at], *columns], invalid, self._member_of[models[at]])
+            members = self._member_of[models[at]]
+            codes, values = coding.code([events.scores[at], *columns], invalid, members)
             _add(unit, numbers[:, at], codes, values=values)
+            for i, new in coding.unseen(codes, members):
+                named = texts([columns[i][one] for one in new.tolist()])
+                for panes in numbers[:, at[new]]:
+                    unit.panes.add_unseen(panes, codes[i + 1, new], named)
             if self._estimating:
                 self._add_raised(unit, numbers[:, at], models[at], said[where], codes[0])
         self._add_latencies(unit, numbers[:, kept], models[kept], events.latencies_ms[kept])

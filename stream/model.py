@@ -55,6 +55,11 @@ class FeatureSlot:
     moments: int
 
     @property
+    def other(self) -> int:
+        """Of a category, position of the count of the values that are not named."""
+        return self.start + self.bins - 1
+
+    @property
     def missing(self) -> int:
         """Position of the count of absent and null values."""
         return self.start + self.bins

@@ -3,7 +3,8 @@
 Which pane is meant is said by a small number that it keeps while it is open. The space of a pane that is closed is used again.
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from stream.aggregates import Aggregate, Codes, Floats, Layout, distinct, grouped_moments, merge_moments, zero_moments
 from stream.store import PaneGroup
+from stream.unseen import Unseen, merged_unseen, unseen_nbytes
 
 T = TypeVar("T", bound=np.generic)
 _NO_VALUES: Final = zero_moments(1)
@@ -35,6 +37,7 @@ class Panes:
         self._dirty: npt.NDArray[np.bool_] = np.zeros(64, bool)
         self._counts: npt.NDArray[np.int64] = np.zeros(4_096, np.int64)
         self._moments: Floats = zero_moments(64)
+        self._unseen: dict[int, Unseen] = {}  # by number, of panes with any; never modified, but replaced
         self._counts_end = self._moments_end = 0
         self._free: dict[tuple[int, int], list[int]] = {}  # numbers of closed panes, by how many counts and moments they had
         self.nbytes = 0
@@ -59,6 +62,7 @@ class Panes:
         number = self._open(key, aggregate.layout)
         held = self._aggregate(number)
         held.counts[:], held.moments[:] = aggregate.counts, aggregate.moments
+        self._take_unseen(number, aggregate.unseen)
 
     def add(self, numbers: Codes, codes: Codes, weights: Codes | None = None) -> None:
         """Add to the counts at these positions: one, or the integers that are given.
@@ -77,6 +81,20 @@ class Panes:
         where = self._moment_starts[used][:, None] + np.arange(len(values))
         new = grouped_moments(inverse, used.size, values)
         self._moments[where] = merge_moments(self._moments[where].reshape(-1, 5), new.reshape(-1, 5)).reshape(new.shape)
+
+    def add_unseen(self, numbers: Codes, codes: Codes, texts: Sequence[str]) -> None:
+        """Take in values that a reference has not, (n,), that were counted at these positions of each event's pane, (n,); -1 is none."""
+        found: dict[int, dict[int, dict[str, int]]] = {}
+        for (number, code, text), n in Counter(zip(numbers.tolist(), codes.tolist(), texts, strict=True)).items():
+            found.setdefault(number, {}).setdefault(code, {})[text] = n
+        for number in found.keys() - {-1}:
+            self._take_unseen(number, found[number])
+
+    def _take_unseen(self, number: int, more: Unseen) -> None:
+        if more:
+            before = self._unseen.get(number, {})
+            after = self._unseen[number] = merged_unseen((before, more))
+            self.nbytes += unseen_nbytes(after) - unseen_nbytes(before)
 
     def take_dirty(self) -> list[tuple[PaneKey, Aggregate]]:
         """The panes that were added to since this was last called: views, to be read before anything is added again."""
@@ -104,7 +122,7 @@ class Panes:
         for key, number in gone:
             layout = self._layout(number)
             self._free.setdefault((layout.width, layout.moments), []).append(number)
-            self.nbytes -= layout.nbytes
+            self.nbytes -= layout.nbytes + unseen_nbytes(self._unseen.pop(number, {}))
             self._held[number] = None
             del self._numbers[key]
         return bool(gone)
@@ -143,7 +161,8 @@ class Panes:
     def _aggregate(self, number: int) -> Aggregate:
         """A view of the pane."""
         layout, start, row = self._layout(number), self._starts[number], self._moment_starts[number]
-        return Aggregate(layout, self._counts[start : start + layout.width], self._moments[row : row + layout.moments])
+        counts, moments = self._counts[start : start + layout.width], self._moments[row : row + layout.moments]
+        return Aggregate(layout, counts, moments, self._unseen.get(number, {}))
 
 
 def _larger(array: npt.NDArray[T]) -> npt.NDArray[T]:
