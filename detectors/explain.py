@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import islice
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -118,6 +120,7 @@ def comes_from(whole: Part, parts: Mapping[str, Part], score: Callable[[Part], f
     return min(found)[1] if found else None
 
 
+_NAMELESS: Final[Mapping[str, float]] = MappingProxyType({})
 _TEXT_MAX = 60  # characters of a category that are quoted; an alert is one line
 
 
@@ -146,20 +149,26 @@ def numeric_direction(pair: Floats, name: Callable[[int, int], str], *, most: in
     return _said([*movements, _missing(float(p[-1]), float(q[-1]))], most)
 
 
-def categorical_direction(pair: Floats, categories: Sequence[str], *, most: int = 3, before: str = "the reference") -> str:
+def categorical_direction(
+    pair: Floats, categories: Sequence[str], *, most: int = 3, before: str = "the reference", unseen: Mapping[str, float] = _NAMELESS
+) -> str:
     """Which categories gained or lost, in words, as in `numeric_direction`.
 
     Args:
         pair: (2, n + 2) `shares` of the categories, of all others, and of missing values in reference and current counts. Not modified.
         categories: n texts; as they may come from anywhere, they are quoted, escaped and cut.
         before: what the first row is of.
+        unseen: some of the others, as far as none of them was there before, and their shares, largest first; treated alike.
 
     >>> categorical_direction(np.array([[0.6, 0.4, 0, 0], [0.58, 0.35, 0.07, 0]]), ["DE", "FR"])
     "categories unseen in the reference 0.0% -> 7.0%; less 'FR' (40.0% -> 35.0%)"
+    >>> categorical_direction(np.array([[0.6, 0.4, 0, 0], [0.58, 0.35, 0.07, 0]]), ["DE", "FR"], unseen={"BR": 0.07}, most=1)
+    "category 'BR' unseen in the reference 0.0% -> 7.0%"
     """
     p, q = pair.tolist()
     largest = sorted(range(len(p)), key=lambda i: -_size(p[i], q[i]))[:most]  # stable: ties in their order; only these are put in words
-    return _said([_movement(i, p[i], q[i], categories, before) for i in largest], most)
+    new = _new(unseen, q[len(categories)], most)
+    return _said([_movement(i, p[i], q[i], categories, before, new) for i in largest], most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,16 +193,27 @@ def _size(before: float, now: float) -> float:
     return round(abs(now - before), 12)  # what one gained the other may have lost: a tie, whatever the last digit says
 
 
-def _movement(i: int, before: float, now: float, categories: Sequence[str], where: str) -> _Movement:
-    """Of the count at `i`: of a category, of all others, or of missing values. `where`: what it was in before."""
+def _movement(i: int, before: float, now: float, categories: Sequence[str], where: str, new: str) -> _Movement:
+    """Of the count at `i`: of a category, of all others, `new` in words, or of missing values. `where`: what it was in before."""
     if i > len(categories):
         return _missing(before, now)
     if i == len(categories):
-        return _Movement(f"categories unseen in {where}" if before == 0 else "rare and unseen categories", before, now, bare=True)
+        return _Movement(f"{new} unseen in {where}" if before == 0 else "rare and unseen categories", before, now, bare=True)
     text = _quoted(categories[i])
     if before == 0:
         return _Movement(f"category {text} unseen in {where}", before, now, bare=True)
     return _Movement(f"no {text}" if now == 0 else f"{'more' if now > before else 'less'} {text}", before, now)
+
+
+def _new(shares: Mapping[str, float], share: float, most: int) -> str:
+    """Categories that together have this share, with the names of at most `most` of those whose own is known."""
+    if not shares:
+        return "categories"
+    more = _size(sum(shares.values()), share) > 0
+    if len(shares) == 1 and not more:
+        return f"category {_quoted(*shares)}"
+    names = ", ".join(f"{_quoted(text)} ({own:.1%})" for text, own in islice(shares.items(), most))
+    return f"categories {names}{' and others' if more or len(shares) > most else ''}"
 
 
 def _missing(before: float, now: float) -> _Movement:

@@ -73,6 +73,8 @@ class FeatureDrift(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Drift of one feature against the reference, by each method that is chosen for it and applies to its kind.
 
     `direction`, if it has drifted: in words, which bins or categories gained or lost most. Categories in it are quoted and escaped.
+    `unseen`: categories that what it is compared with has not, and their shares of the rows, most frequent first: all of them if they are
+    no more than eight, else eight by chance, with their true shares. Each is cut at 100 characters.
     `comes_from` (all traffic): the segment without which the rest has not drifted.
     """
 
@@ -91,6 +93,7 @@ class FeatureDrift(Struct, frozen=True, kw_only=True, omit_defaults=True):
     mean_std_drift: Score | UnsetType = UNSET
     top_bins: tuple[BinShare, ...] = ()
     direction: str = ""
+    unseen: dict[str, Ratio] = {}
     comes_from: str | UnsetType = UNSET
 
 
@@ -449,6 +452,7 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why: the sample sizes, the bins that moved, also in words, with what was tested of the score, as in `Score`, or the confusion matrix.
 
+    `unseen`: of a category, as in `FeatureDrift`.
     `comes_from`: the segment that drift, or bad performance, of all traffic is due to. `drifted`: the features, if it is about how many.
     `baseline_confusion`: the matrix of the baseline, of the same classes. `worst_class`: the label that is recognised less often than
     there, beyond chance, and among such the one for which most is certain. `interval`: of an estimate, as in `Estimate`.
@@ -463,6 +467,7 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     alpha: Ratio | UnsetType = UNSET
     top_bins: tuple[BinShare, ...] | UnsetType = UNSET
     direction: str = ""
+    unseen: dict[str, Ratio] = {}
     comes_from: str | UnsetType = UNSET
     drifted: tuple[str, ...] | UnsetType = UNSET
     classes: tuple[str, ...] | UnsetType = UNSET

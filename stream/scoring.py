@@ -41,7 +41,7 @@ from stream.drift import (
     of_bins,
 )
 from stream.estimates import Estimates
-from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model, is_key
+from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, FeatureSlot, Model, is_key
 from stream.quality import Quality
 from stream.reference import Feature, NumericFeature
 from stream.regression import standing
@@ -91,7 +91,8 @@ class _Drift(NamedTuple):
     m: int
     top: tuple[BinShift, ...]
     pair: Floats
-    direction: Callable[[Floats], str]
+    direction: Callable[..., str]
+    unseen: dict[str, float]
 
     def tested(self) -> list[str]:
         """The methods whose p-values decide about an alert: the threshold is auto, and the samples are large enough."""
@@ -258,7 +259,9 @@ class Scorer:
                 measured = {name: found._replace(n=min(found.n, values if name in OF_NUMBERS else m)) for name, found in measured.items()}
             about: AlertKind = "prediction_drift" if i < self._outputs else "data_drift"
             top, pair = compared.tops[i], compared.pair[:, bins]
-            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, n, m, top, pair, self._directions[i]))
+            unseen = _unseen(slot, window, pair)
+            direction = partial(self._directions[i], unseen=unseen) if unseen else self._directions[i]
+            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, n, m, top, pair, direction, unseen))
         return drifts
 
     def _unscored(self, n: int) -> list[_Drift]:
@@ -268,7 +271,7 @@ class Scorer:
             measured = {name: Measured(None, n, {}) for name in self._methods[i]}
             about: AlertKind = "prediction_drift" if i < self._outputs else "data_drift"
             nothing = np.zeros((2, bins.stop - bins.start))
-            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, n, 0, (), nothing, self._directions[i]))
+            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, n, 0, (), nothing, self._directions[i], {}))
         return drifts
 
     def performance(self, window: Aggregate, segments: Segments = _NO_SEGMENTS) -> Outcomes:
@@ -382,7 +385,7 @@ class Scorer:
         (compared,) = compare([Histograms(reference, current, ONE, quantiles, [names], by_bins)])
         scores, (p_value,), (top,) = compared.scores, compared.p_values, compared.tops
         measured = {name: of_bins(name, scores[name][0], p_value, n, m) if name in BY_BINS else measure(name) for name in methods}
-        return [_Drift("label_drift", label, rules, measured, n, m, top, compared.pair, self._label_direction)]
+        return [_Drift("label_drift", label, rules, measured, n, m, top, compared.pair, self._label_direction, {})]
 
     def _measure(self, metric: str, window: Aggregate) -> float | None:
         """One metric of an outcomes aggregate."""
@@ -484,10 +487,14 @@ def _reported(drift: _Drift, source: Callable[[str, Verdict], str | UnsetType]) 
             alpha=score.alpha,
             top_bins=top,
             direction=direction,
+            unseen=drift.unseen,
             comes_from=sources.get(name, UNSET),
         )
         judged.append(Judged(drift.kind, name, drift.feature.name, score.score, verdict, evidence))
-    return FeatureDrift(kind=kind, n=drift.n, reference_n=drift.m, top_bins=top, direction=direction, comes_from=of, **scores), judged
+    told = FeatureDrift(
+        kind=kind, n=drift.n, reference_n=drift.m, top_bins=top, direction=direction, unseen=drift.unseen, comes_from=of, **scores
+    )
+    return told, judged
 
 
 def _apart(confusion: Counts) -> Counts:
@@ -514,7 +521,16 @@ def _of_chi2(reference: Counts, current: Counts) -> float:
     return _comparable("chi2", reference, current) / score
 
 
-def _direction(feature: Feature, before: str = "the reference") -> Callable[[Floats], str]:
+def _unseen(slot: FeatureSlot, window: Aggregate, pair: Floats) -> dict[str, float]:
+    """Shares of the values that are known to be new, most frequent first; none where the other side has counts in their bin, too."""
+    counts = window.unseen.get(slot.other)
+    if not counts or pair[0, slot.bins - 1]:
+        return {}
+    n = int(window.counts[PREDICTIONS])
+    return {text: count / n for text, count in sorted(counts.items(), key=lambda one: (-one[1], one[0]))}
+
+
+def _direction(feature: Feature, before: str = "the reference") -> Callable[..., str]:
     """What says in words where a feature went since `before`, from the shares of its coarse bins."""
     if isinstance(feature, NumericFeature):
         return partial(numeric_direction, name=feature.range_namer())

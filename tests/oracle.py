@@ -22,6 +22,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import xxhash
+
 Event = Mapping[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -85,6 +87,7 @@ class Window:
     truths: list[float] = field(default_factory=list)  # what each label's prediction gave the truth, where its score is a probability
     bins: dict[str, Counter[int]] = field(default_factory=dict)
     quality: dict[str, Counter[str]] = field(default_factory=dict)
+    others: dict[str, Counter[str]] = field(default_factory=dict)  # texts that are no category of the feature
 
     def add(self, other: "Window") -> None:
         self.predictions += other.predictions
@@ -96,6 +99,8 @@ class Window:
             self.bins.setdefault(feature, Counter()).update(counts)
         for feature, kinds in other.quality.items():
             self.quality.setdefault(feature, Counter()).update(kinds)
+        for feature, texts in other.others.items():
+            self.others.setdefault(feature, Counter()).update(texts)
 
 
 @dataclass
@@ -160,6 +165,7 @@ def recompute(
                 else:
                     window.predictions += 1
                     _count_features(window, places)
+                    _count_others(window, model, event)
                     _count_outputs(window, model, event)
             if not again and not late and model.labels:
                 for window in counted_in("performance", event, at):
@@ -328,6 +334,25 @@ def _count_features(window: Window, places: Iterable[tuple[str, int, tuple[str, 
             window.bins[name], window.quality[name] = Counter(), Counter()
         window.bins[name][place] += 1
         window.quality[name].update(kinds)
+
+
+def _count_others(window: Window, model: Monitored, event: Event) -> None:
+    """The texts of values that are not among the categories, cut at 100 characters."""
+    values = event.get("features") or {}
+    for feature in model.features:
+        name, value = feature["name"], values.get(feature["name"])
+        if "unseen" in _place(feature, value)[1]:
+            window.others.setdefault(name, Counter())[class_text(value)[:100]] += 1
+
+
+def unseen(feature: Mapping[str, Any], window: Window) -> dict[str, float] | None:
+    """Shares of the values that the reference has not, of the eight with the least hashes; None if it cannot tell, or there is none."""
+    counts = window.others.get(feature["name"])
+    if not counts or feature["counts"][-1]:
+        return None
+    return {
+        text: counts[text] / window.predictions for text in sorted(counts, key=lambda text: xxhash.xxh3_64(text.encode()).intdigest())[:8]
+    }
 
 
 def _place(feature: Mapping[str, Any], value: Any) -> tuple[int, tuple[str, ...]]:
@@ -522,6 +547,7 @@ def described(model: Monitored, key: Key, window: Window) -> dict[str, Any]:
         quality[name] = quality_of(feature, window.quality[name], n)
         if name not in keys:
             drift[name] = {"n": n, "reference_n": sum(reference), **{k: {"score": v} for k, v in scores(reference, current).items()}}
+            drift[name]["unseen"] = unseen(feature, window)
     came = n + window.late + window.duplicate
     of_score = [quality[name]["score"] for name in drift or quality]
     mean = math.fsum(of_score) / len(of_score) if of_score else 1.0
@@ -553,6 +579,8 @@ def _differences(path: str, wanted: Any, actual: Any, tolerance: float) -> list[
             return [f"{path}: {actual!r}, expected {wanted!r}"]
         if set(wanted) == {"score"} and actual.get("severity") == "insufficient_data":
             return [] if actual["score"] is None else [f"{path}: a score below the minimum sample"]
+        if path.endswith(".unseen") and set(wanted) != set(actual):
+            return [f"{path}: {actual!r}, expected {wanted!r}"]
         return [line for key, value in wanted.items() for line in _differences(f"{path}.{key}", value, actual.get(key), tolerance)]
     if isinstance(wanted, float) and isinstance(actual, (int, float)):
         if path.endswith(".js_distance.score"):  # a root: near 0 it says little of its square's last digits

@@ -122,11 +122,31 @@ def test_categories_are_named_with_what_became_of_them() -> None:
     assert category([99, 0, 0, 1], [78, 0, 0, 22]) == "less 'a' (99.0% -> 78.0%); missing 1.0% -> 22.0%"
 
 
+@pytest.mark.parametrize(
+    ("unseen", "words"),
+    [
+        ({"c": 0.2}, "category 'c' unseen in the reference 0.0% -> 20.0%"),
+        ({"c": 0.1}, "categories 'c' (10.0%) and others unseen in the reference 0.0% -> 20.0%"),
+        ({"c": 0.15, "d": 0.05}, "categories 'c' (15.0%), 'd' (5.0%) unseen in the reference 0.0% -> 20.0%"),
+        (
+            {"c": 0.05, "d": 0.05, "e": 0.05, "f": 0.05},
+            "categories 'c' (5.0%), 'd' (5.0%), 'e' (5.0%) and others unseen in the reference 0.0% -> 20.0%",
+        ),
+    ],
+)
+def test_categories_that_were_not_there_before_are_named_as_far_as_they_are_known(unseen: dict[str, float], words: str) -> None:
+    pair = shares(np.array([50, 50, 0, 0]), np.array([40, 40, 20, 0]))
+    assert categorical_direction(pair, ["a", "b"], unseen=unseen).split("; ")[0] == words
+
+
 def test_what_a_category_is_called_cannot_break_the_line() -> None:
     said = category([50, 50, 0, 0], [0, 100, 0, 0], ("x\n\u202e'", "y" * 1000))
     assert said.isprintable()
     assert "'" + "y" * 60 + "...'" in said
     assert len(said) < 200
+    said = categorical_direction(np.array([[1, 0, 0], [0.8, 0.2, 0]]), ["a"], unseen={"x\n\u202e'": 0.1, "y" * 100: 0.1})
+    assert said.isprintable()
+    assert "'" + "y" * 60 + "...'" in said
 
 
 def test_nothing_moved_nothing_said() -> None:

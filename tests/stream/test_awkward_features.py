@@ -3,6 +3,7 @@
 The reference has `ROWS` rows. A window of as many predictions like them raises nothing, and one that differs says how.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -161,7 +162,33 @@ def test_unseen_categories_are_counted_together_and_said(compare: Compare) -> No
     assert ("data_quality", "x", "unseen_ratio") in moved.alerts
     (top, *_) = moved.drift["top_bins"]
     assert (top["label"], top["reference"], top["current"]) == ("(other)", 0, 0.1)
-    assert "0.0% -> 10.0%" in moved.drift["direction"]
+    assert re.match(r"categories ('new \d+' \(0.2%\), ){2}'new \d+' \(0.2%\) and others unseen .* 0.0% -> 10.0%", moved.drift["direction"])
+    assert moved.drift["unseen"].keys() <= {f"new {i}" for i in range(60)}
+    assert list(moved.drift["unseen"].values()) == [1 / ROWS] * 8
+
+
+def test_a_category_that_the_reference_has_not_is_named(compare: Compare) -> None:
+    moved = compare(["a"] * 400 + ["b"] * 200, ["a"] * 350 + ["b"] * 175 + ["crypto"] * 45 + ["x" * 1_000] * 30)
+    said = f"categories 'crypto' (7.5%), '{'x' * 60}...' (5.0%) unseen in the reference 0.0% -> 12.5%"
+    assert moved.drift["direction"].startswith(said)
+    assert moved.drift["unseen"] == {"crypto": 0.075, "x" * 100: 0.05}
+    alert = moved.alerts["data_drift", "x", "psi"]
+    assert said in alert["summary"]
+    assert list(alert["evidence"]["unseen"]) == ["crypto", "x" * 100]
+    only = compare(["a"] * 400 + ["b"] * 200, ["a"] * 372 + ["b"] * 186 + ["crypto"] * 42)
+    assert only.drift["direction"].startswith("category 'crypto' unseen in the reference 0.0% -> 7.0%")
+
+
+def test_what_may_be_a_rare_category_of_the_reference_is_not_called_unseen(compare: Compare) -> None:
+    before = ["a"] * 400 + ["b"] * 180 + [f"rare {i}" for i in range(20)]
+    moved = compare(before, ["a"] * 300 + ["b"] * 180 + ["rare 3"] * 60 + ["crypto"] * 60)
+    assert "rare and unseen categories 3.3% -> 20.0%" in moved.drift["direction"]
+    assert "unseen" not in moved.drift
+
+
+def test_unseen_values_of_any_type_are_named_as_a_reference_would(compare: Compare) -> None:
+    assert compare([3, 12, 7] * 200, [3, 12, 7, -40] * 150, categorical=["x"]).drift["unseen"] == {"-40": 0.25}
+    assert compare([True] * ROWS, [True, False] * 300).drift["unseen"] == {"false": 0.5}
 
 
 def test_rare_categories_that_the_reference_knows_do_not_alarm_more_often_than_chance(compare: Compare) -> None:

@@ -19,7 +19,7 @@ from stream.rebuild import Bookmark
 from stream.settings import Settings
 from stream.store import UnitId
 from stream.store_memory import MemoryStore
-from tests.builders import MODEL, Monitor, label, monitored, prediction, settings, small_reference, timing
+from tests.builders import MODEL, Monitor, categorical, label, monitored, prediction, reference, settings, small_reference, timing
 from tests.oracle import Event, Monitored, key_of, milliseconds, mismatches, recompute
 
 UNITS = [UnitId("predictions", 0), UnitId("predictions", 1), UnitId("labels", 0), UnitId("labels", 1)]
@@ -36,7 +36,16 @@ MODELS: dict[str, Any] = {
     "other": {"classes": ["0", "1", "2"], "windows": [{"size": "50s"}]},
     "mute": {"classes": ["0", "1"], "labels": False},
 }
-REFERENCES = {MODEL: small_reference()}
+SMALL = small_reference()
+REFERENCES = {
+    MODEL: reference(
+        *SMALL.features,
+        categorical("device", ["phone"], [100, 0]),
+        classes=SMALL.classes,
+        confusion=[[70, 10], [5, 15]],
+        outputs=SMALL.outputs,
+    )
+}
 MINIMUM: dict[str, Any] = {"drift": {"minimum_sample": 3}, "performance": {"minimum_sample": 2}, "labels": {"max_delay": "5m"}}
 
 
@@ -57,6 +66,7 @@ FEATURES = st.fixed_dictionaries(
         "amount": st.sampled_from([-1, 0, 5.5, 10, 49.9, 100, None, "x"]),
         "country": st.sampled_from(["DE", "FR", "ES", None, 7]),
         "channel": st.sampled_from([1, 2, 3, "1"]),
+        "device": st.sampled_from(["phone", "tv", "x" * 150, *(f"new {i}" for i in range(12)), None, 3]),
         "new": st.booleans() | st.none() | st.just("true"),
     },
 )
