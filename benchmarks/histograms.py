@@ -29,7 +29,7 @@ def measure(config: Settings, way: str) -> Measured:
     """Count all predictions; only the counting is measured, not reading and decoding. An event is a cell: one value of one feature."""
     decode, models = decoder(config)
     (model,) = models.values()
-    counting = Counting(models, decode, ClassCodes(models.values(), {}), 0)
+    counting = Counting(models, decode, ClassCodes(models.values(), {}), 0, config.labels.max_delay_ms)
     lateness, units, whole = config.time.out_of_orderness_ms, dict[int, Unit](), Panes()
     coding, pane = Coding([model]), whole.number(PaneKey(model.settings.name, PaneGroup("traffic", 0, "", "")), model.traffic)
     gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
@@ -55,7 +55,7 @@ def measure(config: Settings, way: str) -> Measured:
         else:
             watermark = unit.watermark.advance(events.times_ms)
             timing = counting.timing(unit, events.groups, events.times_ms, watermark, "traffic")
-            counting.predictions(unit, events, timing, np.zeros(n, np.bool_))
+            counting.predictions(unit, events, timing, np.zeros(n, np.bool_), np.ones(n, np.bool_))
         wall_s, cpu_s, total = wall_s + time.perf_counter() - wall, cpu_s + time.process_time() - cpu, total + n
     summed = sum(int(aggregate.counts.sum()) for _, aggregate in whole.take_dirty()) // len(coding.slots)
     counted = summed if way == "columns" else sum(unit.counters["counted"] for unit in units.values())
