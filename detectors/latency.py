@@ -11,7 +11,8 @@ from detectors.quantiles import log_edges, quantile
 
 LATENCY_EDGES_MS: Final[Floats] = log_edges(0.1, 6.3)  # 127 edges to 200 s, so 128 bins
 DELAY_EDGES_S: Final[Floats] = log_edges(1.0, 8.5)  # 171 edges to ten years, so 172 bins
-LATENCY_EDGES_MS.flags.writeable = DELAY_EDGES_S.flags.writeable = False
+DELAY_BUCKETS_S: Final[Floats] = np.array([1.0, 10, 60, 600, 3_600, 21_600, 86_400, 604_800, 2_592_000])  # 30 d; coarse, for a metric
+LATENCY_EDGES_MS.flags.writeable = DELAY_EDGES_S.flags.writeable = DELAY_BUCKETS_S.flags.writeable = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,15 @@ def latency_counts(latencies_ms: Floats) -> Counts:
 def delay_bins(delays_s: Floats) -> Counts:
     """The bin of each delay, (n,) int64 in [0, 172)."""
     return np.searchsorted(DELAY_EDGES_S, delays_s, side="right")
+
+
+def delay_buckets(delays_s: Floats) -> Counts:
+    """The bucket of each delay, (n,) int64 in [0, 10): the first whose bound is not below it, the last has none.
+
+    >>> delay_buckets(np.array([-1.0, 1.0, 1.5, 3e6])).tolist()
+    [0, 0, 1, 9]
+    """
+    return np.searchsorted(DELAY_BUCKETS_S, delays_s, side="left")
 
 
 def latency(counts: Counts, least: float, greatest: float, edges: Floats = LATENCY_EDGES_MS) -> Latency | None:

@@ -321,6 +321,8 @@ class Worker:
             self._gauges.add_duplicates(model, n)
         for outcome, n in tally.labels.items():
             self._gauges.add_labels(outcome, n)
+        for model, (counts, sum_s) in tally.label_delays.items():
+            self._gauges.add_label_delays(model, counts, sum_s)
         for reason, n in tally.dead_letters.items():
             self._gauges.add_dead_letters(reason, n)
         for model, n in tally.unknown_features.items():

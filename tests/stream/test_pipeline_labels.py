@@ -112,6 +112,23 @@ def test_a_label_that_comes_twice_counts_once(watch: Watch) -> None:
     assert monitor.said("results")[-1]["performance"]["accuracy"] == 1.0
 
 
+def test_delays_of_labels_are_tallied_once_with_late_ones_and_corrections_in_any_order(watch: Watch) -> None:
+    """
+    P  a(10) b(20) c(30) o(30) |                                                         | d(4005)
+    L       a(10.5) b(90) b(90), o(3630) | b(100) corrects, c(29): late, before its prediction, d(4065)
+    """
+    monitor = watch(settings({name: {"classes": ["0", "1"]} for name in (MODEL, "other")}))
+    monitor.run(prediction("a", 10), prediction("b", 20), prediction("c", 30), prediction("o", 30, model="other"))
+    monitor.run(label("a", 10.5, "0"), label("b", 90, "0"), label("b", 90, "0"), label("o", 3_630, "0"), side="labels")
+    monitor.run(label("b", 100, "1"), label("c", 29, "1"), label("d", 4_065, "0"), side="labels")
+    monitor.run(prediction("d", 4_005))
+    delays = monitor.pipeline.take_tally().label_delays
+    assert {model: (counts.tolist(), sum_s) for model, (counts, sum_s) in delays.items()} == {
+        MODEL: ([2, 0, 1, 2, 0, 0, 0, 0, 0, 0], 0.5 + 70 + 80 + 0 + 60),
+        "other": ([0, 0, 0, 0, 1, 0, 0, 0, 0, 0], 3_600),
+    }
+
+
 def test_a_label_without_a_prediction_waits_and_counts_nowhere(watch: Watch) -> None:
     monitor = watch(settings())
     monitor.run(prediction("a", 10))
