@@ -288,9 +288,12 @@ class Gauges:
     def add_refused(self, topic: str) -> None:
         self._refused.labels(topic).inc()
 
-    def set_balance(self, sheets: Mapping[tuple[str, str], Mapping[str, int]]) -> None:
-        """Replace the balance sheets: by topic and partition ("all": the total) how many messages were consumed, and became what."""
-        self._balance.sheets = sheets
+    def set_balance(self, sheets: Mapping[tuple[str, str], Mapping[str, int]], joined: Mapping[str, int]) -> None:
+        """Replace the balance sheets: by topic and partition ("all": the total) how many messages were consumed, and became what.
+
+        `joined`: of the predictions that were counted or late, what came of their labels.
+        """
+        self._balance.sheets, self._balance.joined = sheets, joined
 
     def set_sequential(self, firing: Mapping[tuple[str, str, str, str], bool]) -> None:
         """Replace the states of the sequential detectors: by model, version, stream and detector whether it fires."""
@@ -315,6 +318,7 @@ class _BalanceSheet:
 
     def __init__(self) -> None:
         self.sheets: Mapping[tuple[str, str], Mapping[str, int]] = {}
+        self.joined: Mapping[str, int] = {}
 
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
@@ -325,6 +329,14 @@ class _BalanceSheet:
         for (topic, partition), sheet in self.sheets.items():
             for outcome, n in sheet.items():
                 family.add_metric((topic, partition, outcome), n)
+        yield family
+        family = GaugeMetricFamily(
+            "driftstream_joined_predictions",
+            "Predictions that were counted or late, by what came of their labels: together they are all of these.",
+            labels=("outcome",),
+        )
+        for outcome, n in self.joined.items():
+            family.add_metric((outcome,), n)
         yield family
 
 

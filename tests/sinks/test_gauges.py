@@ -431,6 +431,16 @@ def test_label_delays_are_a_histogram_that_adds_up_over_batches() -> None:
     assert value(gauges, "matched_label_delay_seconds_sum", model="fraud") == 19.5
 
 
+def test_balance_sheets_are_replaced_as_a_whole() -> None:
+    gauges = Gauges()
+    gauges.set_balance({("p", "0"): {"consumed": 3, "counted": 3}, ("p", "all"): {"consumed": 9}}, {"matched": 7, "expired": 2})
+    assert value(gauges, "balance", topic="p", partition="0", outcome="counted") == 3
+    assert value(gauges, "joined_predictions", outcome="expired") == 2
+    gauges.set_balance({("p", "1"): {"consumed": 1}}, {})
+    assert value(gauges, "balance", topic="p", partition="0", outcome="counted") is None
+    assert value(gauges, "joined_predictions", outcome="expired") is None
+
+
 def test_label_values_from_events_are_escaped() -> None:
     gauges = Gauges()
     hostile = 'a"} 1\ndriftstream_units_owned 99\\'

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stream.balance import Sheet, read_balance
 from stream.join import Side
 from stream.store import UnitId
 from tests.builders import MODEL, Monitor, at, label, prediction, seconds_of, settings
@@ -146,6 +147,25 @@ def test_pending_rows_expire_with_the_watermark_and_later_labels_with_them(watch
     assert monitor.store.expired() == (1, 0)
     monitor.run(label("a", 20), side="labels")
     assert monitor.counters(side="labels") == {"consumed": 2, "matched": 1, "expired": 1}
+
+
+def test_every_prediction_ends_matched_pending_expired_or_unlabelled(watch: Watch) -> None:
+    """
+    P  a(10) b(20) e(30) n(30) | d(400) w(400) w(400) | c(10): late, and its generation has gone
+    L    a(20)                 | d(400)               | b(50): too late
+    """
+    models = {MODEL: {"classes": ["0", "1"]}, "other": {"classes": ["0", "1"], "labels": False}}
+    monitor = watch(settings(models, labels={"max_delay": "2m"}))
+    monitor.run(prediction("a", 10), prediction("b", 20), prediction("e", 30), prediction("n", 30, model="other"))
+    monitor.run(label("e", 25), label("e", 40, "1"), label("a", 20), side="labels")
+    monitor.run(prediction("d", 400), prediction("w", 400), prediction("w", 400))
+    monitor.run(label("d", 400), side="labels")
+    monitor.run(prediction("c", 10))
+    monitor.run(label("b", 50), label("c", 50), side="labels")
+    balance = read_balance(monitor.store, monitor.pipeline.partitions)
+    assert balance.predictions.outcomes == {"counted": 6, "late": 1, "duplicate": 1, "malformed": 0}
+    assert balance.joined == Sheet(7, {"matched": 3, "pending": 1, "expired": 2, "unlabelled": 1})
+    assert balance.adds_up
 
 
 def test_when_too_many_wait_the_oldest_go_early(watch: Watch) -> None:
