@@ -153,12 +153,14 @@ class Confidence(Struct, frozen=True, kw_only=True):
     """How sure the model was of the n predictions that had a score: the mean, and the share of those at or above the `threshold`.
 
     A score of the predicted class is its confidence; of a positive class among two the confidence is that of the likelier class.
+    `intervals` has that of Wilson, of 95 %, of the share.
     """
 
     n: int
     threshold: Ratio
     mean: BoundedMetric
     high_ratio: BoundedMetric
+    intervals: dict[str, tuple[Ratio, Ratio]] = {}
 
 
 class TrafficMetrics(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -228,7 +230,8 @@ class ScorePerformance(Struct, frozen=True, kw_only=True):
     there. Without positives or without negatives these are undefined, null. Brier score and log loss are exact to 1e-9.
     `top_decile_capture` is the share of all positives that the tenth of the rows with the highest scores holds, ten times that their lift.
     `reliability` has the labels in up to ten groups of about as many, by score; the calibration error is the mean distance in these
-    between mean score and share of positives.
+    between mean score and share of positives. `intervals` are those of Wilson, of 95 %, of the recall and precision at such a rate and of
+    the capture: for chance in the rows, the threshold taken as given. What the bins hide is in the bounds alone.
     """
 
     n: int
@@ -244,6 +247,7 @@ class ScorePerformance(Struct, frozen=True, kw_only=True):
     top_decile_lift: BoundedMetric | None
     top_decile_capture: BoundedMetric | None
     reliability: tuple[ReliabilityBin, ...] = ()
+    intervals: dict[str, tuple[Ratio, Ratio]] = {}
 
 
 class Averages(Struct, frozen=True, kw_only=True):

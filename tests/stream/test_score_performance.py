@@ -1,11 +1,13 @@
 """Performance of the score over a window, from events to result, against scikit-learn on the raw rows."""
 
+import math
 from typing import Any
 
 import numpy as np
 import pytest
 from msgspec import UNSET
 from scipy.special import expit
+from scipy.stats import binomtest
 from sklearn.metrics import (
     average_precision_score,
     brier_score_loss,
@@ -125,6 +127,32 @@ def test_every_window_has_the_metrics_of_scikit_learn_on_its_own_rows() -> None:
         assert within(measured.top_decile_lift, top.mean() / truth.mean())
         assert within(measured.top_decile_capture, top.sum() / truth.sum())
         check_reliability(measured, scores, truth)
+
+
+def test_shares_of_rows_have_the_interval_of_wilson() -> None:
+    rng = np.random.default_rng(4)
+    truth = (rng.random(1_000) < 0.2).astype(int)
+    scores = np.clip(rng.normal(0.3 + 0.3 * truth, 0.15, 1_000), 0, 1).round(1) + 0.005  # each in a bin of its own
+    (found,) = windows([list(zip(np.minimum(scores, 1.0).tolist(), truth.tolist(), strict=True))])
+    measured, positives = scores_of(found), int(truth.sum())
+    expected = {}
+    for percent in (1, 5):
+        allowed = [at for at in np.unique(scores) if (scores[truth == 0] >= at).mean() <= percent / 100]
+        above = scores >= min(allowed)
+        expected[f"recall_at_fpr_{percent}"] = int(truth[above].sum()), positives
+        expected[f"precision_at_fpr_{percent}"] = int(truth[above].sum()), int(above.sum())
+    assert measured.intervals.keys() == expected.keys() | {"top_decile_capture"}
+    for name, (right, n) in expected.items():
+        assert getattr(measured, name).value == pytest.approx(right / n)
+        assert measured.intervals[name] == pytest.approx(tuple(binomtest(right, n).proportion_ci(method="wilson")), rel=1e-9), name
+    assert measured.top_decile_capture is not None
+    captured = measured.top_decile_capture.value  # the last of its rows are a part of those that tie
+    low, high = (binomtest(f(captured * positives), positives).proportion_ci(method="wilson") for f in (math.floor, math.ceil))
+    assert low.low <= measured.intervals["top_decile_capture"][0] <= captured <= measured.intervals["top_decile_capture"][1] <= high.high
+
+
+def test_without_one_of_the_classes_there_is_no_interval() -> None:
+    assert [scores_of(found).intervals for found in windows([[(0.1, 0), (0.7, 0)], [(0.1, 1), (0.7, 1)]])] == [{}, {}]
 
 
 def check_reliability(measured: ScorePerformance, scores: Any, truth: Any) -> None:
