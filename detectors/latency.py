@@ -17,12 +17,13 @@ LATENCY_EDGES_MS.flags.writeable = DELAY_EDGES_S.flags.writeable = DELAY_BUCKETS
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Percentiles, each within 5.8 % of the true one between the first and the last edge; beyond, the bounds tell."""
+    """Percentiles, each within a share `relative_error` of the true one: 5.8 %. None if one is not between the first and the last edge."""
 
     n: int
     p50: Bounded
     p95: Bounded
     p99: Bounded
+    relative_error: float | None
 
 
 def latency_bins(latencies_ms: Floats) -> Counts:
@@ -62,4 +63,7 @@ def latency(counts: Counts, least: float, greatest: float, edges: Floats = LATEN
     p50, p95, p99 = (quantile(counts, edges, q, least, greatest) for q in (0.5, 0.95, 0.99))
     if p50 is None or p95 is None or p99 is None:
         return None
-    return Latency(int(counts.sum()), p50, p95, p99)
+    found = (p50, p95, p99)
+    inside = edges[0] <= p50.lower and p99.lower < edges[-1]  # they ascend
+    errors = ((one.upper - one.lower) / (one.upper + one.lower) for one in found)
+    return Latency(int(counts.sum()), *found, max(errors) if inside else None)

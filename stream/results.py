@@ -140,13 +140,15 @@ class BoundedMetric(Struct, frozen=True, kw_only=True):
 class Latency(Struct, frozen=True, kw_only=True):
     """Percentiles of the latency over the n predictions that told theirs, in ms.
 
-    Each is the middle of its bin, within 5.8 % of that of the events from 0.1 ms to 199 s; 0.05 says below 0.1 ms, 199526.2 that or above.
+    Each is the middle of its bin, within a share `relative_error` (5.8 %) of that of the events, from 0.1 ms to 199 s; 0.05 says below
+    0.1 ms, 199526.2 that or above: where one of the three does, the error is not known, null.
     """
 
     n: int
     p50: float
     p95: float
     p99: float
+    relative_error: Ratio | None = None
 
 
 class Confidence(Struct, frozen=True, kw_only=True):
@@ -181,13 +183,15 @@ class TrafficMetrics(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class LabelDelay(Struct, frozen=True, kw_only=True):
     """Percentiles, in seconds, of how long after its prediction's time a label's own was, over the n labels counted.
 
-    Each is the middle of its bin, within 5.8 % of that of the labels from 1 s to ten years; 0.5 says below 1 s.
+    Each is the middle of its bin, within a share `relative_error` (5.8 %) of that of the labels, from 1 s to ten years; 0.5 says below 1 s:
+    where one of the three does, the error is not known, null.
     """
 
     n: int
     p50: float
     p95: float
     p99: float
+    relative_error: Ratio | None = None
 
 
 class Estimate(Struct, frozen=True, kw_only=True):

@@ -74,7 +74,7 @@ def _latency(counts: Counts) -> Latency | UnsetType:
     found = latency(counts, 0.0, float(LATENCY_EDGES_MS[-1]))
     if found is None:
         return UNSET
-    return Latency(n=found.n, p50=found.p50.value, p95=found.p95.value, p99=found.p99.value)
+    return Latency(n=found.n, p50=found.p50.value, p95=found.p95.value, p99=found.p99.value, relative_error=found.relative_error)
 
 
 def label_delay(model: Model, counts: Counts) -> LabelDelay | UnsetType:
@@ -82,4 +82,4 @@ def label_delay(model: Model, counts: Counts) -> LabelDelay | UnsetType:
     found = latency(counts[model.delays_start :], 0.0, float(DELAY_EDGES_S[-1]), DELAY_EDGES_S)
     if found is None:
         return UNSET
-    return LabelDelay(n=found.n, p50=found.p50.value, p95=found.p95.value, p99=found.p99.value)
+    return LabelDelay(n=found.n, p50=found.p50.value, p95=found.p95.value, p99=found.p99.value, relative_error=found.relative_error)

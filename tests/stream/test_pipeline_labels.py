@@ -7,6 +7,7 @@ watermarks trail by 5 s.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stream.balance import Sheet, read_balance
@@ -128,6 +129,31 @@ def test_delays_of_labels_are_tallied_once_with_late_ones_and_corrections_in_any
         MODEL: ([2, 0, 1, 2, 0, 0, 0, 0, 0, 0], 0.5 + 70 + 80 + 0 + 60),
         "other": ([0, 0, 0, 0, 1, 0, 0, 0, 0, 0], 3_600),
     }
+
+
+def test_percentiles_of_the_delays_are_those_of_numpy_to_the_stated_error(watch: Watch) -> None:
+    delays = np.random.default_rng(3).lognormal(4, 1.5, 400).clip(1, 5_000)
+    monitor = watch(settings(windows=[{"size": "2h"}]))
+    monitor.run(*(prediction(i, i / 10) for i in range(400)))
+    monitor.run(*(label(i, i / 10 + delays[i]) for i in np.argsort(np.arange(400) / 10 + delays).tolist()), side="labels")
+    close_all(monitor)
+    found = [r["performance"]["label_delay"] for r in monitor.said("results") if r["subject"] == "performance" and r["counts"]["labels"]]
+    (delay,) = found
+    assert delay["n"] == 400
+    assert 0.05 < delay["relative_error"] < 0.058
+    for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+        assert delay[name] == pytest.approx(
+            np.quantile(delays, q, method="inverted_cdf"), rel=delay["relative_error"] + 1e-4
+        )  # events have ms
+
+
+def test_percentiles_of_delays_beyond_the_bins_state_no_error(watch: Watch) -> None:
+    monitor = watch(settings())
+    monitor.run(prediction("a", 10))
+    monitor.run(label("a", 10.5), side="labels")
+    close_all(monitor)
+    (found,) = [r["performance"]["label_delay"] for r in monitor.said("results") if r["subject"] == "performance" and r["counts"]["labels"]]
+    assert found == {"n": 1, "p50": 0.5, "p95": 0.5, "p99": 0.5, "relative_error": None}
 
 
 def test_a_label_without_a_prediction_waits_and_counts_nowhere(watch: Watch) -> None:
