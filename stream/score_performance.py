@@ -34,25 +34,32 @@ class ScoreMeter:
         n = int(misses.sum() + hits.sum())
         if n == 0:
             return None
-        top_lift, groups = lift(misses, hits, 0.1), reliability(misses, hits, self._edges)
-        captured = top_lift and _captured(top_lift)
+        groups, ranking = reliability(misses, hits, self._edges), self.ranking(misses, hits)
+        captured = ranking["top_decile_capture"]
         brier, log_loss = (window.counts[self._losses] * LOSS_UNIT / n).tolist()
         return ScorePerformance(
             n=n,
             brier=brier,
             log_loss=log_loss,
             calibration_error=_reported(calibration_error(groups)),
-            roc_auc=_reported(roc_auc(misses, hits, points=self._points)),
-            average_precision=_reported(average_precision(misses, hits, points=self._points)),
-            recall_at_fpr_1=_reported(recall_at_fpr(misses, hits, 0.01)),
-            precision_at_fpr_1=_reported(precision_at_fpr(misses, hits, 0.01)),
-            recall_at_fpr_5=_reported(recall_at_fpr(misses, hits, 0.05)),
-            precision_at_fpr_5=_reported(precision_at_fpr(misses, hits, 0.05)),
-            top_decile_lift=_reported(top_lift),
-            top_decile_capture=_reported(captured),
+            **{name: _reported(metric) for name, metric in ranking.items()},
             reliability=tuple(map(_reliability_bin, groups)),
             intervals=_intervals(misses, hits, captured) if captured else {},
         )
+
+    def ranking(self, misses: Counts, hits: Counts) -> dict[str, Bounded | None]:
+        """How well the score ranks hits above misses, both (n_bins,) counts, by each metric of that."""
+        top_lift = lift(misses, hits, 0.1)
+        return {
+            "roc_auc": roc_auc(misses, hits, points=self._points),
+            "average_precision": average_precision(misses, hits, points=self._points),
+            "recall_at_fpr_1": recall_at_fpr(misses, hits, 0.01),
+            "precision_at_fpr_1": precision_at_fpr(misses, hits, 0.01),
+            "recall_at_fpr_5": recall_at_fpr(misses, hits, 0.05),
+            "precision_at_fpr_5": precision_at_fpr(misses, hits, 0.05),
+            "top_decile_lift": top_lift,
+            "top_decile_capture": top_lift and _captured(top_lift),
+        }
 
 
 def scalars(found: ScorePerformance) -> dict[str, float | None]:
