@@ -79,7 +79,7 @@ def recall_at_fpr(negatives: Counts, positives: Counts, rate: float) -> Bounded 
     """
     if _check(negatives, positives) == 0:
         return None
-    hits, _, more = _operating_point(negatives, positives, rate)
+    hits, _, more = operating_point(negatives, positives, rate)
     total = int(positives.sum())
     return Bounded(hits / total, hits / total, (hits + more) / total)
 
@@ -92,7 +92,7 @@ def precision_at_fpr(negatives: Counts, positives: Counts, rate: float) -> Bound
     """
     if _check(negatives, positives) == 0:
         return None
-    hits, false, more = _operating_point(negatives, positives, rate)
+    hits, false, more = operating_point(negatives, positives, rate)
     allowed = math.floor(rate * int(negatives.sum()) + 1e-9)
     if hits + false == 0:
         return None
@@ -100,8 +100,12 @@ def precision_at_fpr(negatives: Counts, positives: Counts, rate: float) -> Bound
     return Bounded(hits / (hits + false), hits / max(hits + allowed, 1), most / (most + false) if most else 0.0)
 
 
-def _operating_point(negatives: Counts, positives: Counts, rate: float) -> tuple[int, int, int]:
-    """True and false positives above the lowest edge that keeps the rate, and the positives in the bin below it."""
+def operating_point(negatives: Counts, positives: Counts, rate: float) -> tuple[int, int, int]:
+    """True and false positives above the lowest edge that keeps the rate, and the positives in the bin below it.
+
+    >>> operating_point(np.array([98, 1, 1, 0]), np.array([2, 0, 3, 5]), 0.01)
+    (8, 1, 0)
+    """
     hits, false = np.cumsum(positives[::-1]), np.cumsum(negatives[::-1])
     kept = int((false <= rate * int(negatives.sum()) + 1e-9).sum())
     if kept == 0:

@@ -10,12 +10,15 @@ from datetime import datetime
 from itertools import product
 from typing import Any, Literal, NamedTuple, TypeGuard, get_args
 
+import numpy as np
 from msgspec import UNSET
 from msgspec.structs import asdict
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from detectors.counts import Counts
+from detectors.latency import DELAY_BUCKETS_S
 from stream.results import (
     Alert,
     AlertKind,
@@ -44,6 +47,8 @@ LABEL_OUTCOMES: tuple[LabelOutcome, ...] = get_args(LabelOutcome)
 
 _CHECKPOINT_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _WINDOW_CLOSE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+_NO_DELAYS = np.zeros(DELAY_BUCKETS_S.size + 1, np.int64)
 
 _WINDOW_LABELS = ("model", "version", "segment", "window")
 _WINDOW_GAUGES = {  # name: (what it says, its labels)
@@ -152,6 +157,8 @@ class Gauges:
         self.registry.register(self._balance)
         self._sequential = _SequentialDetectors()
         self.registry.register(self._sequential)
+        self._label_delays = _LabelDelays()
+        self.registry.register(self._label_delays)
         ProcessCollector(registry=self.registry)
 
         def counter(name: str, help_text: str, *labels: str) -> Counter:
@@ -223,9 +230,14 @@ class Gauges:
         self._unknown_features.labels(model)
         for subject in SUBJECTS:
             self._late.labels(model, subject)
+        self._label_delays.add(model, _NO_DELAYS, 0.0)
 
     def add_labels(self, outcome: LabelOutcome, n: int) -> None:
         self._labels.labels(outcome).inc(n)
+
+    def add_label_delays(self, model: str, counts: Counts, sum_s: float) -> None:
+        """Count labels by how long after their predictions they were: `counts` on `DELAY_BUCKETS_S`, (10,), and the sum of the delays."""
+        self._label_delays.add(model, counts, sum_s)
 
     def add_late(self, model: str, subject: Subject, n: int) -> None:
         self._late.labels(model, subject).inc(n)
@@ -276,9 +288,12 @@ class Gauges:
     def add_refused(self, topic: str) -> None:
         self._refused.labels(topic).inc()
 
-    def set_balance(self, sheets: Mapping[tuple[str, str], Mapping[str, int]]) -> None:
-        """Replace the balance sheets: by topic and partition ("all": the total) how many messages were consumed, and became what."""
-        self._balance.sheets = sheets
+    def set_balance(self, sheets: Mapping[tuple[str, str], Mapping[str, int]], joined: Mapping[str, int]) -> None:
+        """Replace the balance sheets: by topic and partition ("all": the total) how many messages were consumed, and became what.
+
+        `joined`: of the predictions that were counted or late, what came of their labels.
+        """
+        self._balance.sheets, self._balance.joined = sheets, joined
 
     def set_sequential(self, firing: Mapping[tuple[str, str, str, str], bool]) -> None:
         """Replace the states of the sequential detectors: by model, version, stream and detector whether it fires."""
@@ -303,6 +318,7 @@ class _BalanceSheet:
 
     def __init__(self) -> None:
         self.sheets: Mapping[tuple[str, str], Mapping[str, int]] = {}
+        self.joined: Mapping[str, int] = {}
 
     def collect(self) -> Iterator[Metric]:
         family = GaugeMetricFamily(
@@ -313,6 +329,14 @@ class _BalanceSheet:
         for (topic, partition), sheet in self.sheets.items():
             for outcome, n in sheet.items():
                 family.add_metric((topic, partition, outcome), n)
+        yield family
+        family = GaugeMetricFamily(
+            "driftstream_joined_predictions",
+            "Predictions that were counted or late, by what came of their labels: together they are all of these.",
+            labels=("outcome",),
+        )
+        for outcome, n in self.joined.items():
+            family.add_metric((outcome,), n)
         yield family
 
 
@@ -330,6 +354,28 @@ class _SequentialDetectors:
         )
         for labels, fires in self.firing.items():
             family.add_metric(labels, SEVERITY_NUMBER["warning" if fires else "ok"])
+        yield family
+
+
+class _LabelDelays:
+    """A collector: a histogram that takes a whole batch at once."""
+
+    def __init__(self) -> None:
+        self._counted: dict[str, tuple[Counts, float]] = {}
+
+    def add(self, model: str, counts: Counts, sum_s: float) -> None:
+        before, before_s = self._counted.get(model, (0, 0.0))
+        self._counted[model] = (before + counts, before_s + sum_s)
+
+    def collect(self) -> Iterator[Metric]:
+        family = HistogramMetricFamily(
+            "driftstream_matched_label_delay_seconds",
+            "How long after its prediction a label was, of all that met theirs, late ones and corrections too; 0 of one before it.",
+            labels=("model",),
+        )
+        bounds = [*map(str, DELAY_BUCKETS_S.tolist()), "+Inf"]
+        for model, (counts, sum_s) in list(self._counted.items()):
+            family.add_metric((model,), list(zip(bounds, counts.cumsum().tolist(), strict=True)), sum_s)
         yield family
 
 

@@ -13,6 +13,7 @@ from stream.verdicts import Judged
 
 ALL_VERSIONS: Final = "(all)"  # the version of an alert that is about all of them
 _HAPPENED = {"data_drift": "drifted", "prediction_drift": "drifted", "label_drift": "drifted", "data_quality": "is off"}
+_RESOLVED = {False: "is back", True: "may be chance now"}  # by whether the value is beyond its threshold still
 _WHOSE = {"prediction_drift": "output ", "label_drift": "true ", "estimated_performance": "estimated "}  # goes before the name
 _FEATURES_NAMED = 5  # in a summary; the evidence has all
 
@@ -83,6 +84,14 @@ def identity(*parts: str) -> str:
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 
+def _is_beyond(judged: Judged) -> bool:
+    """Whether the value is past the threshold, and only chance cannot be ruled out."""
+    threshold = judged.verdict.threshold
+    if judged.value is None or threshold is None:
+        return False
+    return judged.value < threshold if judged.below else judged.value >= threshold
+
+
 def summary(who: str, judged: Judged, window: Window | None, status: str, by: str | UnsetType = UNSET) -> str:
     """One sentence for a human: what, by how much, when, and where it went."""
     resolved, name = status == "resolved", judged.metric if judged.feature is UNSET else str(judged.feature)
@@ -94,7 +103,7 @@ def summary(who: str, judged: Judged, window: Window | None, status: str, by: st
         what = "heard again" if resolved else "silent"
     else:
         happened = _HAPPENED.get(judged.kind, "dropped" if judged.below else "rose")
-        what = f"{whose}{name} {'is back' if resolved else happened}"
+        what = f"{whose}{name} {_RESOLVED[_is_beyond(judged)] if resolved else happened}"
     relation = "against" if resolved else "<" if judged.below else ">="
     limit = ", no longer judged" if judged.verdict.threshold is None else f" {relation} {judged.verdict.threshold:g}"
     text = f"{who}: {what}, {judged.metric} {judged.value:.3g}{limit}"

@@ -25,13 +25,18 @@ class Sheet:
         """Whether every message consumed has exactly one outcome."""
         return self.consumed == sum(self.outcomes.values()) and min(self.outcomes.values()) >= 0
 
+    @property
+    def terms(self) -> str:
+        """The outcomes as a sum."""
+        return " + ".join(f"{n} {name}" for name, n in self.outcomes.items())
+
     def __str__(self) -> str:
-        return f"{self.consumed} consumed = " + " + ".join(f"{n} {name}" for name, n in self.outcomes.items())
+        return f"{self.consumed} consumed = {self.terms}"
 
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """The sheet of each unit that has state, and of both topics.
+    """The sheet of each unit that has state, and of both topics; of the predictions that were counted or late, what came of their labels.
 
     A label that a unit counts as `waiting` is `matched`, `pending` or `expired` in the total. `unsettled` ones have been matched or dropped
     before they are durably waiting: there are some between two checkpoints, and none that stay.
@@ -40,12 +45,13 @@ class Balance:
     units: Mapping[UnitId, Sheet]
     predictions: Sheet
     labels: Sheet
+    joined: Sheet
     unsettled: int = 0
 
     @property
     def adds_up(self) -> bool:
         """Whether every sheet does."""
-        return all(sheet.adds_up for sheet in (*self.units.values(), self.predictions, self.labels))
+        return all(sheet.adds_up for sheet in (*self.units.values(), self.predictions, self.labels, self.joined))
 
     @property
     def lost(self) -> int:
@@ -55,7 +61,7 @@ class Balance:
 
 def read_balance(store: ViewStore, partitions: Partitions) -> Balance:
     """The balance sheet as the last checkpoints left it."""
-    expired_labels = store.expired()[1]
+    expired_predictions, expired_labels = store.expired()
     held = {unit: view.counters for unit, view in store.view(partitions.units()).items() if view.counters}
     predictions = _total(counters for unit, counters in held.items() if unit.side == "predictions")
     labels = _total(counters for unit, counters in held.items() if unit.side == "labels")
@@ -63,6 +69,11 @@ def read_balance(store: ViewStore, partitions: Partitions) -> Balance:
     waiting = labels["waiting"]
     completed = min(predictions["completed"], waiting)
     dropped = min(expired_labels, waiting - completed)
+    # Those that came second stand in the other topic's counters, and those that were dropped in the store: likewise.
+    unique = predictions["counted"] + predictions["late"]
+    open_ = unique - predictions["unlabelled"] - predictions["expired"]
+    matched = min(predictions["completed"] + labels["matched"], open_)
+    given_up = min(expired_predictions, open_ - matched)
     return Balance(
         units={unit: unit_sheet(unit, counters) for unit, counters in held.items()},
         predictions=_sheet(predictions, _OUTCOMES["predictions"]),
@@ -77,6 +88,15 @@ def read_balance(store: ViewStore, partitions: Partitions) -> Balance:
                 "malformed": labels["malformed"],
             },
             labels["lost"],
+        ),
+        joined=Sheet(
+            unique,
+            {
+                "matched": matched,
+                "pending": open_ - matched - given_up,
+                "expired": predictions["expired"] + given_up,
+                "unlabelled": predictions["unlabelled"],
+            },
         ),
         unsettled=predictions["completed"] + expired_labels - completed - dropped,
     )

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from detectors.latency import delay_bins, latency_bins
+from detectors.latency import DELAY_BUCKETS_S, delay_bins, delay_buckets, latency_bins
 from stream.aggregates import Codes, Floats, distinct
 from stream.coding import Bins, ClassCodes, Coding
 from stream.events import EventDecoder, Predictions
@@ -57,6 +57,7 @@ class Tally:
     labels: dict[LabelOutcome, int] = field(default_factory=dict)
     dead_letters: dict[str, int] = field(default_factory=dict)
     unknown_features: dict[str, int] = field(default_factory=dict)
+    label_delays: dict[str, tuple[Codes, float]] = field(default_factory=dict)  # how many in each bucket, and their sum in seconds
     alerts: list[Alert] = field(default_factory=list)  # of sequential detectors
 
 
@@ -205,11 +206,22 @@ class Counting:
             _add(unit, numbers, np.full((1, late.size), LATE))
             for name, n in self._by_name(self._groups.table["model"][groups]):
                 add(self.tally.late, (name, "performance"), n)
+        self._tally_delays(outcomes)
         self._add_outcomes(unit, outcomes, 1)
 
     def take_back(self, unit: Unit, outcomes: Outcomes) -> None:
         """Count outcomes no longer, where their windows are open; a part of a pane may thereby be below zero, the sum of all is not."""
         self._add_outcomes(unit, outcomes, -1)
+
+    def _tally_delays(self, outcomes: Outcomes) -> None:
+        """Note how long labels took, late ones as well; one that was before its prediction took no time."""
+        used, place = distinct(self._groups.table["model"][outcomes.groups])
+        delays_s, n = np.maximum(outcomes.times_ms - outcomes.predicted_ms, 0) / 1000, DELAY_BUCKETS_S.size + 1
+        counts = np.bincount(place * n + delay_buckets(delays_s), minlength=used.size * n).reshape(used.size, n)
+        sums_s = np.bincount(place, delays_s, used.size)
+        for index, count, sum_s in zip(used.tolist(), counts, sums_s.tolist(), strict=True):
+            before, before_s = self.tally.label_delays.get(self._names[index], (0, 0.0))
+            self.tally.label_delays[self._names[index]] = (before + count, before_s + sum_s)
 
     def _add_outcomes(self, unit: Unit, outcomes: Outcomes, sign: int) -> None:
         kept = np.flatnonzero(~(outcomes.late & outcomes.too_late))

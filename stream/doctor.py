@@ -306,6 +306,8 @@ def _balance(balance: Balance, gone: Mapping[UnitId, tuple[OffsetRange, ...]]) -
             "" if sheet.adds_up and not parts else f"; this does not add up{' in ' + ', '.join(parts) if parts else ''}: please report it"
         )
         yield Finding(not (lost or wrong), f"balance of {what}", f"{sheet}{lost}{wrong}")
+    joined = balance.joined
+    yield Finding(joined.adds_up, "labels of predictions", f"{joined.consumed} counted or late = {joined.terms}")
     if balance.unsettled:
         yield Finding(False, "balance", f"{balance.unsettled} label(s) met a prediction without ever having been counted: please report it")
 

@@ -184,8 +184,11 @@ class Pipeline:
             decoded.append((unit, messages, events, timing))
             batches.append(self._rows_of_predictions(unit, messages, events, timing))
         joined = [self._decoder.groups.table["labels"][events.groups] for _, _, events, _ in decoded]
-        for (unit, messages, events, timing), batch, matches in zip(decoded, batches, self._join(batches, joined), strict=True):
+        found = zip(decoded, batches, joined, self._join(batches, joined), strict=True)
+        for (unit, messages, events, timing), batch, has_labels, matches in found:
             duplicate = matches.status == DUPLICATE
+            unit.counters["unlabelled"] += has_labels.size - int(has_labels.sum())
+            unit.counters["expired"] += int((matches.status == EXPIRED).sum())
             self._counting.predictions(unit, events, timing, duplicate, (batch.flags & TOO_LATE) > 0)
             if self._detection.on["scores"]:
                 kept = ~(duplicate | timing.late)

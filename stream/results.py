@@ -143,25 +143,29 @@ class BoundedMetric(Struct, frozen=True, kw_only=True):
 class Latency(Struct, frozen=True, kw_only=True):
     """Percentiles of the latency over the n predictions that told theirs, in ms.
 
-    Each is the middle of its bin, within 5.8 % of that of the events from 0.1 ms to 199 s; 0.05 says below 0.1 ms, 199526.2 that or above.
+    Each is the middle of its bin, within a share `relative_error` (5.8 %) of that of the events, from 0.1 ms to 199 s; 0.05 says below
+    0.1 ms, 199526.2 that or above: where one of the three does, the error is not known, null.
     """
 
     n: int
     p50: float
     p95: float
     p99: float
+    relative_error: Ratio | None = None
 
 
 class Confidence(Struct, frozen=True, kw_only=True):
     """How sure the model was of the n predictions that had a score: the mean, and the share of those at or above the `threshold`.
 
     A score of the predicted class is its confidence; of a positive class among two the confidence is that of the likelier class.
+    `intervals` has that of Wilson, of 95 %, of the share.
     """
 
     n: int
     threshold: Ratio
     mean: BoundedMetric
     high_ratio: BoundedMetric
+    intervals: dict[str, tuple[Ratio, Ratio]] = {}
 
 
 class TrafficMetrics(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -182,13 +186,15 @@ class TrafficMetrics(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class LabelDelay(Struct, frozen=True, kw_only=True):
     """Percentiles, in seconds, of how long after its prediction's time a label's own was, over the n labels counted.
 
-    Each is the middle of its bin, within 5.8 % of that of the labels from 1 s to ten years; 0.5 says below 1 s.
+    Each is the middle of its bin, within a share `relative_error` (5.8 %) of that of the labels, from 1 s to ten years; 0.5 says below 1 s:
+    where one of the three does, the error is not known, null.
     """
 
     n: int
     p50: float
     p95: float
     p99: float
+    relative_error: Ratio | None = None
 
 
 class Estimate(Struct, frozen=True, kw_only=True):
@@ -231,7 +237,8 @@ class ScorePerformance(Struct, frozen=True, kw_only=True):
     there. Without positives or without negatives these are undefined, null. Brier score and log loss are exact to 1e-9.
     `top_decile_capture` is the share of all positives that the tenth of the rows with the highest scores holds, ten times that their lift.
     `reliability` has the labels in up to ten groups of about as many, by score; the calibration error is the mean distance in these
-    between mean score and share of positives.
+    between mean score and share of positives. `intervals` are those of Wilson, of 95 %, of the recall and precision at such a rate and of
+    the capture: for chance in the rows, the threshold taken as given. What the bins hide is in the bounds alone.
     """
 
     n: int
@@ -247,6 +254,7 @@ class ScorePerformance(Struct, frozen=True, kw_only=True):
     top_decile_lift: BoundedMetric | None
     top_decile_capture: BoundedMetric | None
     reliability: tuple[ReliabilityBin, ...] = ()
+    intervals: dict[str, tuple[Ratio, Ratio]] = {}
 
 
 class Averages(Struct, frozen=True, kw_only=True):

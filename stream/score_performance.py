@@ -5,15 +5,15 @@ A score is of the positive class; of a model without one, of the class that was 
 
 import numpy as np
 
-from detectors.intervals import Bounded
-from detectors.ranking import average_precision, lift, precision_at_fpr, recall_at_fpr, roc_auc
+from detectors.intervals import Bounded, wilson
+from detectors.ranking import average_precision, lift, operating_point, precision_at_fpr, recall_at_fpr, roc_auc
 from detectors.reliability import Group, calibration_error, reliability
-from stream.aggregates import Aggregate
+from stream.aggregates import Aggregate, Counts
 from stream.model import LOSS_UNIT, Model
 from stream.reference import NumericFeature
 from stream.results import BoundedMetric, ReliabilityBin, ScorePerformance
 
-SCORE_METRICS = tuple(name for name in ScorePerformance.__struct_fields__ if name not in ("n", "reliability"))
+SCORE_METRICS = tuple(name for name in ScorePerformance.__struct_fields__ if name not in ("n", "reliability", "intervals"))
 
 
 class ScoreMeter:
@@ -34,29 +34,50 @@ class ScoreMeter:
         n = int(misses.sum() + hits.sum())
         if n == 0:
             return None
-        top_lift, groups = lift(misses, hits, 0.1), reliability(misses, hits, self._edges)
+        groups, ranking = reliability(misses, hits, self._edges), self.ranking(misses, hits)
+        captured = ranking["top_decile_capture"]
         brier, log_loss = (window.counts[self._losses] * LOSS_UNIT / n).tolist()
         return ScorePerformance(
             n=n,
             brier=brier,
             log_loss=log_loss,
             calibration_error=_reported(calibration_error(groups)),
-            roc_auc=_reported(roc_auc(misses, hits, points=self._points)),
-            average_precision=_reported(average_precision(misses, hits, points=self._points)),
-            recall_at_fpr_1=_reported(recall_at_fpr(misses, hits, 0.01)),
-            precision_at_fpr_1=_reported(precision_at_fpr(misses, hits, 0.01)),
-            recall_at_fpr_5=_reported(recall_at_fpr(misses, hits, 0.05)),
-            precision_at_fpr_5=_reported(precision_at_fpr(misses, hits, 0.05)),
-            top_decile_lift=_reported(top_lift),
-            top_decile_capture=_reported(top_lift and _captured(top_lift)),
+            **{name: _reported(metric) for name, metric in ranking.items()},
             reliability=tuple(map(_reliability_bin, groups)),
+            intervals=_intervals(misses, hits, captured) if captured else {},
         )
+
+    def ranking(self, misses: Counts, hits: Counts) -> dict[str, Bounded | None]:
+        """How well the score ranks hits above misses, both (n_bins,) counts, by each metric of that."""
+        top_lift = lift(misses, hits, 0.1)
+        return {
+            "roc_auc": roc_auc(misses, hits, points=self._points),
+            "average_precision": average_precision(misses, hits, points=self._points),
+            "recall_at_fpr_1": recall_at_fpr(misses, hits, 0.01),
+            "precision_at_fpr_1": precision_at_fpr(misses, hits, 0.01),
+            "recall_at_fpr_5": recall_at_fpr(misses, hits, 0.05),
+            "precision_at_fpr_5": precision_at_fpr(misses, hits, 0.05),
+            "top_decile_lift": top_lift,
+            "top_decile_capture": top_lift and _captured(top_lift),
+        }
 
 
 def scalars(found: ScorePerformance) -> dict[str, float | None]:
     """Each metric as one number, by name."""
     metrics = {name: getattr(found, name) for name in SCORE_METRICS}
     return {name: metric.value if isinstance(metric, BoundedMetric) else metric for name, metric in metrics.items()}
+
+
+def _intervals(misses: Counts, hits: Counts, captured: Bounded) -> dict[str, tuple[float, float]]:
+    """Wilson's, of 95 %, of the metrics that are shares of rows, where the threshold that they are at is taken as given."""
+    positives = float(hits.sum())
+    shares = {"top_decile_capture": (captured.value * positives, positives)}
+    for percent in (1, 5):
+        right, wrong, _ = operating_point(misses, hits, percent / 100)
+        shares |= {f"recall_at_fpr_{percent}": (right, positives), f"precision_at_fpr_{percent}": (right, right + wrong)}
+    shares = {name: share for name, share in shares.items() if share[1]}
+    ends = wilson(*np.array(list(shares.values())).T).T.tolist()
+    return {name: (low, high) for name, (low, high) in zip(shares, ends, strict=True)}
 
 
 def _captured(top_lift: Bounded) -> Bounded:

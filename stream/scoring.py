@@ -130,8 +130,8 @@ class Scorer:
         self._positive = None if model.settings.positive is None else model.settings.classes.index(model.settings.positive)
         self._health = Health(model, self._positive)
         self._period: str | UnsetType = UNSET  # of the baseline, if it is not the reference
-        self._baseline = self._baseline_metrics()
         self._meter = ScoreMeter(model)
+        self._baseline = self._baseline_metrics() | self._ranking_of_reference()
         self.estimates = Estimates(model, self._baseline)
         self.busy = TrafficMeter(model)
         self.money = None if model.settings.business is None else BusinessMeter(model)
@@ -171,6 +171,10 @@ class Scorer:
             return other
         other._health, other._period = self._health.against(self._confusion(period.counts)), name
         other._baseline = other._baseline_metrics()
+        judged = [name for name in SCORE_METRICS if name in self.model.settings.performance.thresholds]
+        if judged and other._health.confusion is not None and (scores := self._meter.performance(period)) is not None:
+            before = scalars(scores)
+            other._baseline |= {name: value for name in judged if (value := before[name]) is not None}
         return other
 
     def within(self, keys: Collection[str]) -> "Scorer":
@@ -404,6 +408,13 @@ class Scorer:
         """Metrics of the baseline's confusion matrix, where there is one of the model's classes."""
         found = {} if self._health.confusion is None else self._metrics(self._health.confusion)
         return {name: value for name, value in found.items() if value is not None}
+
+    def _ranking_of_reference(self) -> dict[str, float]:
+        """How well its own scores rank its positives, where it has a calibration."""
+        if self.model.calibration is None:
+            return {}
+        ranking = self._meter.ranking(*self.model.calibration)
+        return {name: metric.value for name, metric in ranking.items() if metric is not None}
 
 
 class Close(NamedTuple):

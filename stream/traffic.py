@@ -1,8 +1,10 @@
 """How busy a model was in a window, how sure of itself, and how long its labels took: rate, classes, latency, confidence, delay. Pure."""
 
+import numpy as np
 from msgspec import UNSET, UnsetType
 
 from detectors.confidence import ConfidenceBins
+from detectors.intervals import wilson
 from detectors.judge import judge
 from detectors.latency import DELAY_EDGES_S, LATENCY_EDGES_MS, latency
 from stream.aggregates import MAXIMUM, MINIMUM, Aggregate, Counts
@@ -52,7 +54,9 @@ class TrafficMeter:
         if found is None:
             return UNSET
         mean, high = (BoundedMetric(value=metric.value, bounds=(metric.lower, metric.upper)) for metric in (found.mean, found.high_ratio))
-        return Confidence(n=found.n, threshold=self._threshold, mean=mean, high_ratio=high)
+        least, most = wilson(np.array(high.value * found.n), np.array(found.n)).tolist()
+        intervals = {"high_ratio": (least, most)}
+        return Confidence(n=found.n, threshold=self._threshold, mean=mean, high_ratio=high, intervals=intervals)
 
 
 def _confidence_bins(model: Model) -> ConfidenceBins | None:
@@ -70,7 +74,7 @@ def _latency(counts: Counts) -> Latency | UnsetType:
     found = latency(counts, 0.0, float(LATENCY_EDGES_MS[-1]))
     if found is None:
         return UNSET
-    return Latency(n=found.n, p50=found.p50.value, p95=found.p95.value, p99=found.p99.value)
+    return Latency(n=found.n, p50=found.p50.value, p95=found.p95.value, p99=found.p99.value, relative_error=found.relative_error)
 
 
 def label_delay(model: Model, counts: Counts) -> LabelDelay | UnsetType:
@@ -78,4 +82,4 @@ def label_delay(model: Model, counts: Counts) -> LabelDelay | UnsetType:
     found = latency(counts[model.delays_start :], 0.0, float(DELAY_EDGES_S[-1]), DELAY_EDGES_S)
     if found is None:
         return UNSET
-    return LabelDelay(n=found.n, p50=found.p50.value, p95=found.p95.value, p99=found.p99.value)
+    return LabelDelay(n=found.n, p50=found.p50.value, p95=found.p95.value, p99=found.p99.value, relative_error=found.relative_error)

@@ -23,10 +23,11 @@ from stream.watermark import NO_TIME, Watermark
 
 log = logging.getLogger(__name__)
 
-# The balance sheet. Predictions: consumed = counted + late + duplicate + malformed.
+# The balance sheet. Predictions: consumed = counted + late + duplicate + malformed; some that are counted or late are `unlabelled`, of
+# models without labels, or `expired`, too old to wait for one.
 # Labels: consumed = matched + waiting + expired + duplicate + corrected + malformed; a waiting label is later matched by its prediction
 # (`completed`), and a label that corrects another is `corrected`, whether that one has been counted or waits.
-PREDICTION_COUNTERS: Final = ("consumed", "counted", "late", "duplicate", "malformed", "completed")
+PREDICTION_COUNTERS: Final = ("consumed", "counted", "late", "duplicate", "malformed", "completed", "unlabelled", "expired")
 LABEL_COUNTERS: Final = ("consumed", "matched", "waiting", "expired", "duplicate", "corrected", "malformed")
 _LOST_RANGES: Final = 100  # the newest that are remembered; the counter knows all
 

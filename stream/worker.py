@@ -293,7 +293,7 @@ class Worker:
     def _publish_balance(self) -> None:
         """Each unit's sheet as its last checkpoint left it. The owner of the first partition shows the totals, as the store has them."""
         sheets: dict[tuple[str, str], Sheet] = {}
-        units = self._pipeline.units
+        units, joined = self._pipeline.units, Sheet(0, {})
         for unit in units.values():
             sheets[self._topic(unit.id), str(unit.id.partition)] = unit_sheet(unit.id, unit.counters)
         if UnitId("predictions", 0) in units:
@@ -301,7 +301,9 @@ class Worker:
             sheets[self._topics.predictions, "all"] = balance.predictions
             if self._pipeline.partitions.labels:
                 sheets[self._topics.labels, "all"] = balance.labels
-        self._gauges.set_balance({place: {"consumed": s.consumed, **s.outcomes, "lost": s.lost} for place, s in sheets.items()})
+                joined = balance.joined
+        told = {place: {"consumed": s.consumed, **s.outcomes, "lost": s.lost} for place, s in sheets.items()}
+        self._gauges.set_balance(told, joined.outcomes)
 
     def _hint(self, unit: Unit) -> tuple[int, str]:
         bookmark = self._pipeline.bookmark(unit)
@@ -321,6 +323,8 @@ class Worker:
             self._gauges.add_duplicates(model, n)
         for outcome, n in tally.labels.items():
             self._gauges.add_labels(outcome, n)
+        for model, (counts, sum_s) in tally.label_delays.items():
+            self._gauges.add_label_delays(model, counts, sum_s)
         for reason, n in tally.dead_letters.items():
             self._gauges.add_dead_letters(reason, n)
         for model, n in tally.unknown_features.items():

@@ -5,10 +5,11 @@ panes; `mismatches` compares the result messages of a run with it; `expected_ale
 It is meant to be slow, short and obviously right.
 
 What it assumes: the events are usable (leave dead letters out), no partition was idle between its first and its last event, and every
-label waits less than `labels.max_delay` and has all that corrects it in its own partition. The order of events of different partitions
-plays no part in what is counted, but for two things,
-which the caller avoids: an id that is repeated in another partition (refused with ValueError, since either copy might be the duplicate),
-and labels with a time before the pane of their prediction (they may be late for a label that came first, and on time otherwise).
+label waits less than `labels.max_delay`. The order of events of different partitions plays no part in what is counted, but for some
+things. One is told, `Recomputed.either`: a label that is corrected in another partition counts for a moment, or never. The caller avoids
+the others: an id that is repeated in another partition (refused with ValueError, since either copy might be the duplicate), a correction
+there that comes when what it corrects can no longer be taken back (likewise), and labels with a time before the pane of their prediction
+(they may be late for a label that came first, and on time otherwise).
 """
 
 import hashlib
@@ -110,14 +111,15 @@ class Recomputed:
     windows: dict[Key, Window] = field(default_factory=dict)
     predictions: Counter[str] = field(default_factory=Counter)  # consumed = counted + late + duplicate
     labels: Counter[str] = field(default_factory=Counter)  # consumed = matched + waiting + duplicate + corrected; late ones count too
+    # Labels that were corrected in another partition: as many of the duplicates may be corrections, and as many more may be late.
+    either: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
 class Standing:
-    """The newest label under an id: what it says, its partition, and where it was counted, by subject."""
+    """The newest label under an id: what it says, and where it was counted, by subject."""
 
     text: str
-    partition: int
     newest_ms: int
     label_ms: int
     outcome: tuple[tuple[str, str], list[float]] | None = None
@@ -178,18 +180,33 @@ def recompute(
                 known.setdefault(id_, (event, partition, late, too_late))
 
     standing: dict[str, Standing] = {}
+    moved, corrected = _corrected_elsewhere(labels), set[str]()
     for partition, events in enumerate(labels):
         for event, at, newest in _clocked(events):
             id_, text = str(event["prediction_id"]), class_text(event["label"])
             found, before = known.get(id_), standing.get(id_)
-            if before is not None and text != before.text and partition != before.partition:
-                raise ValueError(f"cannot tell which label of prediction_id={id_!r} stands: they are in two partitions, expected one")
+            if id_ in moved and partition != moved[id_].partition:
+                done.labels.update(["consumed", "duplicate"])
+                model = by_name[found[0]["model"]] if found else models[0]
+                if any(
+                    _is_late(subject, at, moved[id_].newest, model, timing)
+                    for subject in ("performance", "cohort")
+                    if model.families(subject)
+                ):
+                    raise ValueError(
+                        f"cannot tell whether the first label of prediction_id={id_!r} was taken back: its correction is late for it"
+                    )
+                if id_ not in corrected:
+                    corrected.add(id_)
+                    done.either["corrected"] += 1
+                    done.either["late"] += found is not None and (found[2] or _is_late("performance", at, newest, model, timing))
+                continue
             if before is not None and (text == before.text or at < before.newest_ms):
                 done.labels.update(["consumed", "duplicate"])
                 before.newest_ms = max(at, before.newest_ms)
                 continue
             done.labels.update(["consumed", "corrected" if before else "matched" if found else "waiting"])
-            now = standing[id_] = Standing(text, partition, at, at)
+            now = standing[id_] = Standing(text, at, at)
             if found is None:
                 continue
             prediction, _, late_prediction, too_late = found
@@ -222,6 +239,31 @@ def recompute(
             for start in range(first, key.start_ms - family.size_ms, -family.slide_ms):
                 done.windows.setdefault(key._replace(window=family.name, start_ms=start), Window()).add(pane)
     return done
+
+
+class _Moved(NamedTuple):
+    """The label that corrects others of its id from another partition, and the newest time that its own had seen before it."""
+
+    at: int
+    partition: int
+    newest: int
+    text: str
+
+
+def _corrected_elsewhere(labels: Sequence[Sequence[Event]]) -> dict[str, _Moved]:
+    """By id the newest label, where labels in several partitions say several things. Raises ValueError unless it is alone in its own."""
+    found: dict[str, list[_Moved]] = {}
+    for partition, events in enumerate(labels):
+        for event, at, newest in _clocked(events):
+            found.setdefault(str(event["prediction_id"]), []).append(_Moved(at, partition, newest, class_text(event["label"])))
+    moved = {}
+    for id_, said in found.items():
+        if min(len({label.partition for label in said}), len({label.text for label in said})) > 1:
+            newest, others = max(said), [label for label in said if label != max(said)]
+            if any(label.at == newest.at or label.partition == newest.partition or label.text != others[0].text for label in others):
+                raise ValueError(f"cannot tell which label of prediction_id={id_!r} stands: expected one correction in another partition")
+            moved[id_] = newest
+    return moved
 
 
 def _clocked(events: Iterable[Event]) -> Iterable[tuple[Event, int, int]]:

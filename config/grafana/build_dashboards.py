@@ -134,9 +134,9 @@ def variable(
     return built if default is None else built.current(VariableOption(selected=True, text=default, value=default))
 
 
-def quantiles(histogram: str) -> list[Query]:
-    buckets = f"sum by (le) (rate({histogram}_bucket[$__rate_interval]))"
-    return [(f"histogram_quantile({q}, {buckets})", f"p{q * 100:.0f}") for q in (0.5, 0.99)]
+def quantiles(histogram: str, where: str = "", by: str = "", of: str = "") -> list[Query]:
+    buckets = f"sum by ({by + ', ' if by else ''}le) (rate({histogram}_bucket{where}[$__rate_interval]))"
+    return [(f"histogram_quantile({q}, {buckets})", f"p{q * 100:.0f}{of}") for q in (0.5, 0.99)]
 
 
 def drift_scores() -> timeseries.Panel:
@@ -337,6 +337,12 @@ def performance_panels() -> list[Builder[Panel]]:
                 f"max by (model, version, by, percentile) (driftstream_label_delay_seconds{{{OF_WINDOW}}})",
                 "p{{percentile}} by {{by}} ({{model}} {{version}})",
             ),
+        ),
+        graph(
+            "Delay of the labels that come",
+            "How long after their predictions the labels were that have just met them, late ones and corrections too: within the buckets.",
+            "s",
+            *quantiles("driftstream_matched_label_delay_seconds", '{model=~"$model"}', by="model", of=" {{model}}"),
         ),
         graph(
             "Net benefit",

@@ -125,6 +125,7 @@ def _lacking(load: FraudLoad, expected: Recomputed) -> list[str]:
         "repeated predictions": expected.predictions["duplicate"],
         "repeated labels": expected.labels["duplicate"],
         "corrected labels": expected.labels["corrected"],
+        "labels corrected in another partition": expected.either["corrected"],
         "late labels": sum(window.late for key, window in expected.windows.items() if key.subject == "performance"),
         "labels before their predictions": sum(view.counters.get("completed", 0) for view in load.view().values()),
         "unreadable messages": sum(not is_readable(record.value) for records in load.sent.values() for record in records),
@@ -140,8 +141,13 @@ def _origin(message: Mapping[str, Any]) -> tuple[str, int, int]:
 def _balance(load: FraudLoad, expected: Recomputed, balance: Balance) -> list[str]:
     """The two sheets against the messages: each was counted once, with its outcome."""
     unreadable = Counter(unit.side for unit, records in load.sent.items() for record in records if not is_readable(record.value))
-    last, predictions, labels = load.partitions, expected.predictions, expected.labels
+    last, predictions, labels = load.partitions, expected.predictions, Counter(expected.labels)
+    either = balance.labels.outcomes["corrected"] - labels["corrected"]
+    if 0 <= either <= expected.either["corrected"]:
+        labels.update(corrected=either, duplicate=-either)
+    unique = predictions["counted"] + last.predictions + predictions["late"]
     wanted = {
+        "joined": {"matched": labels["matched"], "pending": unique - labels["matched"], "expired": 0, "unlabelled": 0},
         "predictions": {
             "counted": predictions["counted"] + last.predictions,
             "late": predictions["late"],
@@ -158,7 +164,7 @@ def _balance(load: FraudLoad, expected: Recomputed, balance: Balance) -> list[st
         },
     }
     found = [f"lost: {balance.lost}, expected 0"] if balance.lost else []
-    for side, sheet in (("predictions", balance.predictions), ("labels", balance.labels)):
+    for side, sheet in (("predictions", balance.predictions), ("labels", balance.labels), ("joined", balance.joined)):
         if dict(sheet.outcomes) != wanted[side] or sheet.consumed != sum(wanted[side].values()):
             found.append(f"balance of the {side}: {sheet}, expected {sum(wanted[side].values())} consumed = {wanted[side]}")
     return found

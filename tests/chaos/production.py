@@ -17,6 +17,10 @@ EARLY_MS: Final = 8_000  # of event time whose labels are all sent before its pr
 EARLY_SHARE: Final = 0.25  # of the time that is sent so
 LATE_SHARE, LATE_MS = 0.3, 40_000  # of the labels, sent so much of event time after they were due: late for any window by their own time
 CORRECTED_SHARE, CORRECTED_MS = 0.01, 15_000  # of the labels, so long after them another that says the opposite
+QUICK_SHARE, QUICK_MS = (
+    0.5,
+    1_000,
+)  # of the corrections, less than that after them and sent at once: half of these wherever another key puts them
 # Nothing is given up while the broker is away, and nothing is written twice when it comes back.
 OPTIONS: Final = {"enable.idempotence": True, "message.timeout.ms": 0, "linger.ms": 5, "reconnect.backoff.max.ms": 1_000, "log_level": 0}
 
@@ -31,6 +35,7 @@ class Production:
         self._load, self._rate, self._pace, self._at_least = load, rate, pace, at_least
         self._rng = np.random.default_rng((seed, 3))
         self._hurry, self._abandon = threading.Event(), threading.Event()
+        self._corrected: set[bytes] = set()  # keys, lest there be two corrections in two partitions
         self._held: list[tuple[int, Message]] = []  # labels, and from when on they may be sent
         self._sent: Counter[str] = Counter()
         self._failed: Counter[str] = Counter()
@@ -83,11 +88,21 @@ class Production:
                 self._held.append((scenario.now_ms + LATE_MS, message))
             else:
                 labels.append(message)
-            if corrected < CORRECTED_SHARE and is_readable(message.value):
-                self._held.append((scenario.now_ms + LATE_MS, _correction(message)))
+            if corrected < CORRECTED_SHARE and message.key not in self._corrected and is_readable(message.value):
+                self._corrected.add(message.key)
+                if late < LATE_SHARE or corrected < CORRECTED_SHARE * (1 - QUICK_SHARE):
+                    self._held.append((scenario.now_ms + LATE_MS, _correction(message, CORRECTED_MS)))
+                else:
+                    labels.append(self._quick_correction(message))
         labels += [message for due_ms, message in self._held if due_ms <= scenario.now_ms]
         self._held = [(due_ms, message) for due_ms, message in self._held if due_ms > scenario.now_ms]
         return batch._replace(labels=labels)
+
+    def _quick_correction(self, message: Message) -> Message:
+        """One that may come before what it corrects is read, in another partition; in the same one it may have the same time."""
+        if self._rng.random() < 0.5:
+            return _correction(message, int(self._rng.integers(2) * self._rng.integers(QUICK_MS)))
+        return _correction(message._replace(key=message.key + b" corrected"), int(self._rng.integers(1, QUICK_MS)))
 
     def _send(self, batch: Batch) -> None:
         for side, messages in batch._asdict().items():
@@ -107,8 +122,8 @@ class Production:
             self._failed[str(error)] += 1
 
 
-def _correction(message: Message) -> Message:
+def _correction(message: Message, after_ms: int) -> Message:
     """A later label of the same prediction that says the opposite."""
     event = orjson.loads(message.value)
-    event |= {"timestamp": event["timestamp"] + CORRECTED_MS, "label": "0" if str(event["label"]) == "1" else "1"}
+    event |= {"timestamp": event["timestamp"] + after_ms, "label": "0" if str(event["label"]) == "1" else "1"}
     return Message(message.key, orjson.dumps(event))

@@ -348,6 +348,53 @@ def test_worker_gives_the_same_windows_and_alerts(
     assert read(kafka, topics["late"], topics["dead_letter"]) == []
 
 
+def test_every_revision_of_a_worker_says_what_the_log_of_the_labels_said_by_then(
+    tmp_path: Path, references: Path, kafka: str, redis_url: str, redis_namespace: str, topic_names: Callable[[str], str]
+) -> None:
+    """Labels come two hours at a time, for 15 days: with k labels of a day it is the recount of the first k in the log that are of it."""
+    topics = create_topics(kafka, topic_names, predictions=4, labels=1)
+    predictions, labels = events("predictions"), events("labels")[: 15 * 48]
+    produce(kafka, topics["predictions"], ((event["prediction_id"].encode(), orjson.dumps(event)) for event in predictions))
+    config = write_config(
+        tmp_path / "electricity.yaml",
+        base=CONFIGURATION,
+        by_prediction_time=COHORTS | {"revise_every": "1h"},
+        kafka={"topics": topics, "group": topics["predictions"]},
+        redis={"url": redis_url, "namespace": redis_namespace},
+        time={"idle_after": "1h", "when_idle": "hold"},
+        worker={"checkpoint_every": "20ms"},
+    )
+    environ = {"DRIFTSTREAM_KAFKA": kafka, "DRIFTSTREAM_REDIS": redis_url, "DRIFTSTREAM_REFERENCES": str(references)}
+    with WorkerProcess(config, environ) as process:
+
+        def consumed(side: str, n: int) -> bool:
+            assert process.is_running(), process.log[-3000:]
+            return f'driftstream_consumed_total{{topic="{topics[side]}"}} {n:.1f}\n' in process.get("metrics")[1]
+
+        wait_until(lambda: consumed("predictions", len(predictions)))
+        for read_to in range(4, len(labels) + 1, 4):
+            produce(kafka, topics["labels"], ((None, orjson.dumps(event)) for event in labels[read_to - 4 : read_to]))
+            wait_until(lambda read_to=read_to: consumed("labels", read_to))  # type: ignore[misc]
+        assert process.end() == 0
+
+    first = {event["prediction_id"]: event for event in reversed(predictions)}
+    by_day: dict[int, dict[str, tuple[str, str]]] = {}
+    for event in labels:
+        if (predicted := first.get(event["prediction_id"])) is not None:
+            day = by_day.setdefault(milliseconds(predicted["timestamp"]) // DAY_MS * DAY_MS, {})
+            day.setdefault(event["prediction_id"], (event["label"], predicted["prediction"]))
+    made = Counter(milliseconds(event["timestamp"]) // DAY_MS * DAY_MS for event in first.values())
+    fired = Counter[int]()
+    for result in {record.json["result_id"]: record.json for record in read(kafka, topics["results"])}.values():
+        if is_by_prediction_time(result):
+            start, k = milliseconds(result["window"]["start"]), result["counts"]["labels"]
+            pairs = np.array([*by_day[start].values()][:k]).reshape(k, 2)
+            assert result["counts"]["predictions"] == made[start]
+            assert result["performance"]["confusion"] == confusion(pairs[:, 0], pairs[:, 1]), (result["window"], result["revision"])
+            fired[start] += k < len(by_day[start])
+    assert sum(fired.values()) > 8  # looks at a day whose labels were not all there
+
+
 IDS: Final = {"results": "result_id", "alerts": "alert_id"}
 
 

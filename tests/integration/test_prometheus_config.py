@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -135,6 +136,7 @@ class Worker:
         gauges.add_consumed("driftstream.predictions", 100)
         gauges.add_predictions("fraud", "3", 100)
         gauges.add_labels("matched", 50)
+        gauges.add_label_delays("fraud", np.array([0, 0, 0, 50, 0, 0, 0, 0, 0, 0]), 3_000.0)
         gauges.add_late("fraud", "traffic", 1)
         gauges.add_duplicates("fraud", 1)
         gauges.add_dead_letters("not_json", 1)

@@ -112,3 +112,5 @@ def test_balance_on_metrics_is_that_of_the_store(load: FraudLoad) -> None:
         total = {outcome: n for (topic, partition, outcome), n in shown().items() if (topic, partition) == (labels, "all")}
         assert total.pop("consumed") == sum(total.values())
         assert total == load.balance().labels.outcomes | {"lost": 0}
+        joined = re.findall(r'^driftstream_joined_predictions\{outcome="(.*)"\} (.*)$', worker.get("metrics")[1], re.MULTILINE)
+        assert {outcome: float(n) for outcome, n in joined} == load.balance().joined.outcomes

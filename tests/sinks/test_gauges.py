@@ -5,6 +5,7 @@ import subprocess
 import threading
 from typing import Literal
 
+import numpy as np
 from msgspec import UNSET
 from msgspec.structs import replace
 from prometheus_client import REGISTRY
@@ -316,6 +317,7 @@ def test_forgetting_a_model_leaves_the_others_and_the_counts_of_events() -> None
         "driftstream_duplicates_total",
         "driftstream_unknown_features_total",
         "driftstream_late_total",
+        *(f"driftstream_matched_label_delay_seconds_{part}" for part in ("bucket", "count", "sum")),
     }
     assert {name for name, model in with_model if model == "churn"} > {"driftstream_drift_score", "driftstream_alerts_total"}
     gauges.forget_model("never seen")
@@ -413,6 +415,30 @@ def test_latencies_units_and_outbox() -> None:
     assert value(gauges, "window_close_seconds_count") == 1
     assert value(gauges, "units_owned") == 8
     assert value(gauges, "outbox_length") == 3
+
+
+def test_label_delays_are_a_histogram_that_adds_up_over_batches() -> None:
+    gauges = Gauges()
+    gauges.add_predictions("fraud", "3", 7)
+    assert value(gauges, "matched_label_delay_seconds_count", model="fraud") == 0
+    gauges.add_label_delays("fraud", np.array([2, 0, 1, 0, 0, 0, 0, 0, 0, 4]), 12.5)
+    gauges.add_label_delays("fraud", np.array([1, 3, 0, 0, 0, 0, 0, 0, 0, 0]), 7.0)
+    shown = [
+        value(gauges, "matched_label_delay_seconds_bucket", model="fraud", le=le) for le in ("1.0", "10.0", "60.0", "2592000.0", "+Inf")
+    ]
+    assert shown == [3, 6, 7, 7, 11]
+    assert value(gauges, "matched_label_delay_seconds_count", model="fraud") == 11
+    assert value(gauges, "matched_label_delay_seconds_sum", model="fraud") == 19.5
+
+
+def test_balance_sheets_are_replaced_as_a_whole() -> None:
+    gauges = Gauges()
+    gauges.set_balance({("p", "0"): {"consumed": 3, "counted": 3}, ("p", "all"): {"consumed": 9}}, {"matched": 7, "expired": 2})
+    assert value(gauges, "balance", topic="p", partition="0", outcome="counted") == 3
+    assert value(gauges, "joined_predictions", outcome="expired") == 2
+    gauges.set_balance({("p", "1"): {"consumed": 1}}, {})
+    assert value(gauges, "balance", topic="p", partition="0", outcome="counted") is None
+    assert value(gauges, "joined_predictions", outcome="expired") is None
 
 
 def test_label_values_from_events_are_escaped() -> None:

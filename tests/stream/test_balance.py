@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from sinks import OutboundMessage
 from stream.balance import Sheet, read_balance
+from stream.join import PREDICTION, JoinBatch, id_hashes
 from stream.store import Checkpoint, Clock, Partitions, Source, Store, UnitId, UnitReport, UnitView
 from stream.store_memory import MemoryStore
 from stream.store_redis import RedisStore
@@ -67,6 +69,24 @@ def test_waiting_label_is_matched_when_its_prediction_came(store: Store) -> None
     assert balance.labels == Sheet(14, {"matched": 5, "pending": 2, "expired": 1, "duplicate": 3, "corrected": 2, "malformed": 1})
     assert balance.lost == 4
     assert str(balance.labels) == "14 consumed = 5 matched + 2 pending + 1 expired + 3 duplicate + 2 corrected + 1 malformed"
+
+
+def test_predictions_end_matched_pending_expired_or_unlabelled(store: Store) -> None:
+    """12 counted or late: 2 without labels, 1 too old to wait, 2 + 3 matched before or after their labels; of 4 that wait 1 expires."""
+    before = JoinBatch("predictions", id_hashes(["old"]), np.zeros(1, PREDICTION), np.zeros(1, np.uint8), np.zeros(1, np.int64))
+    store.match(before)
+    assert store.drop_generations(60_000) == (1, 0)
+    write(store, PREDICTIONS, next_offset=14, consumed=14, counted=9, late=3, duplicate=2, completed=2, unlabelled=2, expired=1)
+    write(store, LABELS, next_offset=7, consumed=7, matched=3, waiting=4)
+    balance = read_balance(store, PARTITIONS)
+    assert balance.joined == Sheet(12, {"matched": 5, "pending": 3, "expired": 2, "unlabelled": 2})
+    assert balance.adds_up
+
+
+def test_matches_and_drops_whose_predictions_are_not_yet_durable_leave_none_below_zero(store: Store) -> None:
+    write(store, LABELS, next_offset=3, consumed=3, matched=3)
+    write(store, PREDICTIONS, next_offset=2, consumed=2, counted=2)
+    assert read_balance(store, PARTITIONS).joined == Sheet(2, {"matched": 2, "pending": 0, "expired": 0, "unlabelled": 0})
 
 
 def test_message_without_an_outcome_shows(store: Store) -> None:

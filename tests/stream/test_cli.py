@@ -298,6 +298,7 @@ def test_doctor_says_how_an_installation_at_work_is_and_what_is_wrong_when_its_w
         r"performance clock: at 2026-01-05T08:00",
         r"balance of predictions: \d+ consumed = \d+ counted \+ \d+ late \+ \d+ duplicate \+ \d+ malformed",
         r"balance of labels: \d+ consumed = \d+ matched \+ \d+ pending \+ 0 expired",
+        r"labels of predictions: \d+ counted or late = \d+ matched \+ \d+ pending \+ 0 expired \+ 0 unlabelled",
         r"outbox: 0 message\(s\) wait",
     ):
         assert re.search(rf"^ok   .*{said}", well.out, re.MULTILINE), (said, well.out)

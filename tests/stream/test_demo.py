@@ -146,7 +146,7 @@ LABELS = {"matched": 900, "pending": 0, "expired": 0, "duplicate": 8, "malformed
 
 def balance(predictions: dict[str, int] = PREDICTIONS, labels: dict[str, int] = LABELS) -> Balance:
     """Sheets that add up, whatever their entries."""
-    return Balance({}, Sheet(sum(predictions.values()), predictions), Sheet(sum(labels.values()), labels))
+    return Balance({}, Sheet(sum(predictions.values()), predictions), Sheet(sum(labels.values()), labels), Sheet(900, {"matched": 900}))
 
 
 GOOD = Evidence(SENT, balance(), Exported(1_927, 997, 4, 18, 900, 9, 2), board())
@@ -177,7 +177,7 @@ def test_late_instead_of_counted_is_a_problem() -> None:
 
 def test_sheet_that_does_not_add_up_is_a_problem() -> None:
     for consumed in (1_014, 1_016):
-        off = Balance({}, Sheet(consumed, PREDICTIONS), balance().labels)
+        off = Balance({}, Sheet(consumed, PREDICTIONS), balance().labels, balance().joined)
         assert any("does not add up" in problem for problem in replace(GOOD, balance=off).problems())
 
 

@@ -147,7 +147,7 @@ def test_old_events_of_a_partition_that_wakes_are_late(watch: Watch) -> None:
     monitor.run(prediction("a", 10), prediction("a2", 70), prediction("c", 130))
     assert monitor.windows() == [("traffic", 0, 0, True, 1), ("traffic", 60, 0, True, 1)]
     monitor.run(prediction("b", 70), prediction("d", 121), partition=1)
-    assert monitor.counters(partition=1) == {"consumed": 2, "late": 1, "counted": 1}
+    assert monitor.counters(partition=1) == {"consumed": 2, "late": 1, "counted": 1, "unlabelled": 2}
     assert monitor.said("late")[0]["watermark"] == "2023-11-14T22:16:05.000Z"
     monitor.run(prediction("e", 185), partition=1)
     monitor.run(prediction("f", 185))
@@ -176,7 +176,7 @@ def test_a_late_event_goes_to_its_topic_and_changes_nothing(watch: Watch) -> Non
     monitor.run(prediction("d", 125))
     assert monitor.windows() == [("traffic", 0, 0, True, 1), ("traffic", 60, 0, True, 1)]
     assert [result["counts"]["late"] for result in monitor.said("results")] == [0, 1]
-    assert monitor.counters() == {"consumed": 4, "counted": 3, "late": 1}
+    assert monitor.counters() == {"consumed": 4, "counted": 3, "late": 1, "unlabelled": 4}
     (message,) = monitor.said("late")
     assert message == {
         "subject": "traffic",
@@ -202,7 +202,7 @@ def test_an_event_is_late_only_when_its_pane_has_closed(watch: Watch) -> None:
 def test_out_of_orderness_of_zero_takes_a_steady_stream(watch: Watch) -> None:
     monitor = traffic(watch, time={"out_of_orderness": "0s"})
     monitor.run(prediction("a", 59), prediction("b", 60), prediction("c", 59.999))
-    assert monitor.counters() == {"consumed": 3, "counted": 2, "late": 1}
+    assert monitor.counters() == {"consumed": 3, "counted": 2, "late": 1, "unlabelled": 3}
     assert monitor.windows() == [("traffic", 0, 0, True, 1)]
 
 
@@ -221,7 +221,7 @@ def test_late_event_within_allowed_lateness_updates_window(watch: Watch) -> None
     monitor.run(prediction("d", 95))
     monitor.run(prediction("e", 30))
     assert monitor.windows() == [("traffic", 0, 0, False, 1), ("traffic", 0, 1, True, 2)]
-    assert monitor.counters() == {"consumed": 6, "counted": 5, "late": 1}
+    assert monitor.counters() == {"consumed": 6, "counted": 5, "late": 1, "unlabelled": 6}
     first, second = monitor.said("results")
     assert first["result_id"] != second["result_id"]
 
@@ -299,7 +299,7 @@ def test_a_future_event_is_a_dead_letter_and_moves_no_watermark(watch: Watch) ->
     monitor.now_ms = at(100)
     ahead = monitor.settings.time.max_future_skew_ms
     assert monitor.run(prediction("a", 10), prediction("b", 0) | {"timestamp": at(100) + ahead + 1}) == []
-    assert monitor.counters() == {"consumed": 2, "counted": 1, "malformed": 1}
+    assert monitor.counters() == {"consumed": 2, "counted": 1, "malformed": 1, "unlabelled": 1}
     assert monitor.said("dead_letter")[0]["reason"] == "future_time"
 
 
@@ -334,7 +334,7 @@ def test_messages_of_an_older_epoch_are_left_to_their_owner(watch: Watch) -> Non
     old.units[P0].advance_to(1)
     assert old.checkpoint(monitor.now_ms) == [P0]  # refused and dropped
     assert old.units == {}
-    assert monitor.counters() == {"consumed": 1, "counted": 1}
+    assert monitor.counters() == {"consumed": 1, "counted": 1, "unlabelled": 1}
 
 
 def test_a_model_without_labels_is_not_joined_so_duplicates_are_not_recognised(watch: Watch) -> None:
@@ -342,7 +342,7 @@ def test_a_model_without_labels_is_not_joined_so_duplicates_are_not_recognised(w
     other = prediction("a", 1) | {"model": "other"}
     monitor.run(prediction("a", 1), prediction("a", 2), other, other)
     monitor.quiet()
-    assert monitor.counters() == {"consumed": 4, "counted": 3, "duplicate": 1}
+    assert monitor.counters() == {"consumed": 4, "counted": 3, "duplicate": 1, "unlabelled": 2}
     said = {(r["model"], r["subject"]): r["counts"]["predictions"] for r in monitor.said("results")}
     assert said == {(MODEL, "traffic"): 2, ("other", "traffic"): 1, ("other", "performance"): 1}
 

@@ -7,8 +7,10 @@ watermarks trail by 5 s.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
+from stream.balance import Sheet, read_balance
 from stream.join import Side
 from stream.store import UnitId
 from tests.builders import MODEL, Monitor, at, label, prediction, seconds_of, settings
@@ -112,6 +114,48 @@ def test_a_label_that_comes_twice_counts_once(watch: Watch) -> None:
     assert monitor.said("results")[-1]["performance"]["accuracy"] == 1.0
 
 
+def test_delays_of_labels_are_tallied_once_with_late_ones_and_corrections_in_any_order(watch: Watch) -> None:
+    """
+    P  a(10) b(20) c(30) o(30) |                                                         | d(4005)
+    L       a(10.5) b(90) b(90), o(3630) | b(100) corrects, c(29): late, before its prediction, d(4065)
+    """
+    monitor = watch(settings({name: {"classes": ["0", "1"]} for name in (MODEL, "other")}))
+    monitor.run(prediction("a", 10), prediction("b", 20), prediction("c", 30), prediction("o", 30, model="other"))
+    monitor.run(label("a", 10.5, "0"), label("b", 90, "0"), label("b", 90, "0"), label("o", 3_630, "0"), side="labels")
+    monitor.run(label("b", 100, "1"), label("c", 29, "1"), label("d", 4_065, "0"), side="labels")
+    monitor.run(prediction("d", 4_005))
+    delays = monitor.pipeline.take_tally().label_delays
+    assert {model: (counts.tolist(), sum_s) for model, (counts, sum_s) in delays.items()} == {
+        MODEL: ([2, 0, 1, 2, 0, 0, 0, 0, 0, 0], 0.5 + 70 + 80 + 0 + 60),
+        "other": ([0, 0, 0, 0, 1, 0, 0, 0, 0, 0], 3_600),
+    }
+
+
+def test_percentiles_of_the_delays_are_those_of_numpy_to_the_stated_error(watch: Watch) -> None:
+    delays = np.random.default_rng(3).lognormal(4, 1.5, 400).clip(1, 5_000)
+    monitor = watch(settings(windows=[{"size": "2h"}]))
+    monitor.run(*(prediction(i, i / 10) for i in range(400)))
+    monitor.run(*(label(i, i / 10 + delays[i]) for i in np.argsort(np.arange(400) / 10 + delays).tolist()), side="labels")
+    close_all(monitor)
+    found = [r["performance"]["label_delay"] for r in monitor.said("results") if r["subject"] == "performance" and r["counts"]["labels"]]
+    (delay,) = found
+    assert delay["n"] == 400
+    assert 0.05 < delay["relative_error"] < 0.058
+    for name, q in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+        assert delay[name] == pytest.approx(
+            np.quantile(delays, q, method="inverted_cdf"), rel=delay["relative_error"] + 1e-4
+        )  # events have ms
+
+
+def test_percentiles_of_delays_beyond_the_bins_state_no_error(watch: Watch) -> None:
+    monitor = watch(settings())
+    monitor.run(prediction("a", 10))
+    monitor.run(label("a", 10.5), side="labels")
+    close_all(monitor)
+    (found,) = [r["performance"]["label_delay"] for r in monitor.said("results") if r["subject"] == "performance" and r["counts"]["labels"]]
+    assert found == {"n": 1, "p50": 0.5, "p95": 0.5, "p99": 0.5, "relative_error": None}
+
+
 def test_a_label_without_a_prediction_waits_and_counts_nowhere(watch: Watch) -> None:
     monitor = watch(settings())
     monitor.run(prediction("a", 10))
@@ -129,6 +173,25 @@ def test_pending_rows_expire_with_the_watermark_and_later_labels_with_them(watch
     assert monitor.store.expired() == (1, 0)
     monitor.run(label("a", 20), side="labels")
     assert monitor.counters(side="labels") == {"consumed": 2, "matched": 1, "expired": 1}
+
+
+def test_every_prediction_ends_matched_pending_expired_or_unlabelled(watch: Watch) -> None:
+    """
+    P  a(10) b(20) e(30) n(30) | d(400) w(400) w(400) | c(10): late, and its generation has gone
+    L    a(20)                 | d(400)               | b(50): too late
+    """
+    models = {MODEL: {"classes": ["0", "1"]}, "other": {"classes": ["0", "1"], "labels": False}}
+    monitor = watch(settings(models, labels={"max_delay": "2m"}))
+    monitor.run(prediction("a", 10), prediction("b", 20), prediction("e", 30), prediction("n", 30, model="other"))
+    monitor.run(label("e", 25), label("e", 40, "1"), label("a", 20), side="labels")
+    monitor.run(prediction("d", 400), prediction("w", 400), prediction("w", 400))
+    monitor.run(label("d", 400), side="labels")
+    monitor.run(prediction("c", 10))
+    monitor.run(label("b", 50), label("c", 50), side="labels")
+    balance = read_balance(monitor.store, monitor.pipeline.partitions)
+    assert balance.predictions.outcomes == {"counted": 6, "late": 1, "duplicate": 1, "malformed": 0}
+    assert balance.joined == Sheet(7, {"matched": 3, "pending": 1, "expired": 2, "unlabelled": 1})
+    assert balance.adds_up
 
 
 def test_when_too_many_wait_the_oldest_go_early(watch: Watch) -> None:

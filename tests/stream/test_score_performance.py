@@ -1,11 +1,14 @@
 """Performance of the score over a window, from events to result, against scikit-learn on the raw rows."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from msgspec import UNSET
 from scipy.special import expit
+from scipy.stats import binomtest
 from sklearn.metrics import (
     average_precision_score,
     brier_score_loss,
@@ -18,8 +21,10 @@ from sklearn.metrics import (
 )
 
 from stream.closing import Firing
+from stream.reference_build import build_reference
 from stream.results import Performance, ScorePerformance
 from tests.builders import MODEL, Monitor, label, prediction, settings, small_reference
+from tests.stream.reference_data import write
 
 Rows = list[tuple[Any, int]]  # score, label
 
@@ -125,6 +130,73 @@ def test_every_window_has_the_metrics_of_scikit_learn_on_its_own_rows() -> None:
         assert within(measured.top_decile_lift, top.mean() / truth.mean())
         assert within(measured.top_decile_capture, top.sum() / truth.sum())
         check_reliability(measured, scores, truth)
+
+
+def test_shares_of_rows_have_the_interval_of_wilson() -> None:
+    rng = np.random.default_rng(4)
+    truth = (rng.random(1_000) < 0.2).astype(int)
+    scores = np.clip(rng.normal(0.3 + 0.3 * truth, 0.15, 1_000), 0, 1).round(1) + 0.005  # each in a bin of its own
+    (found,) = windows([list(zip(np.minimum(scores, 1.0).tolist(), truth.tolist(), strict=True))])
+    measured, positives = scores_of(found), int(truth.sum())
+    expected = {}
+    for percent in (1, 5):
+        allowed = [at for at in np.unique(scores) if (scores[truth == 0] >= at).mean() <= percent / 100]
+        above = scores >= min(allowed)
+        expected[f"recall_at_fpr_{percent}"] = int(truth[above].sum()), positives
+        expected[f"precision_at_fpr_{percent}"] = int(truth[above].sum()), int(above.sum())
+    assert measured.intervals.keys() == expected.keys() | {"top_decile_capture"}
+    for name, (right, n) in expected.items():
+        assert getattr(measured, name).value == pytest.approx(right / n)
+        assert measured.intervals[name] == pytest.approx(tuple(binomtest(right, n).proportion_ci(method="wilson")), rel=1e-9), name
+    assert measured.top_decile_capture is not None
+    captured = measured.top_decile_capture.value  # the last of its rows are a part of those that tie
+    low, high = (binomtest(f(captured * positives), positives).proportion_ci(method="wilson") for f in (math.floor, math.ceil))
+    assert low.low <= measured.intervals["top_decile_capture"][0] <= captured <= measured.intervals["top_decile_capture"][1] <= high.high
+
+
+def test_without_one_of_the_classes_there_is_no_interval() -> None:
+    assert [scores_of(found).intervals for found in windows([[(0.1, 0), (0.7, 0)], [(0.1, 1), (0.7, 1)]])] == [{}, {}]
+
+
+def test_an_alert_of_the_score_has_the_baseline_of_the_reference(tmp_path: Path) -> None:
+    known = [
+        {"x": i % 5, "prediction": int(score >= 0.5), "score": score, "label": truth}
+        for i, (score, truth) in enumerate(drawn(4_000, seed=8))
+    ]
+    made = build_reference(write(tmp_path, ".jsonl", known), model=MODEL, version="1")
+    limits = {"roc_auc": {"warning": 0.7}, "brier": {"warning": 0.1}, "minimum_sample": 1}
+    monitor = Monitor(settings({MODEL: {"classes": ["0", "1"], "positive": "1", "performance": limits}}), {MODEL: made}, partitions=(1, 1))
+    worse = [(1 - score, truth) for score, truth in drawn(500)]
+    monitor.log(*(prediction(i, i / 10, "1", score=score) for i, (score, _) in enumerate(worse)))
+    monitor.log(*(label(i, i / 10, str(truth)) for i, (_, truth) in enumerate(worse)), side="labels")
+    monitor.read()
+    monitor.read("labels")
+    monitor.quiet()
+    baselines = {alert["metric"]: alert.get("baseline") for alert in monitor.said("alerts") if alert["status"] == "firing"}
+    scores, truth = ([row[name] for row in known] for name in ("score", "label"))
+    assert baselines["roc_auc"] == pytest.approx(roc_auc_score(truth, scores), abs=0.005)
+    assert baselines["brier"] is None  # a reference has no losses
+    assert all(f"baseline {baselines['roc_auc']:.3g}" in one["summary"] for one in monitor.said("alerts") if one["metric"] == "roc_auc")
+
+
+def test_an_alert_of_the_score_has_the_baseline_of_the_period_before() -> None:
+    section = {
+        "performance": {"brier": {"warning": 0.2}, "roc_auc": {"warning": 0.6}, "minimum_sample": 1},
+        "degradation": {"against": "2m"},
+    }
+    monitor = Monitor(settings({MODEL: {"classes": ["0", "1"], "positive": "1"} | section}), {}, partitions=(1, 1))
+    of = [drawn(300, 1), drawn(200, 2), [(1 - score, truth) for score, truth in drawn(300, 3)]]
+    for start, rows in zip((40, 100, 160), of, strict=True):  # the windows begin there, as time does at 22:13:20
+        for i, (score, truth) in enumerate(rows):
+            monitor.log(prediction(f"{start}-{i}", start + i / 10, str(int(score >= 0.5)), score=score))
+            monitor.log(label(f"{start}-{i}", start + i / 10, str(truth)), side="labels")
+    monitor.read()
+    monitor.read("labels")
+    monitor.quiet()
+    alerts = {alert["metric"]: alert["baseline"] for alert in monitor.said("alerts")}
+    scores, truth = (np.array(column) for column in zip(*of[0], *of[1], strict=True))
+    assert alerts["brier"] == pytest.approx(brier_score_loss(truth, scores), abs=1e-8)
+    assert alerts["roc_auc"] == pytest.approx(roc_auc_score(truth, scores), abs=0.01)
 
 
 def check_reliability(measured: ScorePerformance, scores: Any, truth: Any) -> None:

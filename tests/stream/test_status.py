@@ -142,6 +142,13 @@ def test_evidence_has_the_matrix_before_and_the_class_that_got_worse_most() -> N
     assert "class 'b' got worse most" in told
 
 
+def test_a_drop_that_may_be_chance_now_does_not_say_that_it_is_back() -> None:
+    of = scorer(degradation=DROPS)
+    told = [summary("fraud", judged(closed(of, right(*rows)), "accuracy_drop"), WINDOW, "resolved") for rows in ((32, 40), (900, 1000))]
+    assert told[0].startswith("fraud: accuracy_drop may be chance now, accuracy_drop 0.1 against 0.05 in 1m")
+    assert told[1].startswith("fraud: accuracy_drop is back, accuracy_drop 0 against 0.05 in 1m")
+
+
 def test_one_miss_of_a_rare_class_is_not_what_got_worse() -> None:
     of = scorer([[9, 1], [100, 900]], performance={"minimum_sample": 1, "accuracy": {"warning": 0.9}})
     assert judged(closed(of, [[0, 1], [200, 800]]), "accuracy").evidence.worst_class == "b"  # b: 0.9 to 0.8; of a one row, missed

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.special import expit
+from scipy.stats import binomtest
 
 from sinks.gauges import Gauges
 from stream.settings import Settings
@@ -63,6 +64,14 @@ def test_confidence_of_every_window_is_within_its_bounds(watch: Watch, *, refere
                 assert shown[name]["value"] == pytest.approx(true, abs=0.01)
 
 
+def test_high_confidence_has_the_interval_of_wilson() -> None:
+    scores = [0.505] * 3 + [0.905] * 4 + [0.015] * 2
+    (low, high) = shown_of(BINARY | {"traffic": {"confidence_threshold": 0.8}}, *({"score": s} for s in scores))["confidence"]["intervals"][
+        "high_ratio"
+    ]
+    assert (low, high) == pytest.approx(tuple(binomtest(6, 9).proportion_ci(method="wilson")), rel=1e-9)
+
+
 def shown_of(model: dict[str, Any], *events: dict[str, Any]) -> dict[str, Any]:
     monitor = Monitor(settings({MODEL: model}))
     monitor.run(*(prediction(i, 1, more.pop("said", "1"), **more) for i, more in enumerate(events)))
@@ -104,6 +113,7 @@ def test_the_likelier_of_two_classes_is_what_the_model_is_sure_of() -> None:
         "threshold": 0.9,
         "mean": {"value": 1.0, "bounds": [1.0, 1.0]},
         "high_ratio": {"value": 1.0, "bounds": [1.0, 1.0]},
+        "intervals": {"high_ratio": [pytest.approx(0.438503, abs=1e-6), 1.0]},
     }
 
 

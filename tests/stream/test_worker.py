@@ -308,6 +308,7 @@ def test_balance_of_each_partition_and_in_total_is_shown(desk: Callable[..., Des
 
     assert [of("0", outcome) for outcome in ("consumed", "counted", "malformed", "late", "duplicate", "lost")] == [2, 1, 1, 0, 0, 0]
     assert [of("all", outcome) for outcome in ("consumed", "counted", "malformed")] == [3, 2, 1]
+    assert at.shown("joined_predictions{") == []  # there is no topic of labels
     at.worker.revoke([OTHER])
     at.worker.tick()
     assert not [line for line in at.shown("balance{") if 'partition="1"' in line]
