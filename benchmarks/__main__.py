@@ -18,7 +18,7 @@ from benchmarks.measure import Measured
 from benchmarks.report import CASES, document, of_decode, table, verdict
 from benchmarks.versus import OURS, PEERS, PEERS_VENV, Versus
 from stream.embedded import RedisServer
-from stream.settings import Topics
+from stream.settings_services import Topics
 from stream.simulate import FraudScenario
 from tests.services.kafka import KafkaBroker
 

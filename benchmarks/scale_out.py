@@ -22,7 +22,8 @@ import redis
 from benchmarks.data import FAULTS, PARTITIONS, START_MS, configure, produce, settings, write_reference
 from benchmarks.measure import cpu_seconds, rss_bytes
 from stream.embedded import RedisServer, free_port
-from stream.settings import Settings, Topics
+from stream.settings import Settings
+from stream.settings_services import Topics
 from stream.simulate import FraudScenario
 from stream.store import UnitId
 from tests.services.kafka import KafkaBroker

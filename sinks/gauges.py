@@ -19,8 +19,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from detectors.counts import Counts
 from detectors.latency import DELAY_BUCKETS_S
+from stream.alerts import Alert
 from stream.results import (
-    Alert,
     AlertKind,
     BoundedMetric,
     Business,

@@ -7,7 +7,8 @@ from typing import Final, Literal
 from msgspec import UNSET, UnsetType
 
 from detectors.judge import AlertState, Thresholds, judge
-from stream.results import Alert, Evidence, Result, Window, timestamp
+from stream.alerts import Alert, Evidence
+from stream.results import Result, Window, timestamp
 from stream.settings import ModelSettings
 from stream.verdicts import Judged
 

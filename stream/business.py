@@ -12,8 +12,9 @@ from detectors.business import Business as Found
 from detectors.business import Prices, business
 from detectors.judge import judge
 from stream.aggregates import Counts, Floats, Layout
+from stream.alerts import Evidence
 from stream.model import CONFUSION_START, OTHER, PREDICTIONS, VALUE_UNITS, Model
-from stream.results import Business, Evidence, Money, MoneyOfDay, timestamp
+from stream.results import Business, Money, MoneyOfDay, timestamp
 from stream.settings_business import Matrix
 from stream.verdicts import Attribution, Judged, reported
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from detectors.latency import DELAY_BUCKETS_S, delay_bins, delay_buckets, latency_bins
 from stream.aggregates import Codes, Floats, distinct
+from stream.alerts import Alert
 from stream.coding import Bins, ClassCodes, Coding
 from stream.events import EventDecoder, Predictions
 from stream.groups import Groups
@@ -31,7 +32,6 @@ from stream.model import (
     with_variants,
 )
 from stream.regression import ErrorCoding
-from stream.results import Alert
 from stream.stakes import StakeCoding
 from stream.store import ClockName, Subject
 from stream.unit import Unit

@@ -10,8 +10,9 @@ from typing import Final, NamedTuple, TypeVar
 import msgspec
 from msgspec import UNSET
 
+from stream.alerts import Alert, LateEvent
 from stream.balance import Balance
-from stream.results import Alert, LateEvent, Result, Window, timestamp
+from stream.results import Result, Window, timestamp
 from stream.simulate import Tally
 from stream.store import CLOCKS, ClockName
 

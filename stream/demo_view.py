@@ -18,8 +18,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from stream.alerts import Alert
 from stream.demo_board import Board, Exported, WindowId
-from stream.results import Alert, Result, Score, Severity, timestamp
+from stream.results import Result, Score, Severity, timestamp
 from stream.store import ClockName
 
 STYLES: Final[dict[Severity, str]] = {"ok": "green", "warning": "yellow", "critical": "bold red", "insufficient_data": "dim"}

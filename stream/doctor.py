@@ -23,7 +23,8 @@ from stream.kafka import client_options
 from stream.model import Model, with_variants
 from stream.reference import InvalidReferenceError
 from stream.results import timestamp
-from stream.settings import KafkaSettings, ModelSection, Settings
+from stream.settings import ModelSection, Settings
+from stream.settings_services import KafkaSettings
 from stream.status import baseline
 from stream.store import ClockName, OffsetRange, Partitions, UnitId, UnitView
 from stream.store_redis import IDLE_LEASE_MS, RedisStore

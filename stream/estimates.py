@@ -10,8 +10,9 @@ from msgspec import UNSET, UnsetType
 from detectors.estimated import calibration, estimated
 from detectors.judge import judge
 from stream.aggregates import Counts
+from stream.alerts import Evidence
 from stream.model import Model
-from stream.results import Estimate, EstimatedPerformance, Evidence
+from stream.results import Estimate, EstimatedPerformance
 from stream.verdicts import Judged, reported
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from stream.kafka import METADATA_TIMEOUT_S, KafkaUnavailableError, consumer_options
-from stream.settings import KafkaSettings
+from stream.settings_services import KafkaSettings
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from stream.events import Messages
 from stream.join import Side
-from stream.settings import KafkaSettings
+from stream.settings_services import KafkaSettings
 from stream.store import Partitions, Source, UnitId
 
 log = logging.getLogger(__name__)

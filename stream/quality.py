@@ -23,10 +23,11 @@ from msgspec.structs import replace
 
 from detectors.judge import Severity, Thresholds, judge
 from stream.aggregates import Aggregate, Counts, Floats
+from stream.alerts import Evidence
 from stream.drift import METHODS
 from stream.model import DUPLICATES, LATE, PREDICTIONS, FeatureSlot, Model, is_key
 from stream.reference import NumericFeature
-from stream.results import AlertKind, Evidence, FeatureDrift, FeatureQuality, Summary
+from stream.results import AlertKind, FeatureDrift, FeatureQuality, Summary
 from stream.settings_thresholds import Rules
 from stream.verdicts import Judged, reported
 

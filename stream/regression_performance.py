@@ -12,10 +12,11 @@ from detectors.means import Mean
 from detectors.quantiles import quantile
 from detectors.regression import ErrorSums, Regression, absolute_quantile
 from stream.aggregates import M2, MAXIMUM, MEAN, MINIMUM, Aggregate, N
+from stream.alerts import Evidence
 from stream.model import LABELS, PREDICTIONS, UNUSABLE, Model
 from stream.reference import NumericFeature
 from stream.regression import standing
-from stream.results import BoundedMetric, Evidence, RegressionPerformance
+from stream.results import BoundedMetric, RegressionPerformance
 from stream.settings_thresholds import Rules
 from stream.status import SURE, Degrading
 from stream.traffic import label_delay

@@ -4,7 +4,7 @@ Turns aggregates into the inputs of `detectors/`, and what comes back into the t
 the counts and the reference alone.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import UNSET, UnsetType
 
-from detectors.chi_square import v_of_shares
 from detectors.counts import ONE
-from detectors.explain import BinShift, categorical_direction, comes_from, numeric_direction
-from detectors.judge import Thresholds, Verdict, judge
+from detectors.explain import comes_from
+from detectors.judge import Verdict, judge
 from detectors.performance import METRICS, averages
-from stream.aggregates import Aggregate, Codes, Counts, Floats
+from stream.aggregates import Aggregate, Codes, Counts
+from stream.alerts import Evidence
 from stream.business import BusinessMeter
 from stream.class_performance import AVERAGES, class_table
 from stream.drift import (
@@ -41,15 +41,15 @@ from stream.drift import (
     of_bins,
 )
 from stream.estimates import Estimates
-from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, FeatureSlot, Model, is_key
+from stream.feature_drift import Drift, adjust, comparable, comparable_of_chi2, direction_of, judged_drift, label_direction, unseen_shares
+from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model, is_key
 from stream.quality import Quality
 from stream.reference import Feature, NumericFeature
 from stream.regression import standing
 from stream.regression_performance import RegressionMeter
-from stream.results import AlertKind, Averages, BinShare, Evidence, FeatureDrift, FeatureQuality, Performance, RegressionPerformance, Score
+from stream.results import AlertKind, Averages, FeatureDrift, FeatureQuality, Performance, RegressionPerformance
 from stream.results import Counts as EventCounts
 from stream.score_performance import SCORE_METRICS, ScoreMeter, scalars
-from stream.settings_thresholds import Rules
 from stream.status import Health
 from stream.traffic import TrafficMeter, label_delay
 from stream.verdicts import LABEL_TIME, Attribution, Judged, reported
@@ -80,30 +80,6 @@ class Outcomes(NamedTuple):
     judged: list[Judged]
 
 
-class _Drift(NamedTuple):
-    """The scores of one feature in one window, before they are judged, the rows of window and reference, and their shares (2, n_bins)."""
-
-    kind: AlertKind
-    feature: Feature
-    rules: Rules
-    measured: dict[str, Measured]
-    n: int
-    m: int
-    top: tuple[BinShift, ...]
-    pair: Floats
-    direction: Callable[..., str]
-    unseen: dict[str, float]
-
-    def tested(self) -> list[str]:
-        """The methods whose p-values decide about an alert: the threshold is auto, and the samples are large enough."""
-        rules = self.rules
-        return [
-            name
-            for name, found in self.measured.items()
-            if rules.thresholds[name].alpha is not None and found.testable and found.n >= rules.minimum_sample
-        ]
-
-
 class Scorer:
     """Scores the windows of one model."""
 
@@ -116,9 +92,9 @@ class Scorer:
         self._outputs = len(outputs)
         features = [slot.feature for slot in self._slots]
         self._labels = [feature.bin_labels() for feature in features]
-        self._directions = [_direction(feature) for feature in features]
+        self._directions = [direction_of(feature) for feature in features]
         of_traffic = model.settings.against != "reference"
-        self._directions_of_period = [_direction(feature, _PERIOD) for feature in features] if of_traffic else self._directions
+        self._directions_of_period = [direction_of(feature, _PERIOD) for feature in features] if of_traffic else self._directions
         self._sizes = np.array([len(labels) for labels in self._labels], np.int64)
         self._starts: Codes = np.concatenate(([0], np.cumsum(self._sizes)))[:-1].astype(np.int64)
         self._reference = np.concatenate([feature.coarse_counts() for feature in features]) if features else np.zeros(0, np.int64)
@@ -137,9 +113,9 @@ class Scorer:
         self.money = None if model.settings.business is None else BusinessMeter(model)
         self._regression = None if model.numbers is None else RegressionMeter(model)
         self._label_direction = (
-            partial(_label_direction, categories=model.settings.classes)
+            partial(label_direction, categories=model.settings.classes)
             if model.numbers is None
-            else _direction(model.numbers.label.feature)
+            else direction_of(model.numbers.label.feature)
         )
         own = (model.settings.drift_for(slot.feature.name, kind_of(slot.feature)) for slot in model.slots)
         self._rules = [*[model.settings.drift] * len(outputs), *own]
@@ -206,10 +182,10 @@ class Scorer:
         """
         return close_traffic([Close([self], [window], [segments])])[0][0]
 
-    def traffic_of(self, window: Aggregate, drifts: Sequence[_Drift], segments: Segments) -> Traffic:
+    def traffic_of(self, window: Aggregate, drifts: Sequence[Drift], segments: Segments) -> Traffic:
         counts = window.counts
         events = EventCounts(predictions=int(counts[PREDICTIONS]), late=int(counts[LATE]), duplicate=int(counts[DUPLICATES]))
-        found = [_reported(drift, partial(self._source, i, window=window, segments=segments)) for i, drift in enumerate(drifts)]
+        found = [judged_drift(drift, partial(self._source, i, window=window, segments=segments)) for i, drift in enumerate(drifts)]
         named = [(drift.feature.name, told) for drift, (told, _) in zip(drifts, found, strict=True) if drift.measured]
         quality, defects = self.quality.features(window)
         judged = [*chain.from_iterable(judged for _, judged in found), *defects]
@@ -229,12 +205,12 @@ class Scorer:
         def score(counts: Counts) -> float:
             if method in OF_NUMBERS:
                 return measure_numbers(method, slot, Aggregate(window.layout, counts, window.moments)).score or 0.0
-            return _comparable(method, self._reference[bins], coarse(counts))
+            return comparable(method, self._reference[bins], coarse(counts))
 
         parts = {name: part.counts for name, part in segments.items()}
         threshold = verdict.threshold
         if method in OF_CATEGORIES:
-            threshold *= _of_chi2(self._reference[bins], coarse(window.counts))
+            threshold *= comparable_of_chi2(self._reference[bins], coarse(window.counts))
         found = comes_from(window.counts, parts, score, threshold, self._rules[i].minimum_sample)
         return UNSET if found is None else found
 
@@ -244,7 +220,7 @@ class Scorer:
             return None
         return Histograms(self._reference, self._coarse_counts(window), self._starts, self._numeric, self._labels, self._by_bins)
 
-    def drifts(self, window: Aggregate, compared: Compared | None) -> list[_Drift]:
+    def drifts(self, window: Aggregate, compared: Compared | None) -> list[Drift]:
         """Of the outputs, then of the features; none without predictions."""
         n = int(window.counts[PREDICTIONS])
         if compared is None:
@@ -263,19 +239,19 @@ class Scorer:
                 measured = {name: found._replace(n=min(found.n, values if name in OF_NUMBERS else m)) for name, found in measured.items()}
             about: AlertKind = "prediction_drift" if i < self._outputs else "data_drift"
             top, pair = compared.tops[i], compared.pair[:, bins]
-            unseen = _unseen(slot, window, pair)
+            unseen = unseen_shares(slot, window, pair)
             direction = partial(self._directions[i], unseen=unseen) if unseen else self._directions[i]
-            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, n, m, top, pair, direction, unseen))
+            drifts.append(Drift(about, slot.feature, self._rules[i], measured, n, m, top, pair, direction, unseen))
         return drifts
 
-    def _unscored(self, n: int) -> list[_Drift]:
+    def _unscored(self, n: int) -> list[Drift]:
         """Of a window of `n` rows, when there is nothing to compare it with."""
         drifts = []
         for i, (slot, bins) in enumerate(zip(self._slots, self._bins, strict=True)):
             measured = {name: Measured(None, n, {}) for name in self._methods[i]}
             about: AlertKind = "prediction_drift" if i < self._outputs else "data_drift"
             nothing = np.zeros((2, bins.stop - bins.start))
-            drifts.append(_Drift(about, slot.feature, self._rules[i], measured, n, 0, (), nothing, self._directions[i], {}))
+            drifts.append(Drift(about, slot.feature, self._rules[i], measured, n, 0, (), nothing, self._directions[i], {}))
         return drifts
 
     def performance(self, window: Aggregate, segments: Segments = _NO_SEGMENTS) -> Outcomes:
@@ -289,13 +265,13 @@ class Scorer:
         k = len(self._classes)
         return counts[CONFUSION_START : self.model.hits_start].reshape(k, k)
 
-    def performance_of(self, window: Aggregate, drifts: Sequence[_Drift], segments: Segments, by: Attribution = LABEL_TIME) -> Outcomes:
+    def performance_of(self, window: Aggregate, drifts: Sequence[Drift], segments: Segments, by: Attribution = LABEL_TIME) -> Outcomes:
         counts = window.counts
         events = EventCounts(predictions=int(counts[PREDICTIONS]), labels=int(counts[LABELS]), late=int(counts[LATE]))
         performance, judged = self._of_classes(window, by) if self._regression is None else self._regression.performance(window, by)
         measure = self._measure if self._regression is None else self._regression.measure
         judged = attributed(judged, window, segments, measure, self.model.settings.performance.minimum_sample)
-        found = [_reported(drift, partial(self._source_of_label, window=window, segments=segments)) for drift in drifts]
+        found = [judged_drift(drift, partial(self._source_of_label, window=window, segments=segments)) for drift in drifts]
         outputs = {drift.feature.name: told for drift, (told, _) in zip(drifts, found, strict=True)}
         return Outcomes(events, outputs, performance, [*chain.from_iterable(judged for _, judged in found), *judged])
 
@@ -308,13 +284,13 @@ class Scorer:
         def score(counts: Counts) -> float:
             counts = np.maximum(counts, 0)  # see `worse_segment.without`
             if method in OF_CATEGORIES:
-                return _comparable(method, self.model.label.counts, self._confusion(counts).sum(axis=1))
+                return comparable(method, self.model.label.counts, self._confusion(counts).sum(axis=1))
             found = self.label_drift(Aggregate(window.layout, counts, window.moments))
             return found[0].measured[method].score or 0.0 if found else 0.0
 
         threshold = verdict.threshold
         if method in OF_CATEGORIES:
-            threshold *= _of_chi2(self.model.label.counts, self._confusion(window.counts).sum(axis=1))
+            threshold *= comparable_of_chi2(self.model.label.counts, self._confusion(window.counts).sum(axis=1))
         whole, *parts = (np.append(counts[LABELS], counts[1:]) for counts in (window.counts, *(one.counts for one in segments.values())))
         found = comes_from(whole, dict(zip(segments, parts, strict=True)), score, threshold, self.model.settings.drift.minimum_sample)
         return UNSET if found is None else found
@@ -366,7 +342,7 @@ class Scorer:
         )
         return performance, judged
 
-    def label_drift(self, window: Aggregate) -> list[_Drift]:
+    def label_drift(self, window: Aggregate) -> list[Drift]:
         """Of the label, where the reference has labels; none is missing on either side, as a label that is not there is no label."""
         if self.model.numbers is None:
             label, current = self.model.label, self._confusion(window.counts).sum(axis=1)
@@ -379,7 +355,7 @@ class Scorer:
 
     def _drift_of_label(
         self, label: Feature, reference: Counts, current: Counts, names: Sequence[str], measure: Callable[[str], Measured]
-    ) -> list[_Drift]:
+    ) -> list[Drift]:
         """From the counts of its bins, `names`, on both sides; `measure` does what they do not tell."""
         rules, n, m = self.model.settings.drift, int(current.sum()), int(reference.sum())
         if not n or not m:
@@ -389,7 +365,7 @@ class Scorer:
         (compared,) = compare([Histograms(reference, current, ONE, quantiles, [names], by_bins)])
         scores, (p_value,), (top,) = compared.scores, compared.p_values, compared.tops
         measured = {name: of_bins(name, scores[name][0], p_value, n, m) if name in BY_BINS else measure(name) for name in methods}
-        return [_Drift("label_drift", label, rules, measured, n, m, top, compared.pair, self._label_direction, {})]
+        return [Drift("label_drift", label, rules, measured, n, m, top, compared.pair, self._label_direction, {})]
 
     def _measure(self, metric: str, window: Aggregate) -> float | None:
         """One metric of an outcomes aggregate."""
@@ -437,8 +413,8 @@ def close_traffic(closes: Sequence[Close]) -> list[list[Traffic]]:
     return [_close_traffic(close, list(islice(drifts, len(close.windows)))) for close in closes]
 
 
-def _close_traffic(close: Close, drifts: Sequence[Sequence[_Drift]]) -> list[Traffic]:
-    _adjust(chain.from_iterable(drifts))
+def _close_traffic(close: Close, drifts: Sequence[Sequence[Drift]]) -> list[Traffic]:
+    adjust(chain.from_iterable(drifts))
     parts = close.segments or [_NO_SEGMENTS] * len(close.windows)
     return [
         scorer.traffic_of(window, found, of) for scorer, window, found, of in zip(close.scorers, close.windows, drifts, parts, strict=True)
@@ -451,61 +427,9 @@ def close_performance(
     """The same of performance windows. Drift of the label is of those by label time: by the other it would be the same labels again."""
     own = by.by == "label_time"
     drifts = [scorer.label_drift(window) if own else [] for scorer, window in zip(scorers, windows, strict=True)]
-    _adjust(chain.from_iterable(drifts))
+    adjust(chain.from_iterable(drifts))
     parts = segments or [_NO_SEGMENTS] * len(windows)
     return [scorer.performance_of(window, found, of, by) for scorer, window, found, of in zip(scorers, windows, drifts, parts, strict=True)]
-
-
-def _adjust(drifts: Iterable[_Drift]) -> None:
-    """Put beside each score that is tested its p-value adjusted for all of these, and the level: Benjamini and Hochberg's procedure.
-
-    With nothing drifting, at least one of a close is then at most alpha with a probability of alpha.
-    """
-    tested = [(drift, name) for drift in drifts for name in drift.tested()]
-    if not tested:
-        return
-    from scipy.stats import false_discovery_control  # here, as it takes 48 MB, which a worker that never asks for it need not spend
-
-    adjusted = false_discovery_control([drift.measured[name].beside["p_value"] for drift, name in tested]).tolist()
-    for (drift, name), p_adjusted in zip(tested, adjusted, strict=True):
-        found = drift.measured[name]
-        beside = {**found.beside, "p_adjusted": p_adjusted, "alpha": drift.rules.thresholds[name].alpha}
-        drift.measured[name] = found._replace(beside=beside)
-
-
-def _reported(drift: _Drift, source: Callable[[str, Verdict], str | UnsetType]) -> tuple[FeatureDrift, list[Judged]]:
-    """The drift of one feature as it is reported, and what was judged. `source`: which segment the drift by a method comes from."""
-    rules, top = (
-        drift.rules,
-        tuple(BinShare(label=b.label, reference=b.reference, current=b.current, contribution=b.contribution) for b in drift.top),
-    )
-    verdicts = {name: _verdict(found, rules.thresholds[name], rules.minimum_sample) for name, found in drift.measured.items()}
-    kind = kind_of(drift.feature)
-    drifted = [name for name, verdict in verdicts.items() if verdict.severity in ("warning", "critical")]
-    direction = drift.direction(drift.pair) if drifted else ""
-    sources = {name: source(name, verdicts[name]) for name in drifted}
-    of = next((segment for segment in sources.values() if segment is not UNSET), UNSET)
-    scores: dict[str, Score] = {}
-    judged = []
-    for name, verdict in verdicts.items():
-        found = drift.measured[name]
-        score = scores[name] = reported(found.score, verdict, {} if verdict.severity == "insufficient_data" else found.beside)
-        evidence = Evidence(
-            n=drift.n,
-            reference_n=drift.m,
-            p_value=score.p_value,
-            p_adjusted=score.p_adjusted,
-            alpha=score.alpha,
-            top_bins=top,
-            direction=direction,
-            unseen=drift.unseen,
-            comes_from=sources.get(name, UNSET),
-        )
-        judged.append(Judged(drift.kind, name, drift.feature.name, score.score, verdict, evidence))
-    told = FeatureDrift(
-        kind=kind, n=drift.n, reference_n=drift.m, top_bins=top, direction=direction, unseen=drift.unseen, comes_from=of, **scores
-    )
-    return told, judged
 
 
 def _apart(confusion: Counts) -> Counts:
@@ -516,43 +440,3 @@ def _apart(confusion: Counts) -> Counts:
     apart: npt.NDArray[np.int64] = np.zeros((k + 1, k + 1), np.int64)
     apart[:k, : k - 1], apart[:k, k] = confusion[:, :-1], confusion[:, -1]
     return apart
-
-
-def _comparable(method: str, reference: Counts, current: Counts) -> float:
-    """The score of a method over bins, or what stands for it where it depends on the number of rows, which a part has fewer of."""
-    if method in OF_CATEGORIES:
-        return v_of_shares(reference, current)
-    return float(BY_BINS[method](reference, current, ONE)[0])
-
-
-def _of_chi2(reference: Counts, current: Counts) -> float:
-    """What `_comparable` says in place of each unit of the score of `chi2`, which has drifted."""
-    score = measure_categories(reference, current).score
-    assert score
-    return _comparable("chi2", reference, current) / score
-
-
-def _unseen(slot: FeatureSlot, window: Aggregate, pair: Floats) -> dict[str, float]:
-    """Shares of the values that are known to be new, most frequent first; none where the other side has counts in their bin, too."""
-    counts = window.unseen.get(slot.other)
-    if not counts or pair[0, slot.bins - 1]:
-        return {}
-    n = int(window.counts[PREDICTIONS])
-    return {text: count / n for text, count in sorted(counts.items(), key=lambda one: (-one[1], one[0]))}
-
-
-def _direction(feature: Feature, before: str = "the reference") -> Callable[..., str]:
-    """What says in words where a feature went since `before`, from the shares of its coarse bins."""
-    if isinstance(feature, NumericFeature):
-        return partial(numeric_direction, name=feature.range_namer())
-    return partial(categorical_direction, categories=feature.categories, before=before)
-
-
-def _label_direction(pair: Floats, categories: Sequence[str]) -> str:
-    """The same of a label, of which none is missing."""
-    return categorical_direction(np.pad(pair, ((0, 0), (0, 1))), categories)
-
-
-def _verdict(found: Measured, thresholds: Thresholds, minimum_sample: int) -> Verdict:
-    score = found.score if thresholds.alpha is None or found.testable else None
-    return judge(score, found.n, thresholds.scaled(found.scale), minimum_sample, found.beside.get("p_adjusted"))

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from detectors.judge import Thresholds
 from detectors.sequential import OF_NUMBERS
@@ -29,6 +28,7 @@ from stream.settings_quality import (
     SummarySection,
 )
 from stream.settings_sequential import Sequential, SequentialSection
+from stream.settings_services import KafkaSettings, LabelSettings, RedisSettings, TimeSettings, WorkerSettings
 from stream.settings_thresholds import (
     BUILT_IN_DRIFT,
     KINDS,
@@ -52,26 +52,17 @@ from stream.settings_thresholds import (
 )
 from stream.settings_traffic import BUILT_IN_TRAFFIC, TrafficSection, TrafficSettings, resolve_traffic
 from stream.settings_values import (
-    Brokers,
     ClassName,
     FilePath,
-    Host,
     KeyPath,
     Name,
-    Namespace,
-    Option,
-    OptionName,
-    RedisUrl,
     Section,
     SegmentKeys,
     Switch,
     Text,
-    Topic,
     broken,
-    duration,
     duration_text,
     refuse,
-    size,
     whole,
 )
 from stream.settings_windows import Windows, WindowSection
@@ -81,61 +72,6 @@ from stream.windows import WindowSpec, pane_length
 Task = Literal["classification", "regression"]
 _CLASSES_MAX = 200  # a confusion matrix of so many takes 320 KB in every pane
 _SEGMENTS_MAX = 20
-
-
-class Topics(Section):
-    predictions: Topic = "driftstream.predictions"
-    labels: Topic = "driftstream.labels"
-    results: Topic = "driftstream.results"
-    alerts: Topic = "driftstream.alerts"
-    late: Topic = "driftstream.late"
-    dead_letter: Topic = "driftstream.dead-letter"
-
-    @field_validator("*")
-    @classmethod
-    def _distinct(cls, topic: str, info: ValidationInfo) -> str:
-        # Kafka's metrics map "." to "_", so it warns of topics that differ only there
-        for other, name in info.data.items():
-            if name.replace(".", "_") == topic.replace(".", "_"):
-                raise broken(f"a topic other than that of {other} ('.' and '_' count as equal in Kafka)")
-        return topic
-
-
-class KafkaSettings(Section):
-    brokers: Brokers = "localhost:9092"
-    group: Text = "driftstream"
-    start: Literal["earliest", "latest"] = "earliest"
-    group_protocol: Literal["classic", "consumer"] = "classic"
-    topics: Topics = Topics()
-    options: Mapping[OptionName, Option] = {}
-
-    def client_options(self) -> dict[str, str]:
-        """`options` in clear text, for librdkafka and nothing else."""
-        return {key: value.get_secret_value() for key, value in self.options.items()}
-
-
-class RedisSettings(Section):
-    url: RedisUrl = SecretStr("redis://localhost:6379/0")
-    namespace: Namespace = "driftstream"
-
-    def masked_url(self) -> str:
-        """The address without user, password and query, for logs."""
-        url = urlsplit(self.url.get_secret_value())
-        return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
-
-
-class TimeSettings(Section):
-    out_of_orderness_ms: Annotated[int, duration("0s")] = Field(default=5_000, alias="out_of_orderness")
-    allowed_lateness_ms: Annotated[int, duration("0s")] = Field(default=0, alias="allowed_lateness")
-    idle_after_ms: Annotated[int, duration("1ms")] = Field(default=30_000, alias="idle_after")
-    when_idle: Literal["wall_clock", "hold"] = "wall_clock"
-    max_future_skew_ms: Annotated[int, duration("0s")] = Field(default=300_000, alias="max_future_skew")
-
-
-class LabelSettings(Section):
-    max_delay_ms: Annotated[int, duration("1ms")] = Field(default=604_800_000, alias="max_delay")
-    clock: Literal["event", "arrival"] = "event"
-    pending_max: Annotated[int, whole(1_000, 10**12)] = 100_000_000
 
 
 def _refuse_of_no_positive(metrics: Iterable[str], info: ValidationInfo) -> None:
@@ -318,17 +254,6 @@ class Inherited:
     business: Sequence[BusinessSection] = ()
     traffic: Sequence[TrafficSection] = ()
     values: bool = True
-
-
-class WorkerSettings(Section):
-    web_host: Host = "127.0.0.1"
-    web_port: Annotated[int, whole(1, 65_535)] = 8080
-    batch_size: Annotated[int, whole(1, 1_000_000)] = 30_000
-    batch_bytes: Annotated[int, size("1MiB", "1GiB")] = 64 << 20
-    state_bytes: Annotated[int, size("1MiB", "1024GiB")] = 1 << 30
-    outbox_max: Annotated[int, whole(100, 100_000_000)] = 100_000
-    references_every_ms: Annotated[int, duration("100ms", "1d")] = Field(default=10_000, alias="references_every")
-    checkpoint_every_ms: Annotated[int, duration("10ms", "1m")] = Field(default=500, alias="checkpoint_every")
 
 
 @dataclass(frozen=True, slots=True)
@@ -520,46 +445,3 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     if problems:  # outside the except block: a ConfigError must not carry pydantic's error, which holds the values
         raise ConfigError(path, problems)
     return settings
-
-
-def settings_summary(settings: Settings) -> str:
-    """What the settings come to, for a human: addresses without secrets, topics, windows, panes, and each model."""
-    kafka = settings.kafka
-    lines = [
-        f"Kafka    {kafka.brokers}, group {kafka.group}, from {kafka.start}"
-        + (f", options {', '.join(kafka.options)}" if kafka.options else ""),
-        f"Redis    {settings.redis.masked_url()}, namespace {settings.redis.namespace}",
-        *(f"topic    {name:<12} {topic}" for name, topic in kafka.topics),
-    ]
-    for model in map(settings.model, settings.models):
-        windows = ", ".join(f"{window.name} ({window.kind})" for window in model.windows)
-        versions = "".join(f", of version {version} {path}" for version, path in model.references.items())
-        lines += [
-            f"model    {model.name}: {model.task}, {_averages(model)}",
-            f"         windows {windows}; panes of {duration_text(model.pane_ms)}",
-            *_cohorts(model),
-            f"         reference {model.reference or 'none: no drift scores'}{versions}; segments {_segments(model)}",
-        ]
-    return "\n".join(lines)
-
-
-def _cohorts(model: ModelSettings) -> Iterator[str]:
-    if model.cohorts is not None:
-        windows = ", ".join(f"{window.name} ({window.kind})" for window in model.cohorts.windows)
-        yield f"         windows by prediction time {windows}, final after {duration_text(model.cohorts.max_delay_ms)}"
-
-
-def _segments(model: ModelSettings) -> str:
-    return ", ".join(" x ".join(keys) for keys in model.segments) or "none"
-
-
-def _averages(model: ModelSettings) -> str:
-    if model.task == "regression":
-        return "numbers" if model.labels else "numbers, no labels: no performance"
-    return f"classes {', '.join(model.classes)}, {_averages_of_classes(model)}"
-
-
-def _averages_of_classes(model: ModelSettings) -> str:
-    if not model.labels:
-        return "no labels: no performance"
-    return f"positive {model.positive}" if model.positive is not None else "macro averages"

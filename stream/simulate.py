@@ -23,7 +23,7 @@ from stream.fraud import PHASES, Flags, FraudModel, Integers, Phase, Traffic, Tr
 from stream.kafka import KafkaUnavailableError, client_options, count_partitions
 from stream.reference import Reference
 from stream.reference_build import build_reference
-from stream.settings import KafkaSettings
+from stream.settings_services import KafkaSettings
 from stream.signals import stop_signals
 from stream.worker import wall_clock_ms
 

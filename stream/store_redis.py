@@ -6,12 +6,12 @@ The table of keys stands in `store.py`. Values are bytes; a pane's name and its 
 import logging
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from itertools import pairwise
-from typing import Any, Final, TypeVar, cast
-from urllib.parse import quote, unquote
+from typing import Any, Final, cast
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -22,16 +22,28 @@ from redis.connection import AbstractConnection
 from redis.exceptions import NoScriptError, OutOfMemoryError
 from redis.retry import Retry
 
-from sinks import OutboundMessage
 from stream.aggregates import distinct
 from stream.join import BUCKETS, GENERATIONS, ROWS_FORMAT, SHARDS, TRAIL, JoinBatch, Matches
+from stream.redis_fields import (
+    counters_of,
+    end_ms,
+    entries_of,
+    field_of,
+    group_of,
+    groups_of,
+    is_rows,
+    listed,
+    message_of,
+    ms_of,
+    number_pairs,
+    times,
+)
 from stream.results import timestamp
 from stream.store import (
     CLOCKS,
     SUBJECTS,
     Checkpoint,
     Clock,
-    ClockName,
     Clocks,
     Closing,
     Heard,
@@ -83,7 +95,6 @@ _SCRIPTS: Final = ("acquire", "checkpoint", "suspect", "trim", "close", "discard
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Call = tuple[list[str], list[Any]]  # keys and arguments of one run of a script
 
 
@@ -192,7 +203,7 @@ class RedisStore:
         pipeline = self._redis.pipeline(transaction=False)
         for model in models:
             pipeline.hgetall(self._unit(unit, "panes", quote(model)))
-        panes = {model: _groups(held) for model, held in zip(models, pipeline.execute(), strict=True) if held}
+        panes = {model: groups_of(held) for model, held in zip(models, pipeline.execute(), strict=True) if held}
         entries = cast(list[tuple[bytes, dict[bytes, bytes]]], self._redis.xrange(self._unit(unit, "outbox")))
         return UnitState(
             epoch=epoch,
@@ -200,15 +211,15 @@ class RedisStore:
             next_offset=int(fields["next_offset"]) if "next_offset" in fields else None,
             newest_ms=int(fields.get("newest_ms", NO_TIME)),
             outbox_end=int(fields.get("outbox", 0)),
-            floors_ms=_times(fields, "floor"),
-            quiet_ms=_times(fields, "quiet"),
-            marks=_numbers(fields, "marks", Mark),
-            lost=_numbers(fields, "lost", OffsetRange),
-            suspects=_numbers(fields, "suspects", Suspect),
+            floors_ms=times(fields, "floor"),
+            quiet_ms=times(fields, "quiet"),
+            marks=number_pairs(fields, "marks", Mark),
+            lost=number_pairs(fields, "lost", OffsetRange),
+            suspects=number_pairs(fields, "suspects", Suspect),
             sequential=fields.get("sequential", b""),
-            counters=_counters(fields),
+            counters=counters_of(fields),
             panes=panes,
-            outbox=[(int(number.split(b"-")[0]), _message(entry)) for number, entry in entries],
+            outbox=[(int(number.split(b"-")[0]), message_of(entry)) for number, entry in entries],
         )
 
     def checkpoint(self, checkpoints: Sequence[Checkpoint]) -> list[UnitId]:
@@ -217,20 +228,20 @@ class RedisStore:
             fields = {f"count:{name}": str(value) for name, value in step.counters.items()}
             fields |= {"newest_ms": str(step.newest_ms)} | {f"floor:{subject}": str(ms) for subject, ms in step.floors_ms.items()}
             fields |= {f"quiet:{subject}": str(ms) for subject, ms in step.quiet_ms.items()}
-            fields |= {name: _listed(pairs) for name, pairs in (("marks", step.marks), ("lost", step.lost)) if pairs is not None}
+            fields |= {name: listed(pairs) for name, pairs in (("marks", step.marks), ("lost", step.lost)) if pairs is not None}
             if step.sequential is not None:
                 fields["sequential"] = step.sequential.decode()
             if step.next_offset is not None:
                 fields["next_offset"] = str(step.next_offset)
             if step.outbox:
                 fields["outbox"] = str(step.outbox[-1][0])
-            panes = [(quote(model), _field(group), blob) for model, groups in step.panes.items() for group, blob in groups.items()]
+            panes = [(quote(model), field_of(group), blob) for model, groups in step.panes.items() for group, blob in groups.items()]
             keys = [self._unit(step.unit, "unit"), self._unit(step.unit, "outbox")]
             args = [
                 *(step.epoch, step.sequence, self._unit(step.unit, "panes", ""), len(fields), len(panes)),
                 *(x for field in fields.items() for x in field),
                 *(x for pane in panes for x in pane),
-                *_entries(step.outbox),
+                *entries_of(step.outbox),
             ]
             calls.append((keys, args))
         return [step.unit for step, written in zip(checkpoints, self._run("checkpoint", calls), strict=True) if not written]
@@ -246,7 +257,7 @@ class RedisStore:
     def report(self, reports: Sequence[UnitReport], partitions: Partitions, now_ms: int, idle_ms: int) -> Clocks:
         rows = [x for r in reports for x in (str(r.unit), r.epoch, r.watermark_ms, int(r.idle), *r.delivered)]
         args = [now_ms, IDLE_LEASE_MS, "" if idle_ms == NO_TIME else idle_ms, partitions.predictions, partitions.labels, *rows]
-        traffic, performance, *delivered = map(_ms, self._run("clock", [([self._key("clock")], args)])[0])
+        traffic, performance, *delivered = map(ms_of, self._run("clock", [([self._key("clock")], args)])[0])
         return Clocks(Clock(traffic, performance), Clock(*delivered))
 
     def wake(self, report: UnitReport, now_ms: int) -> Clock:
@@ -297,7 +308,7 @@ class RedisStore:
 
     def _forget_rows(self, tag: str, before_ms: int) -> None:
         counts = self._key(tag, "counts")
-        gone = [name for name in cast(list[bytes], self._redis.hkeys(counts)) if _is_rows(name) and _end_ms(name) <= before_ms]
+        gone = [name for name in cast(list[bytes], self._redis.hkeys(counts)) if is_rows(name) and end_ms(name) <= before_ms]
         if gone:
             self._run("discard", [([counts], [len(gone), *gone])])
 
@@ -307,7 +318,7 @@ class RedisStore:
             pipeline.hgetall(self._key(f"{{join/{shard}}}", "counts"))
         rows: Counter[int] = Counter()
         for held in pipeline.execute():
-            rows.update({_end_ms(name): int(n) for name, n in held.items() if _is_rows(name)})
+            rows.update({end_ms(name): int(n) for name, n in held.items() if is_rows(name)})
         return dict(rows)
 
     def expired(self) -> tuple[int, int]:
@@ -345,7 +356,7 @@ class RedisStore:
             return {subject: int(held[f"{subject}:{what}"]) for subject in SUBJECTS if f"{subject}:{what}" in held}
 
         alerts = {name.removeprefix("alert:"): value for name, value in held.items() if name.startswith("alert:")}
-        return HomeState(numbers("sequence"), numbers("closed"), numbers("fired"), _groups(merged), alerts, _groups(slices))
+        return HomeState(numbers("sequence"), numbers("closed"), numbers("fired"), groups_of(merged), alerts, groups_of(slices))
 
     def pane_groups(self, models: Sequence[str], partitions: Partitions) -> dict[str, Held]:
         units = partitions.units()
@@ -354,7 +365,7 @@ class RedisStore:
             for unit in units:
                 pipeline.hkeys(self._unit(unit, "panes", quote(model)))
         names = iter(pipeline.execute())
-        return {model: {unit: [_group(name) for name in next(names)] for unit in units} for model in models}
+        return {model: {unit: [group_of(name) for name in next(names)] for unit in units} for model in models}
 
     def read_panes(self, wanted: Mapping[str, Held]) -> dict[str, list[tuple[PaneGroup, bytes]]]:
         pipeline = self._redis.pipeline(transaction=False)
@@ -365,7 +376,7 @@ class RedisStore:
             for i in range(0, len(groups), READ_FIELDS)
         ]
         for model, unit, groups in slices:
-            pipeline.hmget(self._unit(unit, "panes", quote(model)), [_field(group) for group in groups])
+            pipeline.hmget(self._unit(unit, "panes", quote(model)), [field_of(group) for group in groups])
         found: dict[str, list[tuple[PaneGroup, bytes]]] = {model: [] for model in wanted}
         for (model, _, groups), blobs in zip(slices, pipeline.execute(), strict=True):
             found[model] += [(group, blob) for group, blob in zip(groups, blobs, strict=True) if blob is not None]
@@ -377,8 +388,8 @@ class RedisStore:
             fields: dict[str, str | bytes] = {f"{step.subject}:closed": str(step.closed_ms), f"{step.subject}:fired": str(step.fired_ms)}
             fields |= {f"alert:{key}": value for key, value in step.alerts.items() if value is not None}
             forgotten = [f"alert:{key}" for key, value in step.alerts.items() if value is None]
-            merged, slices = ([(_field(group), blob) for group, blob in panes.items()] for panes in (step.merged, step.slices))
-            expired, passed = ([_field(group) for group in groups] for groups in (step.expired, step.passed))
+            merged, slices = ([(field_of(group), blob) for group, blob in panes.items()] for panes in (step.merged, step.slices))
+            expired, passed = ([field_of(group) for group in groups] for groups in (step.expired, step.passed))
             keys = (("unit",), ("closing", quote(step.model)), ("merged", quote(step.model)), ("slices", quote(step.model)), ("outbox",))
             args = [
                 *(step.epoch, step.subject, step.sequence, *map(len, (fields, forgotten, merged, expired, slices, passed))),
@@ -388,7 +399,7 @@ class RedisStore:
                 *expired,
                 *(x for pane in slices for x in pane),
                 *passed,
-                *_entries(step.outbox),
+                *entries_of(step.outbox),
             ]
             calls.append(([self._unit(step.unit, *key) for key in keys], args))
         return [step.unit for step, written in zip(closings, self._run("close", calls), strict=True) if not written]
@@ -396,7 +407,7 @@ class RedisStore:
     def discard_panes(self, merged: Mapping[str, Held]) -> None:
         calls: list[Call] = []
         for model, of_model in merged.items():
-            held = {unit: [_field(group) for group in groups] for unit, groups in of_model.items() if groups}
+            held = {unit: [field_of(group) for group in groups] for unit, groups in of_model.items() if groups}
             if held:
                 keys = [self._unit(unit, "panes", quote(model)) for unit in held]
                 calls.append((keys, [x for fields in held.values() for x in (len(fields), *fields)]))
@@ -427,7 +438,7 @@ class RedisStore:
         return {unit: _view(*found[i : i + 3]) for unit, i in zip(units, range(0, len(found), 3), strict=True)}
 
     def clock(self) -> Clock:
-        return Clock(*(_ms(value or b"") for value in cast(list[bytes | None], self._redis.hmget(self._key("clock"), list(CLOCKS)))))
+        return Clock(*(ms_of(value or b"") for value in cast(list[bytes | None], self._redis.hmget(self._key("clock"), list(CLOCKS)))))
 
 
 def _view(held: Mapping[bytes, bytes], outbox: int, report: bytes | None) -> UnitView:
@@ -435,9 +446,9 @@ def _view(held: Mapping[bytes, bytes], outbox: int, report: bytes | None) -> Uni
     _, watermark, idle, reported, *_ = (report or b"0 %d 0 %d" % (NO_TIME, NO_TIME)).split()
     return UnitView(
         next_offset=int(fields["next_offset"]) if "next_offset" in fields else None,
-        counters=_counters(fields),
+        counters=counters_of(fields),
         outbox=outbox,
-        lost=_numbers(fields, "lost", OffsetRange),
+        lost=number_pairs(fields, "lost", OffsetRange),
         watermark_ms=int(watermark),
         idle=idle == b"1",
         reported_ms=int(reported),
@@ -464,57 +475,3 @@ def _run_id(connection: AbstractConnection) -> str:
     connection.send_command("INFO", "server")  # type: ignore[no-untyped-call]
     info = bytes(connection.read_response()).decode()
     return next(line.removeprefix("run_id:") for line in info.splitlines() if line.startswith("run_id:"))
-
-
-def _is_rows(field: bytes) -> bool:
-    return field.startswith(b"rows:")
-
-
-def _end_ms(field: bytes) -> int:
-    return int(field.removeprefix(b"rows:"))
-
-
-def _times(fields: Mapping[str, bytes], name: str) -> dict[ClockName, int]:
-    return {clock: int(fields[f"{name}:{clock}"]) for clock in CLOCKS if f"{name}:{clock}" in fields}
-
-
-def _listed(pairs: Iterable[tuple[int, int]]) -> str:
-    """`1 2, 3 4`, readable in redis-cli."""
-    return ", ".join(f"{a} {b}" for a, b in pairs)
-
-
-def _numbers(fields: Mapping[str, bytes], name: str, kind: Callable[[int, int], T]) -> tuple[T, ...]:
-    """The pairs that `_listed` wrote."""
-    held = fields.get(name, b"").decode()
-    return tuple(kind(*map(int, pair.split())) for pair in held.split(", ") if pair)
-
-
-def _counters(fields: Mapping[str, bytes]) -> dict[str, int]:
-    return {name.removeprefix("count:"): int(value) for name, value in fields.items() if name.startswith("count:")}
-
-
-def _field(group: PaneGroup) -> str:
-    """`traffic|2026-11-20T16:00:00.000Z|version|segment`, the last two with `|` and control characters escaped."""
-    return "|".join((group.subject, timestamp(group.start_ms), quote(group.version, safe="=+ :,"), quote(group.segment, safe="=+ :,")))
-
-
-def _group(field: bytes) -> PaneGroup:
-    subject, start, version, segment = field.decode().split("|")
-    start_ms = int(np.datetime64(start.removesuffix("Z"), "ms").astype(np.int64))
-    return PaneGroup(cast(Subject, subject), start_ms, unquote(version), unquote(segment))
-
-
-def _groups(held: Mapping[bytes, bytes]) -> dict[PaneGroup, bytes]:
-    return {_group(field): blob for field, blob in held.items()}
-
-
-def _entries(outbox: Iterable[tuple[int, OutboundMessage]]) -> list[int | str | bytes]:
-    return [x for number, message in outbox for x in (number, message.topic, message.key or b"", message.value)]
-
-
-def _message(entry: Mapping[bytes, bytes]) -> OutboundMessage:
-    return OutboundMessage(entry[b"topic"].decode(), entry[b"key"] or None, entry[b"value"])
-
-
-def _ms(value: bytes) -> int:
-    return int(value) if value else NO_TIME

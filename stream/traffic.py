@@ -8,9 +8,10 @@ from detectors.intervals import wilson
 from detectors.judge import judge
 from detectors.latency import DELAY_EDGES_S, LATENCY_EDGES_MS, latency
 from stream.aggregates import MAXIMUM, MINIMUM, Aggregate, Counts
+from stream.alerts import Evidence
 from stream.model import OTHER, PREDICTIONS, Model
 from stream.reference import NumericFeature
-from stream.results import BoundedMetric, Confidence, Evidence, LabelDelay, Latency, TrafficMetrics
+from stream.results import BoundedMetric, Confidence, LabelDelay, Latency, TrafficMetrics
 from stream.verdicts import Judged, reported
 
 

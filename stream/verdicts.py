@@ -7,7 +7,8 @@ from typing import Any, Final, Literal, NamedTuple
 from msgspec import UNSET, UnsetType
 
 from detectors.judge import Verdict
-from stream.results import AlertKind, Evidence, Score
+from stream.alerts import Evidence
+from stream.results import AlertKind, Score
 
 
 class Judged(NamedTuple):

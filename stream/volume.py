@@ -10,9 +10,9 @@ from typing import Final
 from msgspec import UNSET
 
 from detectors.judge import Thresholds, judge
+from stream.alerts import Evidence
 from stream.baselines import Panes, Period
 from stream.model import PREDICTIONS
-from stream.results import Evidence
 from stream.settings_thresholds import Rules
 from stream.verdicts import Judged
 

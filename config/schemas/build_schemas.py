@@ -1,4 +1,5 @@
-"""Writes the JSON Schemas of what driftstream publishes, from the types in `stream.results`: `python config/schemas/build_schemas.py`.
+"""Writes the JSON Schemas of what driftstream publishes, from the types in `stream.results` and `stream.alerts`:
+`python config/schemas/build_schemas.py`.
 
 The schemas of what it reads, `prediction.schema.json` and `label.schema.json`, are written by hand.
 """
@@ -9,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from stream.results import Alert, DeadLetter, LateEvent, Result
+from stream.alerts import Alert, DeadLetter, LateEvent
+from stream.results import Result
 
 FOLDER = Path(__file__).parent
 MESSAGES = {"result": Result, "alert": Alert, "late-event": LateEvent, "dead-letter": DeadLetter}

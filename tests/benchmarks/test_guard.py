@@ -6,7 +6,7 @@ from benchmarks.__main__ import main
 from benchmarks.measure import Measured
 from benchmarks.report import of_decode
 
-GUARDED = 0.15  # of the loop's speed; 0.45 and more is usual, on a busy machine too, since CPU seconds are compared
+GUARDED = 0.2  # of the loop's speed; 0.38 to 0.45 is usual, on a busy machine too, since CPU seconds are compared
 
 
 def test_the_worker_keeps_its_share_of_the_speed_of_decoding_alone() -> None:

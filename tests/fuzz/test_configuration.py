@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream.model import Model
-from stream.settings import Settings, load_settings, settings_summary
+from stream.settings import Settings, load_settings
 from stream.settings_file import ConfigError
+from stream.settings_summary import settings_summary
 from tests.fuzz.effort import examples
 from tests.fuzz.hostile_yaml import EVERY_VALUE, EXAMPLE, LINES, configurations, with_value
 

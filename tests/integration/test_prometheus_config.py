@@ -15,15 +15,14 @@ import pytest
 import yaml
 
 from sinks.gauges import Gauges
+from stream.alerts import Alert, Evidence
 from stream.results import (
-    Alert,
     BoundedMetric,
     Business,
     Confidence,
     Counts,
     Estimate,
     EstimatedPerformance,
-    Evidence,
     FeatureDrift,
     FeatureQuality,
     LabelDelay,

@@ -12,13 +12,12 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from sinks.gauges import Gauges
+from stream.alerts import Alert, Evidence
 from stream.results import (
-    Alert,
     Averages,
     Counts,
     Estimate,
     EstimatedPerformance,
-    Evidence,
     FeatureDrift,
     FeatureQuality,
     Latency,

@@ -9,8 +9,9 @@ import yaml
 from pydantic import ValidationError
 
 from detectors.judge import Thresholds
-from stream.settings import Settings, load_settings, settings_summary
+from stream.settings import Settings, load_settings
 from stream.settings_events import Source
+from stream.settings_summary import settings_summary
 from stream.settings_values import duration_ms, duration_text
 from stream.windows import WindowSpec
 

@@ -10,8 +10,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stream.settings import Settings, load_settings, settings_summary
+from stream.settings import Settings, load_settings
 from stream.settings_file import ConfigError
+from stream.settings_summary import settings_summary
 
 CONFIG = Path(__file__).parents[2] / "config"
 ONE_MODEL = 'models: {fraud: {classes: ["0", "1"]}}\n'

@@ -17,7 +17,8 @@ from stream.app import build_models
 from stream.embedded import MockBroker
 from stream.reference import Reference
 from stream.replay import replay
-from stream.settings import KafkaSettings, load_settings
+from stream.settings import load_settings
+from stream.settings_services import KafkaSettings
 from stream.simulate import DeliveryError, FraudScenario, Message, Producer, Topics, publish, run_simulation, write_reference
 from tests.stream.simulated import START_MS, run
 

@@ -21,8 +21,8 @@ from sklearn.metrics import (
 
 from detectors.judge import Thresholds, judge
 from stream.aggregates import Aggregate, grouped_moments, merge_moments
+from stream.alerts import Evidence
 from stream.model import CONFUSION_START, LABELS, Model
-from stream.results import Evidence
 from stream.scoring import Scorer
 from stream.verdicts import Judged
 from stream.worse_segment import without, worse_segment
