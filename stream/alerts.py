@@ -1,6 +1,6 @@
 """What driftstream says beside results: alerts with their evidence, late events and dead letters, as they stand on the wire.
 
-As in `results`: immutable, encoded with `results.encode`, with schemas in `config/schemas/` that are generated from these types.
+As in `results`: immutable, encoded with `encode`, with schemas in `config/schemas/` that are generated from these types.
 """
 
 from typing import Literal
@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from stream.results import AlertKind, BinShare, Ratio, Timestamp, Window
+from stream.results import AlertKind, BinShare, Ratio, Result, Timestamp, Window
 
 
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -112,3 +112,8 @@ class LateEvent(Struct, frozen=True, kw_only=True):
     watermark: Timestamp | None
     origin: Origin
     event: msgspec.Raw
+
+
+def encode(message: Result | Alert | DeadLetter | LateEvent) -> bytes:
+    """The message as JSON bytes."""
+    return msgspec.json.encode(message)

@@ -19,7 +19,7 @@ from sinks import OutboundMessage
 from stream.aggregates import Aggregate, LayoutMismatch
 from stream.alert_rules import Rule, decoded, encoded
 from stream.alerting import ALL_VERSIONS, About, alert_of, identity, silence
-from stream.alerts import Alert, Evidence
+from stream.alerts import Alert, Evidence, encode
 from stream.baselines import Key, Panes, Period, Rolled, Slices, against, against_of, merged_groups, roll
 from stream.business import BusinessMeter, midnight
 from stream.cohorts import Due, attribution, newest_judged, revise
@@ -29,7 +29,7 @@ from stream.freshness import Freshness
 from stream.groups import segment_keys
 from stream.model import LABELS, PREDICTIONS, Model
 from stream.rebuild import Reach
-from stream.results import Result, Window, encode, timestamp
+from stream.results import Result, Window, timestamp
 from stream.scoring import Scorer
 from stream.settings import ModelSettings, Settings
 from stream.store import SUBJECTS, Clock, Closing, Held, HomeState, HomeStore, PaneGroup, Partitions, Subject, UnitId

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sinks import OutboundMessage
-from stream.alerts import DeadLetter, LateEvent, Origin
+from stream.alerts import DeadLetter, LateEvent, Origin, encode
 from stream.closing import Closer, Firing
 from stream.coding import ClassCodes
 from stream.counting import Counting, LabelOutcome, Mask, Tally, Timing, add
@@ -43,7 +43,7 @@ from stream.join import (
 from stream.model import Model
 from stream.outcomes import OutcomeCounting
 from stream.rebuild import Bookmark, Reach
-from stream.results import encode, timestamp
+from stream.results import timestamp
 from stream.schema import Rejected
 from stream.sequential import Detection, Followed
 from stream.settings import Settings

@@ -1,13 +1,12 @@
 """What driftstream says of windows: results, as they stand on the wire; alerts and what else goes out are in `alerts`.
 
-Objects at window rate: immutable, encoded with `encode`. No window arithmetic, no I/O. Times are RFC 3339 UTC strings here and
+Objects at window rate: immutable, encoded with `alerts.encode`. No window arithmetic, no I/O. Times are RFC 3339 UTC strings here and
 nowhere else; everywhere behind this line they are int milliseconds. The JSON Schemas in `config/schemas/` are generated from these types.
 """
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 Severity = Literal["ok", "warning", "critical", "insufficient_data"]
@@ -464,8 +463,3 @@ def timestamp(ms: int) -> str:
     '1970-01-01T00:00:00.000Z'
     """
     return (_EPOCH + timedelta(milliseconds=ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")  # ms / 1000 is not exact
-
-
-def encode(message: Struct) -> bytes:
-    """The message as JSON bytes."""
-    return msgspec.json.encode(message)

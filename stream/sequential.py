@@ -16,12 +16,12 @@ from detectors.sequential import Change, StateError, Stream, lost_alerts
 from sinks import OutboundMessage
 from stream.aggregates import distinct
 from stream.alerting import identity
-from stream.alerts import Alert, Evidence
+from stream.alerts import Alert, Evidence, encode
 from stream.counting import Outcomes
 from stream.events import Messages
 from stream.groups import Group, Groups
 from stream.model import Model, with_variants
-from stream.results import encode, timestamp
+from stream.results import timestamp
 from stream.store import ClockName
 from stream.unit import Unit
 

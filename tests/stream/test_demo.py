@@ -11,13 +11,13 @@ import pytest
 from rich.console import Console
 
 from sinks.gauges import Gauges
-from stream.alerts import Alert, LateEvent, Origin
+from stream.alerts import Alert, LateEvent, Origin, encode
 from stream.alerts import Evidence as AlertEvidence
 from stream.balance import Balance, Sheet
 from stream.demo import DemoError, WorkerProcess, report
 from stream.demo_board import Board, Evidence, Exported
 from stream.demo_view import LiveView, PlainView, Run, Status, View, open_view, screen
-from stream.results import AlertKind, BinShare, Counts, FeatureDrift, Performance, Result, Score, Severity, Window, encode, timestamp
+from stream.results import AlertKind, BinShare, Counts, FeatureDrift, Performance, Result, Score, Severity, Window, timestamp
 from stream.simulate import Count, Tally
 
 START_MS = 1_767_225_600_000

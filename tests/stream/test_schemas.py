@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from config.schemas.build_schemas import FOLDER, MESSAGES, build
-from stream.results import encode
+from stream.alerts import encode
 
 ASYNCAPI = FOLDER.parent / "asyncapi.yaml"
 NAMES = sorted(path.name for path in FOLDER.glob("*.schema.json"))
