@@ -322,18 +322,20 @@ def thresholds_of(levels: Sequence[Section], alpha: float | None = None) -> dict
     return thresholds
 
 
-def drift_contradictions(inherited: Sequence[DriftSection], section: "RatedDriftSection") -> Iterator[tuple[KeyPath, str]]:
-    """`contradictions` of what a section says of all features, of those of a kind, and of single ones, of which no kind is known here."""
-    yield from contradictions([*inherited, section])
+def drift_contradictions(inherited: Sequence[DriftSection], section: RatedDriftSection) -> Iterator[tuple[KeyPath, str]]:
+    """`contradictions` of what a section says of all features, of those of a kind, and of single ones, of which no kind is known here.
+
+    Each is looked at below all that is inherited, of either kind.
+    """
+    found = dict(contradictions([*inherited, section]))
     features = section.features if isinstance(section, ModelDriftSection) else {}
     for kind in KINDS:
-        levels = levels_of([*inherited, section], kind)
-        for path, rule in contradictions(levels):
-            yield (kind, *path), rule
-    for feature, own in features.items():
-        found = (one for kind in KINDS for one in contradictions([*levels_of([*inherited, section], kind), own]))
-        for path, rule in dict(found).items():
-            yield ("features", feature, *path), rule
+        levels = [*levels_of(inherited, kind), section]
+        found = dict(contradictions(levels)) | found
+        levels.append(getattr(section, kind))
+        found |= {(kind, *path): rule for path, rule in contradictions(levels)}
+        found |= {("features", name, *path): rule for name, own in features.items() for path, rule in contradictions([*levels, own])}
+    yield from found.items()
 
 
 def contradictions(levels: Sequence[Section]) -> Iterator[tuple[KeyPath, str]]:

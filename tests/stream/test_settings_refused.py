@@ -321,6 +321,15 @@ BAD_MODELS = [
         "models.fraud.drift.psi.warning: '0.3', expected at most the critical threshold 0.2, which it inherits",
     ),
     (
+        f"drift: {{numeric: {{psi: {{warning: 0.15}}}}}}\nmodels: {{fraud: {{{CLASSES}, drift: {{psi: {{critical: 0.12}}}}}}}}",
+        "models.fraud.drift.psi.critical: '0.12', expected at least the warning threshold 0.15, which it inherits",
+    ),
+    (
+        f"drift: {{numeric: {{psi: {{warning: 0.15}}}}}}\n"
+        f"models: {{fraud: {{{CLASSES}, drift: {{features: {{amount: {{psi: {{critical: 0.12}}}}}}}}}}}}",
+        "models.fraud.drift.features.amount.psi.critical: '0.12', expected at least the warning threshold 0.15, which it inherits",
+    ),
+    (
         f"models: {{fraud: {{{CLASSES}, drift: {{features: {{amount: {{psi: {{critical: 0.05}}}}}}}}}}}}",
         "models.fraud.drift.features.amount.psi.critical: '0.05', expected at least the warning threshold 0.1, which it inherits",
     ),
