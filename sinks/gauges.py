@@ -4,43 +4,28 @@ Gauges of a window are not set one by one: each result replaces all samples of t
 Label values are bounded by the configuration (model, version, segment, feature, method, metric, window), and are never ids.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
 from itertools import product
-from typing import Any, Literal, NamedTuple, TypeGuard, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from msgspec import UNSET
-from msgspec.structs import asdict
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from detectors.counts import Counts
 from detectors.latency import DELAY_BUCKETS_S
+from sinks.window_samples import SEVERITY_NUMBER, WINDOW_GAUGES, Sample, Slot, Subject, samples_of, seconds_of
 from stream.alerts import Alert
 from stream.results import (
     AlertKind,
-    BoundedMetric,
-    Business,
-    Estimate,
-    EstimatedPerformance,
-    FeatureQuality,
-    LabelDelay,
-    Latency,
-    Performance,
-    RegressionPerformance,
     Result,
-    Score,
 )
 
-Subject = Literal["traffic", "performance"]
 Side = Literal["predictions", "labels"]
 LabelOutcome = Literal["matched", "waiting", "expired", "duplicate", "corrected", "malformed"]
 
-SEVERITY_NUMBER = {"ok": 0, "warning": 1, "critical": 2, "insufficient_data": -1}
-STATUS_NUMBER = {"healthy": 0, "warning": 1, "degraded": 2, "insufficient_data": -1}
 SUBJECTS: tuple[Subject, ...] = get_args(Subject)
 SIDES: tuple[Side, ...] = get_args(Side)
 LABEL_OUTCOMES: tuple[LabelOutcome, ...] = get_args(LabelOutcome)
@@ -49,100 +34,6 @@ _CHECKPOINT_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5
 _WINDOW_CLOSE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 _NO_DELAYS = np.zeros(DELAY_BUCKETS_S.size + 1, np.int64)
-
-_WINDOW_LABELS = ("model", "version", "segment", "window")
-_WINDOW_GAUGES = {  # name: (what it says, its labels)
-    "driftstream_drift_score": ("Drift of one feature in the newest closed window.", (*_WINDOW_LABELS, "feature", "method")),
-    "driftstream_drift_threshold": (
-        "Threshold the drift score was judged by: the one crossed, else the warning one.",
-        (*_WINDOW_LABELS, "feature", "method", "severity"),
-    ),
-    "driftstream_drift_severity": (
-        "Verdict on the drift score: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
-        (*_WINDOW_LABELS, "feature", "method"),
-    ),
-    "driftstream_drift_p_value": (
-        "Probability of such a drift score or a higher one if there were no drift, for methods that test.",
-        (*_WINDOW_LABELS, "feature", "method"),
-    ),
-    "driftstream_quality_ratio": ("Share of predictions with this defect in this feature.", (*_WINDOW_LABELS, "feature", "metric")),
-    "driftstream_quality_score": ("Quality of one feature, 1 is as good as the reference.", (*_WINDOW_LABELS, "feature")),
-    "driftstream_quality_severity": (
-        "Worst verdict on the quality of the feature: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
-        (*_WINDOW_LABELS, "feature"),
-    ),
-    "driftstream_model_score": (
-        "What the features come to: quality_score, duplicate_ratio, late_ratio, drifted_ratio, weighted_drift.",
-        (*_WINDOW_LABELS, "metric"),
-    ),
-    "driftstream_model_severity": (
-        "Verdict on it: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
-        (*_WINDOW_LABELS, "metric"),
-    ),
-    "driftstream_predictions_per_second": ("Predictions a second in the newest closed window.", _WINDOW_LABELS),
-    "driftstream_prediction_latency_seconds": (
-        "Latency that predictions told, at this percentile, in the newest closed window.",
-        (*_WINDOW_LABELS, "percentile"),  # promtool keeps "quantile" for summaries
-    ),
-    "driftstream_confidence": (
-        "Confidence of the predictions: their mean, and the share that is high (high_ratio).",
-        (*_WINDOW_LABELS, "metric"),
-    ),
-    "driftstream_traffic_severity": (
-        "Verdict on a latency percentile or a confidence: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
-        (*_WINDOW_LABELS, "metric"),
-    ),
-    "driftstream_predictions_by_class": ("Predictions of this class in the newest closed window.", (*_WINDOW_LABELS, "class")),
-    "driftstream_label_delay_seconds": (
-        "How long after its prediction a label was, at this percentile, in the newest closed window.",
-        (*_WINDOW_LABELS, "by", "percentile"),
-    ),
-    "driftstream_estimated_performance": (
-        "Metric as it is expected before labels come, in the newest closed window.",
-        (*_WINDOW_LABELS, "metric"),
-    ),
-    "driftstream_estimated_performance_bound": (
-        "Where the realised metric lies in 95 of 100 cases, if scores mean what they meant: above the lower, below the upper bound.",
-        (*_WINDOW_LABELS, "metric", "bound"),
-    ),
-    "driftstream_estimated_performance_severity": (
-        "Verdict on the estimate: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
-        (*_WINDOW_LABELS, "metric"),
-    ),
-    "driftstream_performance": ("Online performance metric in the newest closed window.", (*_WINDOW_LABELS, "by", "metric")),
-    "driftstream_performance_severity": (
-        "Verdict on the metric: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
-        (*_WINDOW_LABELS, "by", "metric"),
-    ),
-    "driftstream_business": (
-        "Money of the newest closed window, and the rows and alerts that it is of.",
-        (*_WINDOW_LABELS, "by", "metric"),
-    ),
-    "driftstream_business_day": ("The same of its day in UTC so far.", (*_WINDOW_LABELS, "by", "metric")),
-    "driftstream_business_severity": (
-        "Verdict on the money of the window: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
-        (*_WINDOW_LABELS, "by", "metric"),
-    ),
-    "driftstream_status": ("Status of the model: 0 healthy, 1 warning, 2 degraded, -1 insufficient data.", (*_WINDOW_LABELS, "by")),
-    "driftstream_label_coverage_ratio": ("Labels counted over predictions made, by label time it may exceed 1.", (*_WINDOW_LABELS, "by")),
-    "driftstream_window_end_seconds": (
-        "End of the newest closed window, event time in seconds since the epoch.",
-        (*_WINDOW_LABELS, "subject", "by"),
-    ),
-}
-
-_Sample = tuple[str, tuple[str, ...], float]  # metric name, label values, value
-
-
-class _Slot(NamedTuple):
-    """What one series of windows is about: of these only the newest firing is exported. The first four are every gauge's first labels."""
-
-    model: str
-    version: str
-    segment: str  # "": all traffic
-    window: str
-    subject: Subject
-    by: str  # which clock performance goes by; "" for traffic
 
 
 class Gauges:
@@ -383,21 +274,21 @@ class _NewestWindows:
     """A collector: the samples of the newest firing of each window, replaced as a whole."""
 
     def __init__(self) -> None:
-        self._fired: dict[_Slot, tuple[tuple[float, int], list[_Sample]]] = {}
+        self._fired: dict[Slot, tuple[tuple[float, int], list[Sample]]] = {}
 
     def observe(self, result: Result) -> None:
         by = next((found.by for found in (result.performance, result.regression) if found is not UNSET), "")
-        slot = _Slot(result.model, result.version, result.segment or "", result.window.name, result.subject, by)
-        age = (_seconds(result.window.end), result.revision)
+        slot = Slot(result.model, result.version, result.segment or "", result.window.name, result.subject, by)
+        age = (seconds_of(result.window.end), result.revision)
         if slot not in self._fired or self._fired[slot][0] <= age:
-            self._fired[slot] = (age, list(_samples(result, slot)))
+            self._fired[slot] = (age, list(samples_of(result, slot)))
 
     def forget(self, model: str) -> None:
         for slot in [slot for slot in self._fired if slot.model == model]:
             del self._fired[slot]
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        for name, (documentation, labels) in _WINDOW_GAUGES.items():
+        for name, (documentation, labels) in WINDOW_GAUGES.items():
             yield GaugeMetricFamily(name, documentation, labels=labels)
 
     def collect(self) -> Iterator[Metric]:
@@ -418,121 +309,3 @@ class _WithoutCreated:
         for metric in self._registry.collect():
             metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
             yield metric
-
-
-def _samples(result: Result, slot: _Slot) -> Iterator[_Sample]:
-    window = slot[:4]
-    yield "driftstream_window_end_seconds", (*window, slot.subject, slot.by), _seconds(result.window.end)
-    drifts = {} if result.drift is UNSET else dict(result.drift)
-    if result.outputs is not UNSET:
-        drifts |= {f"({output})": drift for output, drift in result.outputs.items()}  # so that no feature has the name
-    for feature, drift in drifts.items():
-        for method, score in asdict(drift).items():
-            if isinstance(score, Score):
-                yield from _score_samples((*window, feature, method), score)
-    if result.quality is not UNSET:
-        for feature, quality in result.quality.items():
-            yield from _quality_samples((*window, feature), quality)
-    if result.summary is not UNSET:
-        for metric, value in asdict(result.summary).items():
-            if isinstance(value, float):
-                yield "driftstream_model_score", (*window, metric), value
-        for metric, verdict in result.summary.verdicts.items():
-            yield "driftstream_model_severity", (*window, metric), SEVERITY_NUMBER[verdict.severity]
-    if result.traffic is not UNSET:
-        yield "driftstream_predictions_per_second", window, result.traffic.predictions_per_second
-        for name, n in result.traffic.predictions_by_class.items():
-            yield "driftstream_predictions_by_class", (*window, name), n
-        if result.traffic.latency_ms is not UNSET:
-            for percentile, latency_ms in _percentiles(result.traffic.latency_ms):
-                yield "driftstream_prediction_latency_seconds", (*window, percentile), latency_ms / 1000
-        if result.traffic.confidence is not UNSET:
-            sure = result.traffic.confidence
-            yield "driftstream_confidence", (*window, "mean"), sure.mean.value
-            yield "driftstream_confidence", (*window, "high_ratio"), sure.high_ratio.value
-        for metric, verdict in result.traffic.verdicts.items():
-            yield "driftstream_traffic_severity", (*window, metric), SEVERITY_NUMBER[verdict.severity]
-    if result.estimated is not UNSET:
-        yield from _estimated_samples(window, result.estimated)
-    if result.performance is not UNSET:
-        yield from _performance_samples((*window, slot.by), result.performance)
-    if result.regression is not UNSET:
-        yield from _metric_samples((*window, slot.by), result.regression, asdict(result.regression))
-    if result.business is not UNSET:
-        yield from _business_samples((*window, slot.by), result.business)
-
-
-def _quality_samples(labels: tuple[str, ...], quality: FeatureQuality) -> Iterator[_Sample]:
-    for name, value in asdict(quality).items():
-        if name.endswith("_ratio") and value is not UNSET:
-            yield "driftstream_quality_ratio", (*labels, name.removesuffix("_ratio")), value
-    yield "driftstream_quality_score", labels, quality.score
-    if quality.severity is not UNSET:
-        yield "driftstream_quality_severity", labels, SEVERITY_NUMBER[quality.severity]
-
-
-def _score_samples(labels: tuple[str, ...], score: Score) -> Iterator[_Sample]:
-    yield "driftstream_drift_severity", labels, SEVERITY_NUMBER[score.severity]
-    if _defined(score.score):
-        yield "driftstream_drift_score", labels, score.score
-    if score.p_value is not UNSET:
-        yield "driftstream_drift_p_value", labels, score.p_value
-    if _defined(score.threshold):
-        level = "critical" if score.severity == "critical" else "warning"
-        yield "driftstream_drift_threshold", (*labels, level), score.threshold
-
-
-def _estimated_samples(labels: tuple[str, ...], estimated: EstimatedPerformance) -> Iterator[_Sample]:
-    for metric, value in asdict(estimated).items():
-        if isinstance(value, Estimate):
-            yield "driftstream_estimated_performance", (*labels, metric), value.value
-            yield "driftstream_estimated_performance_bound", (*labels, metric, "lower"), value.lower
-            yield "driftstream_estimated_performance_bound", (*labels, metric, "upper"), value.upper
-    for metric, verdict in estimated.verdicts.items():
-        yield "driftstream_estimated_performance_severity", (*labels, metric), SEVERITY_NUMBER[verdict.severity]
-
-
-def _performance_samples(labels: tuple[str, ...], performance: Performance) -> Iterator[_Sample]:
-    metrics = asdict(performance)
-    for part in (performance.averages, performance.scores):
-        metrics |= {} if part is UNSET else asdict(part)
-    yield from _metric_samples(labels, performance, metrics)
-
-
-def _metric_samples(
-    labels: tuple[str, ...], performance: Performance | RegressionPerformance, metrics: Mapping[str, Any]
-) -> Iterator[_Sample]:
-    if performance.status is not UNSET:
-        yield "driftstream_status", labels, STATUS_NUMBER[performance.status]
-    if _defined(performance.coverage):
-        yield "driftstream_label_coverage_ratio", labels, performance.coverage
-    if performance.label_delay is not UNSET:
-        for percentile, delay_s in _percentiles(performance.label_delay):
-            yield "driftstream_label_delay_seconds", (*labels, percentile), delay_s
-    for metric, value in metrics.items():
-        number = value.value if isinstance(value, BoundedMetric) else value
-        if metric != "coverage" and isinstance(number, float) and _defined(number):
-            yield "driftstream_performance", (*labels, metric), number
-    for metric, verdict in performance.verdicts.items():
-        yield "driftstream_performance_severity", (*labels, metric), SEVERITY_NUMBER[verdict.severity]
-
-
-def _percentiles(told: Latency | LabelDelay) -> tuple[tuple[str, float], ...]:
-    return ("50", told.p50), ("95", told.p95), ("99", told.p99)
-
-
-def _business_samples(labels: tuple[str, ...], business: Business) -> Iterator[_Sample]:
-    for name, money in (("driftstream_business", business), ("driftstream_business_day", business.day)):
-        for metric, value in {} if money is UNSET else asdict(money).items():
-            if isinstance(value, int | float):
-                yield name, (*labels, metric), value
-    for metric, verdict in business.verdicts.items():
-        yield "driftstream_business_severity", (*labels, metric), SEVERITY_NUMBER[verdict.severity]
-
-
-def _defined(value: float | None) -> TypeGuard[float]:
-    return value is not None and not math.isnan(value)
-
-
-def _seconds(timestamp: str) -> float:
-    return datetime.fromisoformat(timestamp).timestamp()

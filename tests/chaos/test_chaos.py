@@ -13,7 +13,8 @@ from tests.chaos.faults import DEFAULT
 from tests.chaos.judging import alert_differences
 from tests.chaos.proxy import RedisProxy
 from tests.chaos.scenario import EMPTIED, Plan, run
-from tests.oracle import Family, Key, Limits, Monitored, Recomputed, Window, expected_alerts
+from tests.oracle import Family, Key, Monitored, Recomputed, Window
+from tests.oracle_alerts import Limits, expected_alerts
 from tests.services.topics import wait_until
 
 UNIT = UnitId("predictions", 0)

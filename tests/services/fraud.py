@@ -15,7 +15,8 @@ from stream.embedded import free_port
 from stream.simulate import Faults, FraudScenario, Message
 from stream.store import Partitions, UnitId, UnitView
 from stream.store_redis import RedisStore
-from tests.oracle import Family, Limits, Monitored, Recomputed, Timing, expected_alerts, mismatches, recompute, reference_features
+from tests.oracle import Family, Monitored, Recomputed, Timing, mismatches, recompute, reference_features
+from tests.oracle_alerts import Limits, expected_alerts
 from tests.services.topics import Record, create_topics, produce, read
 from tests.services.worker import write_config
 
