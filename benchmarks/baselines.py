@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, TopicPartition
 from benchmarks.data import settings
 from benchmarks.measure import Measured, peak_rss_bytes
 from stream.app import build_models
+from stream.class_scores import ClassScores
 from stream.coding import ClassCodes, Coding
 from stream.events import EventDecoder, Messages
 from stream.groups import Groups
@@ -34,7 +35,9 @@ def decoder(config: Settings) -> tuple[EventDecoder, dict[str, Any]]:
     store = MemoryStore(config.labels.max_delay_ms)
     texts = sorted({text for model in models.values() for text in model.settings.classes})
     classes = ClassCodes(models.values(), dict(zip(texts, store.intern("class", texts), strict=True)))
-    return EventDecoder(config.events, models, lambda columns: Groups(models, columns, store), classes), models
+    return EventDecoder(
+        config.events, models, lambda columns: Groups(models, columns, store), classes, ClassScores(models.values(), store)
+    ), models
 
 
 def _structs(config: Settings) -> Callable[[list[Any]], None]:

@@ -27,7 +27,9 @@ def measure(config: Settings, client: redis.Redis, predictions: int) -> Measured
     for start in range(0, predictions, BATCH):
         batch = rows[start : start + BATCH]
         flags, closed = np.zeros(len(batch), np.uint8), np.zeros(len(batch), np.int64)
-        store.match(JoinBatch("predictions", id_hashes(ids[start : start + BATCH]), batch, flags, closed))
+        store.match(
+            JoinBatch("predictions", id_hashes(ids[start : start + BATCH]), batch, flags, closed, np.zeros((len(batch), 0), np.uint8))
+        )
     measured = time.perf_counter() - wall, time.process_time() - cpu
     after = _info(client)
     store.close_connections()

@@ -11,6 +11,8 @@ from msgspec.structs import asdict
 from stream.results import (
     BoundedMetric,
     Business,
+    ClassPerformance,
+    ClassRanking,
     Estimate,
     EstimatedPerformance,
     FeatureQuality,
@@ -87,6 +89,10 @@ WINDOW_GAUGES = {  # name: (what it says, its labels)
         (*_WINDOW_LABELS, "metric"),
     ),
     "driftstream_performance": ("Online performance metric in the newest closed window.", (*_WINDOW_LABELS, "by", "metric")),
+    "driftstream_class_performance": (
+        "The same of one class: precision, recall and f1, with scores by class roc_auc and average_precision against all others.",
+        (*_WINDOW_LABELS, "by", "class", "metric"),
+    ),
     "driftstream_performance_severity": (
         "Verdict on the metric: 0 ok, 1 warning, 2 critical, -1 insufficient data.",
         (*_WINDOW_LABELS, "by", "metric"),
@@ -197,9 +203,14 @@ def _estimated_samples(labels: tuple[str, ...], estimated: EstimatedPerformance)
 
 def _performance_samples(labels: tuple[str, ...], performance: Performance) -> Iterator[Sample]:
     metrics = asdict(performance)
-    for part in (performance.averages, performance.scores):
+    for part in (performance.averages, performance.scores, performance.one_vs_rest):
         metrics |= {} if part is UNSET else asdict(part)
     yield from _metric_samples(labels, performance, metrics)
+    rankings: tuple[ClassRanking, ...] = () if performance.one_vs_rest is UNSET else performance.one_vs_rest.by_class
+    of_classes: tuple[ClassPerformance | ClassRanking, ...] = (*performance.by_class, *rankings)
+    for of in of_classes:
+        for metric, value in _numbers(asdict(of)):
+            yield "driftstream_class_performance", (*labels, of.name, metric), value
 
 
 def _metric_samples(
@@ -212,12 +223,19 @@ def _metric_samples(
     if performance.label_delay is not UNSET:
         for percentile, delay_s in _percentiles(performance.label_delay):
             yield "driftstream_label_delay_seconds", (*labels, percentile), delay_s
-    for metric, value in metrics.items():
-        number = value.value if isinstance(value, BoundedMetric) else value
-        if metric != "coverage" and isinstance(number, float) and _defined(number):
-            yield "driftstream_performance", (*labels, metric), number
+    for metric, value in _numbers(metrics):
+        if metric != "coverage":
+            yield "driftstream_performance", (*labels, metric), value
     for metric, verdict in performance.verdicts.items():
         yield "driftstream_performance_severity", (*labels, metric), SEVERITY_NUMBER[verdict.severity]
+
+
+def _numbers(metrics: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
+    """Those of some metrics that are defined numbers, not counts."""
+    for metric, value in metrics.items():
+        number = value.value if isinstance(value, BoundedMetric) else value
+        if isinstance(number, float) and _defined(number):
+            yield metric, number
 
 
 def _percentiles(told: Latency | LabelDelay) -> tuple[tuple[str, float], ...]:

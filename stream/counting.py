@@ -15,6 +15,7 @@ import numpy.typing as npt
 from detectors.latency import DELAY_BUCKETS_S, delay_bins, delay_buckets, latency_bins
 from stream.aggregates import Codes, Floats, distinct
 from stream.alerts import Alert
+from stream.class_scores import PackedScores
 from stream.coding import Bins, ClassCodes, Coding
 from stream.events import EventDecoder, Predictions
 from stream.groups import Groups
@@ -23,6 +24,7 @@ from stream.model import (
     DUPLICATES,
     LABELS,
     LATE,
+    LEAST_PROBABILITY,
     LOSS_UNIT,
     NUMBERS_MAX,
     PREDICTED_START,
@@ -40,7 +42,6 @@ from stream.watermark import NO_TIME
 from stream.windows import Times, pane_starts
 
 K = TypeVar("K")
-LEAST_PROBABILITY = 2.0**-52  # of the truth, lest one confident mistake makes the log loss infinite; as scikit-learn clips
 LabelOutcome = Literal["matched", "waiting", "expired", "duplicate", "corrected", "malformed"]
 Mask = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.int64]
@@ -84,6 +85,7 @@ class Outcomes:
 
     `predicted_ms`: times of the predictions, of which the last windows had closed where it is `too_late`.
     `values`: the labels that are numbers, NaN elsewhere; of a regression `scores` are its predictions. `stakes`: the predictions' `value`.
+    `class_scores`, (n, width): the predictions' scores by class, packed.
     """
 
     groups: Indices
@@ -94,6 +96,7 @@ class Outcomes:
     scores: Floats
     values: Floats
     stakes: npt.NDArray[np.float32]
+    class_scores: PackedScores
     newest: Times
     late: Mask
     too_late: Mask
@@ -243,6 +246,8 @@ class Counting:
             _add(unit, numbers[:, at], codes[None], weights=weights[None], sign=sign)
         hit = labelled == np.where(self._positive[of] < 0, predicted, self._positive[of])
         self._add_scores(unit, numbers, of, hit, outcomes.scores[kept], sign)
+        for at, codes in self._decoder.class_scores.code(of, labelled, outcomes.class_scores[kept]):
+            _add(unit, numbers[:, at], codes, sign=sign)
 
     def _add_errors(
         self, unit: Unit, numbers: Codes, models: Indices, labels: Floats, predictions: Floats, delays: Codes, sign: int

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from stream.class_scores import ClassScores, PackedScores
 from stream.coding import ClassCodes
 from stream.groups import Groups
 from stream.join import IdHashes, id_hashes
@@ -82,8 +83,8 @@ class Messages:
 class Predictions:
     """Columns of the usable predictions of a batch, all (n,). `index` points into the messages, `groups` into `Groups`.
 
-    `scores` are NaN where the event has none; of a regression they are the predictions. `latencies_ms`, `values`: what the event says,
-    NaN where it says no number.
+    `scores` are NaN where the event has none; of a regression they are the predictions. `class_scores`, (n, width): those by class of the
+    models that count these, packed. `latencies_ms`, `values`: what the event says, NaN where it says no number.
     """
 
     index: npt.NDArray[np.int64]
@@ -92,6 +93,7 @@ class Predictions:
     groups: npt.NDArray[np.int64]
     classes: npt.NDArray[np.uint16]
     scores: npt.NDArray[np.float64]
+    class_scores: PackedScores
     latencies_ms: npt.NDArray[np.float64]
     values: npt.NDArray[np.float32]
     records: Records
@@ -179,8 +181,9 @@ class EventDecoder:
         models: Mapping[str, Model],
         groups: Callable[[Sequence[tuple[str, str]]], Groups],
         classes: ClassCodes,
+        class_scores: ClassScores,
     ) -> None:
-        self._settings, self._models, self._classes = settings, models, classes
+        self._settings, self._models, self._classes, self.class_scores = settings, models, classes, class_scores
         keys = ((model, key) for model in with_variants(models.values()) for segment in model.settings.segments for key in segment)
         segments = list(dict.fromkeys(model.segment_column(key) for model, key in keys))
         self.groups = groups(segments)
@@ -234,13 +237,14 @@ class EventDecoder:
             groups=groups,
             classes=self._classes.numbers(column["prediction"]),
             scores=scores,
+            class_scores=self._by_class(column["score"], groups),
             latencies_ms=_numbers(column["latency_ms"]),
             values=_small(_numbers(column["value"])),
             records=records,
         )
         if fields.bad:
             kept = fields.kept()
-            names = ("index", "times_ms", "hashes", "groups", "classes", "scores", "latencies_ms", "values")
+            names = ("index", "times_ms", "hashes", "groups", "classes", "scores", "class_scores", "latencies_ms", "values")
             columns = {name: getattr(decoded, name)[kept] for name in names}
             decoded = Predictions(**columns, records=records.subset(kept))
         return decoded, [*rejected, *fields.bad.values()]
@@ -259,6 +263,12 @@ class EventDecoder:
             positives = [self.groups[group].model.settings.positive if group >= 0 else None for group in groups.tolist()]
             said = [said if positive is None else positive for positive, said in zip(positives, predictions, strict=True)]
             return np.array([_score(s, of) if type(s) is dict else s for s, of in zip(scores, said, strict=True)], np.float64)
+
+    def _by_class(self, scores: Sequence[Any], groups: npt.NDArray[np.int64]) -> PackedScores:
+        """The scores by class of each event, packed, where its model counts them."""
+        models, known = np.full(groups.size, -1), groups >= 0
+        models[known] = self.groups.table["model"][groups[known]]
+        return self.class_scores.packed(scores, models)
 
     def _predicted_numbers(
         self, said: Sequence[Any], groups: npt.NDArray[np.int64], scores: npt.NDArray[np.float64], fields: _Fields

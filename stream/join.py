@@ -5,6 +5,9 @@ the shard and the bucket, eight bytes are the field. Whichever event comes secon
 remembers which event (side, partition, offset) that was, so that a replay of this event counts the outcome again while a
 duplicate, or a replay of the first event, does not.
 
+Where events tell a score for each class (`class_scores`), these bytes stand beside the bucket, for those predictions that have them, and
+come with a prediction's row wherever that is found.
+
 A label that says something else than the one that stands, and is newer, corrects it: by its own time, or at the same time by its place in
 the partition. Labels after the first that are newer are few: they stand beside the bucket, in the order in which they came, each with
 whether the prediction was there by then and whether it said something else, so that a replay of any label finds the one that it replaced,
@@ -17,8 +20,8 @@ after (clocks differ a little), a prediction in its own, the one before and the 
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +53,7 @@ STORED, DUPLICATE, MATCHED, EXPIRED, CORRECTED, REPLACED = range(6)
 HAS_PREDICTION, HAS_LABEL, BY_LABEL, LATE_PREDICTION, TOO_LATE, REVISED = 1, 2, 4, 8, 16, 32
 
 IdHashes = npt.NDArray[np.uint8]
-_COLUMNS: Final = ("hashes", "rows", "flags", "closed")
+_COLUMNS: Final = ("hashes", "rows", "flags", "closed", "scores")
 
 
 def id_hashes(ids: Sequence[str | int]) -> IdHashes:
@@ -66,7 +69,8 @@ def id_hashes(ids: Sequence[str | int]) -> IdHashes:
 class JoinBatch:
     """Events of one side that look for the other: `hashes` (n, 16), rows (n,) `PREDICTION` or `LABEL`.
 
-    Of predictions: `flags` (n,), LATE_PREDICTION and TOO_LATE; `closed` (n,), where time stood, behind which a waiting label is late.
+    Of predictions: `flags` (n,), LATE_PREDICTION and TOO_LATE; `closed` (n,), where time stood, behind which a waiting label is late;
+    `scores`, (n, width), those by class, packed, all 0 where there are none. Of labels it is as wide, and empty.
     """
 
     side: Side
@@ -74,11 +78,13 @@ class JoinBatch:
     rows: npt.NDArray[np.void]
     flags: npt.NDArray[np.uint8]
     closed: npt.NDArray[np.int64]
+    scores: npt.NDArray[np.uint8]
 
     @classmethod
-    def of_labels(cls, hashes: IdHashes, rows: npt.NDArray[np.void]) -> "JoinBatch":
-        """Labels, which have neither flags nor a clock of their own."""
-        return cls("labels", hashes, rows, np.zeros(len(rows), np.uint8), np.zeros(len(rows), np.int64))
+    def of_labels(cls, hashes: IdHashes, rows: npt.NDArray[np.void], width: int = 0) -> "JoinBatch":
+        """Labels, which have neither flags nor a clock of their own; `width`: of the scores by class of what they look for."""
+        n = len(rows)
+        return cls("labels", hashes, rows, np.zeros(n, np.uint8), np.zeros(n, np.int64), np.zeros((n, width), np.uint8))
 
     @classmethod
     def concat(cls, batches: "Sequence[JoinBatch]") -> "JoinBatch":
@@ -102,29 +108,33 @@ class JoinBatch:
         return _kept(self.rows)
 
     def packed(self, generations: npt.NDArray[np.int64]) -> npt.NDArray[np.void]:
-        """What the script reads: (n,) of an address and a row, of predictions also where time stood; `generations` is each event's index
-        into the generations named beside it."""
-        rows = self.kept()
-        fields = [("address", ADDRESS), ("row", rows.dtype)] + [("closed", "<i8")] * (self.side == "predictions")
+        """What the script reads: (n,) of an address and a row, of predictions also where time stood and the scores by class; `generations`
+        is each event's index into the generations named beside it."""
+        rows, width = self.kept(), self.scores.shape[1]
+        fields: list[Any] = [("address", ADDRESS), ("row", rows.dtype)]
+        if self.side == "predictions":
+            fields += [("closed", "<i8"), ("scores", "u1", (width,))]
         packed = np.zeros(len(rows), np.dtype(fields))
         address = packed["address"]
         address["id"] = self.hashes[:, :8].copy().view("<u8").ravel()
         address["bucket"], address["generation"], packed["row"] = self.buckets(), generations, rows
         address["flags"] = self.flags + (HAS_PREDICTION if self.side == "predictions" else HAS_LABEL)
         if self.side == "predictions":
-            packed["closed"] = self.closed
+            packed["closed"], packed["scores"] = self.closed, self.scores
         return packed
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
     """What the join found: `status` (n,); `flags` (n,) of the stored row and the other side's row in `others` (n,), where matched or
-    corrected. `also` (m,): the label that a label has corrected; the labels that had corrected a waiting one when its prediction came, in
-    order, while `others` has the first."""
+    corrected; of labels also that prediction's `scores` by class, (n, width). `also` (m,): the label that a label has corrected; the
+    labels that had corrected a waiting one when its prediction came, in order, while `others` has the first.
+    """
 
     status: npt.NDArray[np.uint8]
     flags: npt.NDArray[np.uint8]
     others: npt.NDArray[np.void]
+    scores: npt.NDArray[np.uint8]
     also: npt.NDArray[np.void]
 
     @classmethod
@@ -132,7 +142,7 @@ class Matches:
         """Every event stored, none matched."""
         n = len(batch.rows)
         other = LABEL if batch.side == "predictions" else PREDICTION
-        return cls(np.zeros(n, np.uint8), np.zeros(n, np.uint8), np.zeros(n, other), np.zeros(0, ALSO))
+        return cls(np.zeros(n, np.uint8), np.zeros(n, np.uint8), np.zeros(n, other), np.zeros_like(batch.scores), np.zeros(0, ALSO))
 
     def split(self, sizes: Sequence[int]) -> "list[Matches]":
         """What was found for each of the batches, of these sizes, that were looked for together."""
@@ -141,7 +151,8 @@ class Matches:
             first, last = np.searchsorted(self.also["event"], (start, end))
             also = self.also[first:last].copy()
             also["event"] -= start
-            parts.append(Matches(self.status[start:end], self.flags[start:end], self.others[start:end], also))
+            part = slice(start, end)
+            parts.append(Matches(self.status[part], self.flags[part], self.others[part], self.scores[part], also))
         return parts
 
     def at(self, where: npt.NDArray[np.intp]) -> "Matches":
@@ -150,31 +161,35 @@ class Matches:
         if also.size:
             also = also[np.isin(also["event"], where)]
             also["event"] = np.searchsorted(where, also["event"])
-        return Matches(self.status[where], self.flags[where], self.others[where], also)
+        return Matches(self.status[where], self.flags[where], self.others[where], self.scores[where], also)
 
     @classmethod
-    def of_answers(cls, batch: JoinBatch, answers: "Iterable[tuple[npt.NDArray[np.intp], bytes, bytes, bytes]]") -> "Matches":
-        """Of the shards' answers: which events, a status each, flags and the other side's row for each that matched or corrected, and the
-        labels beside, each time after their number, for each that corrected, and each prediction whose label was corrected."""
+    def of_answers(cls, batch: JoinBatch, answers: "Iterable[tuple[npt.NDArray[np.intp], bytes, bytes, bytes, bytes]]") -> "Matches":
+        """Of the shards' answers: which events, a status each, flags and the other side's row for each that matched or corrected, the
+        labels beside, each time after their number, for each that corrected, and each prediction whose label was corrected, and for each
+        label that matched or corrected the scores by class."""
         found, also = cls.none(batch), [np.zeros(0, ALSO)]
         others = found.others.view(f"V{found.others.itemsize}")  # copied as bytes: field by field takes three times as long
-        for where, statuses, met_rows, labels in answers:
+        for where, statuses, met_rows, labels, scores in answers:
             status = np.frombuffer(statuses, np.uint8)
             found.status[where] = status
             met = where[(status == MATCHED) | (status == CORRECTED)]
             rows = np.frombuffer(met_rows, np.uint8).reshape(met.size, 1 + found.others.itemsize - _UNKEPT)
             found.flags[met] = rows[:, 0]
             others[met] = _whole(rows[:, 1:], found.others.dtype).view(others.dtype)
+            if batch.side == "labels":
+                found.scores[met] = np.frombuffer(scores, np.uint8).reshape(met.size, found.scores.shape[1])
             has = found.flags[met] >= REVISED if batch.side == "predictions" else found.status[met] == CORRECTED
             also.append(_listed(met[has], labels))
-        return cls(found.status, found.flags, found.others, np.sort(np.concatenate(also), order="event", kind="stable"))
+        return replace(found, also=np.sort(np.concatenate(also), order="event", kind="stable"))
 
     def put(self, where: npt.NDArray[np.bool_], found: "Matches") -> "Matches":
         """With what was found for the events where `where`, (n,), holds; there was nothing for any before."""
-        self.status[where], self.flags[where], self.others[where] = found.status, found.flags, found.others
+        self.status[where], self.flags[where] = found.status, found.flags
+        self.others[where], self.scores[where] = found.others, found.scores
         also = found.also.copy()
         also["event"] = np.flatnonzero(where)[also["event"]]
-        return Matches(self.status, self.flags, self.others, also)
+        return replace(self, also=also)
 
 
 def _listed(events: npt.NDArray[np.intp], labels: bytes) -> npt.NDArray[np.void]:

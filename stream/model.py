@@ -8,6 +8,8 @@ whether the label was the class that the score is of, and sums of (1 - p)^2 and 
 integers, so that they too are the same however a stream is cut into batches. Of a model whose outcomes are worth a share of what is at
 stake (`business.value_share`) there follow the sums of the predictions' `value` by cell of the confusion matrix, in ten-thousandths
 (VALUE_UNITS), and how many labels met a prediction that told none. The bins of how long after its prediction a label was come last.
+Before the values stand, for each class whose score is counted (`ModelSettings.scored_classes`) its bins, on SCORE_EDGES, of the
+labels that were another class, then of those that were this one; in the first bin of each those that told no such score.
 
 Of a regression the score is the predicted number, no class is known, and an outcomes aggregate is what `regression` says.
 """
@@ -40,6 +42,8 @@ NUMBERS_MAX: Final = 1e69  # the size of predictions and labels of a regression:
 VALUE_UNITS: Final = 10_000  # a value of 1: cents come out exactly up to 1,000, beyond, the value itself is a float32, right to 6e-8 of it
 VALUES_MAX: Final = 1e10  # the size of a value; 92,000 of these in one cell of a window or a day stay below 2^63 units
 ERROR_ROWS: Final = 7  # rows of `detectors.regression.error_rows`, the label first, the error second
+CLASS_BINS: Final = SCORE_EDGES.size + 1  # of the score of one class
+LEAST_PROBABILITY: Final = 2.0**-52  # of the truth, lest one confident mistake makes the log loss infinite; as scikit-learn clips
 LOSS_UNIT: Final = 2.0**-32  # the mean of so rounded losses is right to 1.2e-10; 10^7 of the greatest log loss, 36, stay below 2^63
 
 ALIAS: Final = {"true": "1", "false": "0", "1": "true", "0": "false"}  # classes that JSON's true and 1 may both mean
@@ -135,8 +139,11 @@ class Model:
             label=_classes(settings, reference, "label"),
             traffic=Layout(_fingerprint("traffic/3", [*named, *settings.classes, *raised]), width, moments),
             outcomes=Layout(
-                _fingerprint("outcomes/4", [*named, *settings.classes, str(settings.positive), *_stakes_named(settings)]),
-                _hits_start(settings) + 2 * score.bins + 2 + _stakes(settings) + DELAY_EDGES_S.size + 1,
+                _fingerprint(
+                    "outcomes/4",
+                    [*named, *settings.classes, str(settings.positive), *_class_scores_named(settings), *_stakes_named(settings)],
+                ),
+                _hits_start(settings) + 2 * score.bins + 2 + _class_scores(settings) + _stakes(settings) + DELAY_EDGES_S.size + 1,
                 moments=0,
             )
             if numbers is None
@@ -182,9 +189,15 @@ class Model:
         return self.hits_start + 2 * self.score.bins
 
     @property
+    def class_scores_start(self) -> int:
+        """Where the bins of the scores by class begin in an outcomes aggregate: (scored_classes, 2, CLASS_BINS), by whether it was the
+        label."""
+        return self.losses_start + 2
+
+    @property
     def values_start(self) -> int:
         """Where the sums of values by cell stand in an outcomes aggregate, then what had none; `delays_start` if they are not counted."""
-        return self.losses_start + 2
+        return self.class_scores_start + _class_scores(self.settings)
 
     @property
     def has_stakes(self) -> bool:
@@ -236,6 +249,15 @@ def _cells(settings: ModelSettings) -> int:
 
 def _hits_start(settings: ModelSettings) -> int:
     return CONFUSION_START + _cells(settings)
+
+
+def _class_scores(settings: ModelSettings) -> int:
+    """How many counts the scores of all classes take."""
+    return len(settings.scored_classes) * 2 * CLASS_BINS
+
+
+def _class_scores_named(settings: ModelSettings) -> list[str]:
+    return ["class scores/1"] if settings.scored_classes else []
 
 
 def _stakes(settings: ModelSettings) -> int:

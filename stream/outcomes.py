@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from stream.class_scores import PackedScores
 from stream.counting import Counting, Indices, Outcomes, Timing, newest
 from stream.events import Predictions
 from stream.join import LATE_PREDICTION, TOO_LATE, Matches
@@ -24,9 +25,10 @@ class _Predicted(NamedTuple):
     classes: npt.NDArray[np.uint16]
     scores: npt.NDArray[np.float64]
     values: npt.NDArray[np.float32]
+    class_scores: PackedScores  # (n, width)
 
     def at(self, where: npt.NDArray[np.int64]) -> "_Predicted":
-        return _Predicted(self.times_ms[where], self.classes[where], self.scores[where], self.values[where])
+        return _Predicted(self.times_ms[where], self.classes[where], self.scores[where], self.values[where], self.class_scores[where])
 
 
 class OutcomeCounting:
@@ -38,7 +40,7 @@ class OutcomeCounting:
     def of_predictions(self, unit: Unit, events: Predictions, timing: Timing, matches: Matches, matched: Indices) -> Outcomes:
         """Of labels that had been waiting for these predictions, as on time as they were when both were there; the first of each."""
         labels, groups = matches.others, events.groups[matched]
-        predicted = _Predicted(events.times_ms[matched], events.classes[matched], events.scores[matched], events.values[matched])
+        predicted = _Predicted(events.times_ms, events.classes, events.scores, events.values, events.class_scores).at(matched)
         stood = np.maximum(timing.watermark[matched], unit.floors_ms["performance"])
         noted = np.maximum(timing.newest[matched], unit.floors_ms["performance"])  # which may be ahead of the traffic's
         outcomes = replace(self._made(groups, matches.flags, labels, predicted, np.maximum(stood, _closed(labels))), newest=noted)
@@ -57,7 +59,7 @@ class OutcomeCounting:
     def of_labels(self, unit: Unit, groups: Indices, rows: npt.NDArray[np.void], watermark: Times, matches: Matches) -> Outcomes:
         """Of labels that have met their predictions, `matches`; for those that correct another, what that one had counted no longer."""
         others, closed = matches.others, np.maximum(watermark, unit.floors_ms["performance"])
-        predicted = _Predicted(others["time"], others["cls"], others["score"], others["value"])
+        predicted = _Predicted(others["time"], others["cls"], others["score"], others["value"], matches.scores)
         stood = newest(unit, rows["time"], watermark, "performance")
         outcomes = replace(self._made(groups, matches.flags, rows, predicted, closed), newest=stood)
         self._counting.outcomes(unit, outcomes)
@@ -99,6 +101,7 @@ class OutcomeCounting:
             scores=predicted.scores,
             values=labels["value"],
             stakes=predicted.values,
+            class_scores=predicted.class_scores,
             newest=times_ms,
             late=late | ((flags & LATE_PREDICTION) > 0),
             too_late=self._counting.too_late(groups, predicted.times_ms, closed) | ((flags & TOO_LATE) > 0),

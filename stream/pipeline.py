@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from sinks import OutboundMessage
 from stream.alerts import DeadLetter, LateEvent, Origin, encode
+from stream.class_scores import ClassScores
 from stream.closing import Closer, Firing
 from stream.coding import ClassCodes
 from stream.counting import Counting, LabelOutcome, Mask, Tally, Timing, add
@@ -71,7 +72,8 @@ class Pipeline:
         self._models, self._store, self.partitions = models, store, partitions
         texts = sorted({text for model in models.values() for text in model.settings.classes})
         classes = ClassCodes(models.values(), dict(zip(texts, store.intern("class", texts), strict=True)))
-        self._decoder = EventDecoder(settings.events, models, lambda columns: Groups(models, columns, store), classes)
+        class_scores = ClassScores(models.values(), store)
+        self._decoder = EventDecoder(settings.events, models, lambda columns: Groups(models, columns, store), classes, class_scores)
         self._counting = Counting(models, self._decoder, classes, self._time.allowed_lateness_ms, self._labels.max_delay_ms)
         self._outcomes = OutcomeCounting(self._counting)
         self._detection = Detection(models, self._decoder.groups, self._topics.alerts)
@@ -219,7 +221,7 @@ class Pipeline:
         closed = np.maximum(timing.watermark, unit.floors_ms["performance"])
         too_late = self._counting.too_late(events.groups, events.times_ms, closed)
         flags = (LATE_PREDICTION * timing.late + TOO_LATE * too_late).astype(np.uint8)
-        return JoinBatch("predictions", events.hashes, rows, flags, closed)
+        return JoinBatch("predictions", events.hashes, rows, flags, closed, events.class_scores)
 
     def _join(self, batches: Sequence[JoinBatch], joined: Sequence[Mask]) -> list[Matches]:
         """What is found for each of some batches of one side: in one call, as a row costs Redis the less the more of them come together.
@@ -288,7 +290,7 @@ class Pipeline:
         rows["time"], rows["cls"], rows["value"] = events.times_ms, events.classes, events.values
         behind = np.maximum(watermark, unit.floors_ms["performance"]) - events.times_ms
         rows["behind"] = np.clip(behind, np.iinfo(np.int32).min, np.iinfo(np.int32).max)
-        return JoinBatch.of_labels(events.hashes, rows)
+        return JoinBatch.of_labels(events.hashes, rows, self._decoder.class_scores.width)
 
     def _count_labels(
         self,

@@ -284,6 +284,37 @@ class ClassPerformance(Struct, frozen=True, kw_only=True):
     intervals: dict[str, tuple[Ratio, Ratio]]
 
 
+class ClassRanking(Struct, frozen=True, kw_only=True):
+    """How well its score tells one class from all others, over the n labels that met one; `support` of them are of the class.
+
+    Null without rows of the class, or of others.
+    """
+
+    name: str
+    n: int
+    support: int
+    roc_auc: BoundedMetric | None
+    average_precision: BoundedMetric | None
+
+
+class OneVsRest(Struct, frozen=True, kw_only=True):
+    """Performance of the scores of several classes, each against all others, over the labels that met such scores, n at most.
+
+    `macro` is the plain mean over the classes that have the metric, `weighted` that by their support, `micro` that of all pairs of a row
+    and a class taken together. `multiclass_log_loss`: the mean of -ln of the score of the true class, in nats, each at least 2^-52.
+    """
+
+    n: int
+    roc_auc_macro: BoundedMetric | None
+    roc_auc_weighted: BoundedMetric | None
+    roc_auc_micro: BoundedMetric | None
+    average_precision_macro: BoundedMetric | None
+    average_precision_weighted: BoundedMetric | None
+    average_precision_micro: BoundedMetric | None
+    multiclass_log_loss: BoundedMetric | None
+    by_class: tuple[ClassRanking, ...]
+
+
 class BrokenRule(Struct, frozen=True, kw_only=True):
     """A rule that a metric breaks: its value, the threshold crossed, and whether chance is ruled out; only then does it decide the status.
 
@@ -307,7 +338,8 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     `confusion[i][j]` counts label `classes[i]` predicted as `classes[j]`; the last class, "(other)", holds classes that are not configured.
     `intervals` are those of Wilson, of 95 %, of the metrics that are shares of rows. `scores` is absent where predictions have none, `lift`
     (precision over the share of positives) without a positive class.
-    `by_class` has the configured classes, in the order of `classes`.
+    `by_class` has the configured classes, in the order of `classes`; `one_vs_rest` too: absent where predictions tell no score for each
+    class, of two classes with a positive one, and of more than 50.
     `status` is the worst level of a rule that is broken, not by chance (`broken`); absent where there is no rule that has an interval.
     `baseline`: the period that it is compared with, `rolling:<start>..<end>`; absent where that is the reference.
     """
@@ -327,6 +359,7 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     averages: Averages | UnsetType = UNSET
     by_class: tuple[ClassPerformance, ...] = ()
     scores: ScorePerformance | UnsetType = UNSET
+    one_vs_rest: OneVsRest | UnsetType = UNSET
     lift: float | UnsetType | None = UNSET
     baseline: str | UnsetType = UNSET
     status: Status | UnsetType = UNSET

@@ -43,6 +43,7 @@ from stream.drift import (
 from stream.estimates import Estimates
 from stream.feature_drift import Drift, adjust, comparable, comparable_of_chi2, direction_of, judged_drift, label_direction, unseen_shares
 from stream.model import CONFUSION_START, DUPLICATES, LABELS, LATE, OTHER, PREDICTIONS, Model, is_key
+from stream.one_vs_rest import ONE_VS_REST, OneVsRestMeter, scalars_of_classes
 from stream.quality import Quality
 from stream.reference import Feature, NumericFeature
 from stream.regression import standing
@@ -106,7 +107,7 @@ class Scorer:
         self._positive = None if model.settings.positive is None else model.settings.classes.index(model.settings.positive)
         self._health = Health(model, self._positive)
         self._period: str | UnsetType = UNSET  # of the baseline, if it is not the reference
-        self._meter = ScoreMeter(model)
+        self._meter, self._one_vs_rest = ScoreMeter(model), OneVsRestMeter(model)
         self._baseline = self._baseline_metrics() | self._ranking_of_reference()
         self.estimates = Estimates(model, self._baseline)
         self.busy = TrafficMeter(model)
@@ -302,8 +303,8 @@ class Scorer:
         confusion = self._confusion(counts)
         cells = tuple(tuple(row) for row in confusion.tolist())
         rules = self.model.settings.performance
-        metrics, scores = self._metrics(confusion), self._meter.performance(window)
-        judgeable = metrics | dict.fromkeys(SCORE_METRICS) | ({} if scores is None else scalars(scores))
+        metrics, scores, each = self._metrics(confusion), self._meter.performance(window), self._one_vs_rest.performance(window)
+        judgeable = metrics | dict.fromkeys(SCORE_METRICS) | ({} if scores is None else scalars(scores)) | scalars_of_classes(each)
         enough = by.judgeable(n, predictions)
         verdicts = {name: judge(judgeable[name], enough, limits, rules.minimum_sample) for name, limits in rules.thresholds.items()}
         health = self._health.of(confusion, bad=any(verdict.severity in ("warning", "critical") for verdict in verdicts.values()))
@@ -335,6 +336,7 @@ class Scorer:
             averages=Averages(**{name: metrics[name] for name in AVERAGES}),
             by_class=class_table(confusion, self._classes),
             scores=UNSET if scores is None else scores,
+            one_vs_rest=UNSET if each is None else each,
             lift=UNSET if self._positive is None else metrics["lift"],
             baseline=self._period,
             status=health.status if enough or health.status is UNSET else "insufficient_data",
@@ -372,6 +374,8 @@ class Scorer:
         if metric in SCORE_METRICS:
             scores = self._meter.performance(window)
             return None if scores is None else scalars(scores)[metric]
+        if metric in ONE_VS_REST:
+            return scalars_of_classes(self._one_vs_rest.performance(window))[metric]
         apart = _apart(self._confusion(window.counts))
         return METRICS[metric](apart, self._positive) if metric in METRICS else averages(apart)[metric]
 

@@ -32,6 +32,7 @@ from stream.settings_services import KafkaSettings, LabelSettings, RedisSettings
 from stream.settings_thresholds import (
     BUILT_IN_DRIFT,
     KINDS,
+    OF_SEVERAL_CLASSES,
     Against,
     DriftSection,
     FeatureKind,
@@ -71,6 +72,7 @@ from stream.windows import WindowSpec, pane_length
 
 Task = Literal["classification", "regression"]
 _CLASSES_MAX = 200  # a confusion matrix of so many takes 320 KB in every pane
+_SCORED_CLASSES_MAX = 50  # of a model whose scores by class are counted: in a pane 4 KB each, in a row that waits for its label a byte each
 _SEGMENTS_MAX = 20
 
 
@@ -78,6 +80,11 @@ def _refuse_of_no_positive(metrics: Iterable[str], info: ValidationInfo) -> None
     """Metrics of the positive class, where there is none."""
     if info.data.get("positive", "unknown") is None:
         refuse(((name,), "none: it is of a positive class, and there is none") for name in sorted(metrics))
+
+
+def _scored_classes(classes: tuple[str, ...], positive: str | None) -> tuple[str, ...]:
+    """The classes whose scores are counted one by one: none of two with a positive one, whose score says both, and none of very many."""
+    return () if len(classes) > _SCORED_CLASSES_MAX or (len(classes) == 2 and positive is not None) else classes
 
 
 def _refuse_repeated(names: Sequence[str], most: int) -> None:
@@ -170,6 +177,11 @@ class ModelSection(Section):
         refuse(((name,), f"a metric of a {task}") for name in others if name in performance.model_fields_set)
         if task == "classification":
             _refuse_of_no_positive({"lift"} & performance.model_fields_set, info)
+            classes, positive = info.data.get("classes"), info.data.get("positive", "unknown")
+            if classes and positive != "unknown" and not _scored_classes(classes, positive):
+                kept = f"of two classes, one positive, and of more than {_SCORED_CLASSES_MAX}, one score is kept"
+                rule = f"none: it takes a score for each class, and {kept}"
+                refuse(((name,), rule) for name in OF_SEVERAL_CLASSES if name in performance.model_fields_set)
         return performance
 
     @field_validator("sequential")
@@ -289,6 +301,11 @@ class ModelSettings:
     degraded_from: Against
     business: BusinessSettings | None
     traffic: TrafficSettings
+
+    @property
+    def scored_classes(self) -> tuple[str, ...]:
+        """The classes whose scores are counted one by one, where events tell them: all or none."""
+        return _scored_classes(self.classes, self.positive)
 
     def windows_of(self, subject: Subject) -> tuple[WindowSpec, ...]:
         """The windows about a subject."""

@@ -168,6 +168,13 @@ class PerformanceSection(Section):
     recall_weighted: PerformanceLimits = PerformanceLimits()
     f1_macro: PerformanceLimits = PerformanceLimits()
     f1_weighted: PerformanceLimits = PerformanceLimits()
+    roc_auc_macro: PerformanceLimits = PerformanceLimits()
+    roc_auc_weighted: PerformanceLimits = PerformanceLimits()
+    roc_auc_micro: PerformanceLimits = PerformanceLimits()
+    average_precision_macro: PerformanceLimits = PerformanceLimits()
+    average_precision_weighted: PerformanceLimits = PerformanceLimits()
+    average_precision_micro: PerformanceLimits = PerformanceLimits()
+    multiclass_log_loss: DriftLimits = DriftLimits()
     brier: DistanceLimits = DistanceLimits()
     log_loss: DriftLimits = DriftLimits()
     calibration_error: DistanceLimits = DistanceLimits()
@@ -209,6 +216,15 @@ BUILT_IN_PERFORMANCE = PerformanceSection(
     r2=PerformanceLimits(),
 )
 ESTIMATED: Final = ("accuracy", "precision", "recall", "f1", "roc_auc")
+OF_SEVERAL_CLASSES: Final = (
+    "roc_auc_macro",
+    "roc_auc_weighted",
+    "roc_auc_micro",
+    "average_precision_macro",
+    "average_precision_weighted",
+    "average_precision_micro",
+    "multiclass_log_loss",
+)
 OF_REGRESSION: Final = ("mae", "rmse", "absolute_bias", "mape", "smape", "wape", "absolute_error_p50", "absolute_error_p95", "r2")
 
 

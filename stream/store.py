@@ -18,6 +18,7 @@ nothing when its writer no longer owns the unit. `<ns>` is `redis.namespace`, br
 | `<ns>:clock` | hash | <unit> -> epoch, watermark, idle, when, delivered; <subject>, delivered:<subject> -> ms | report, wake |
 | `<ns>:{join/<shard>}:pending:<generation>:<bucket>` | hash | 8 bytes of a hashed id -> packed row (`join.py`) | match, drop |
 | same, with `:corrected` | hash | the same -> newer labels than the first, and what they came to | match, drop |
+| same, with `:scores` | hash | the same -> the prediction's scores by class (`class_scores.py`) | match, drop |
 | `<ns>:{join/<shard>}:generations` | hash | <generation> -> its end ms; dropped -> ms up to which they are gone | match, drop |
 | `<ns>:{join/<shard>}:counts` | hash | predictions, labels: dropped without a match; rows:<end ms of a generation> | drop, match |
 | `<ns>:heard` | hash | counted:<model>, looked:<model> -> ms by the clock on the wall, of models with `quality.freshness` | hear |

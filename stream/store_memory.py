@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from sinks import OutboundMessage
 from stream.join import (
@@ -63,6 +64,7 @@ class _Pending:
     end_ms: int
     flags: int = 0
     prediction: bytes = b""
+    scores: bytes = b""
     labels: list[_Label] = field(default_factory=list)
 
 
@@ -187,6 +189,7 @@ class MemoryStore:
             matches.status[i] = status
             if status in (MATCHED, CORRECTED):
                 matches.flags[i], matches.others[i] = held.flags, np.frombuffer(other, matches.others.dtype)[0]
+                matches.scores[i] = _widened(held.scores, matches.scores.shape[1]) if batch.side == "labels" else 0
                 also.append(np.array([(i, np.frombuffer(label, LABEL)[0]) for label in labels], ALSO))
         return replace(matches, also=np.concatenate(also))
 
@@ -204,6 +207,7 @@ class MemoryStore:
             return DUPLICATE, b"", []
         if first:
             held.prediction, held.flags = row, held.flags | HAS_PREDICTION | int(batch.flags[i])
+            held.scores = batch.scores[i].tobytes()
         stood = [label for label in held.labels if label.differs and not label.met]
         if not stood:
             return STORED, b"", []
@@ -341,6 +345,11 @@ def _met_at(row: bytes, closed_ms: int) -> bytes:
     label = np.frombuffer(row, LABEL).copy()
     label["behind"] = np.clip(closed_ms - label["time"], label["behind"], np.iinfo(np.int32).max)
     return label.tobytes()
+
+
+def _widened(scores: bytes, width: int) -> npt.NDArray[np.uint8]:
+    """Scores by class that were kept, maybe when another width was configured."""
+    return np.frombuffer(scores[:width].ljust(width, b"\0"), np.uint8)
 
 
 def _says(row: bytes) -> bytes:

@@ -282,7 +282,15 @@ class RedisStore:
             if start == end:
                 continue
             tag = f"{{join/{shard}}}"
-            args = [side, self._key(tag, "pending", ""), packed[start:end].tobytes(), self._generation_ms, TRAIL, *names]
+            args = [
+                side,
+                self._key(tag, "pending", ""),
+                packed[start:end].tobytes(),
+                self._generation_ms,
+                TRAIL,
+                batch.scores.shape[1],
+                *names,
+            ]
             calls.append(([self._key(tag, "generations"), self._key(tag, "counts")], args))
             slices.append(order[start:end])
         answers = self._run("match", calls)

@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 
 import xxhash
 
+from tests.oracle_ranking import Ranked, Within, one_vs_rest, ranked
+
 Event = Mapping[str, Any]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -85,6 +87,7 @@ class Window:
     duplicate: int = 0
     pairs: list[tuple[str, str]] = field(default_factory=list)  # (label, prediction) of each label that was counted, as text
     truths: list[float] = field(default_factory=list)  # what each label's prediction gave the truth, where its score is a probability
+    ranked: list[Ranked] = field(default_factory=list)  # of each label its class and the scores by class, where its prediction told some
     bins: dict[str, Counter[int]] = field(default_factory=dict)
     quality: dict[str, Counter[str]] = field(default_factory=dict)
     others: dict[str, Counter[str]] = field(default_factory=dict)  # texts that are no category of the feature
@@ -95,6 +98,7 @@ class Window:
         self.duplicate += other.duplicate
         self.pairs += other.pairs
         self.truths += other.truths
+        self.ranked += other.ranked
         for feature, counts in other.bins.items():
             self.bins.setdefault(feature, Counter()).update(counts)
         for feature, kinds in other.quality.items():
@@ -121,7 +125,7 @@ class Standing:
     text: str
     newest_ms: int
     label_ms: int
-    outcome: tuple[tuple[str, str], list[float]] | None = None
+    outcome: tuple[tuple[str, str], list[float], list[Ranked]] | None = None
     windows: dict[str, list[Window]] = field(default_factory=dict)
 
 
@@ -210,7 +214,8 @@ def recompute(
                 continue
             prediction, _, late_prediction, too_late = found
             model, predicted_ms = by_name[prediction["model"]], milliseconds(prediction["timestamp"])
-            now.outcome = (text, class_text(prediction["prediction"])), _truth(model, prediction, event)
+            ranking = _ranked(model, prediction, text)
+            now.outcome = (text, class_text(prediction["prediction"])), _truth(model, prediction, event), ranking
             late = late_prediction or _is_late("performance", at, newest, model, timing)
             if late:
                 for window in counted_in("performance", prediction, max(at, newest)):
@@ -222,6 +227,7 @@ def recompute(
             for window in (window for windows in now.windows.values() for window in windows):
                 window.pairs.append(now.outcome[0])
                 window.truths += now.outcome[1]
+                window.ranked += ranking
             if before is not None and before.outcome is not None:
                 gone = {
                     "performance": _is_late("performance", before.label_ms, newest, model, timing),
@@ -231,6 +237,8 @@ def recompute(
                     window.pairs.remove(before.outcome[0])
                     for truth in before.outcome[1]:
                         window.truths.remove(truth)
+                    for row in before.outcome[2]:
+                        window.ranked.remove(row)
 
     for key, pane in panes.items():
         for family in by_name[key.model].families(key.subject):
@@ -333,6 +341,12 @@ def score_of(model: Monitored, event: Event) -> float | None:
     """The score: of a score per class that of the positive class, else of the predicted one."""
     score = event.get("score")
     return score.get(model.positive or class_text(event["prediction"])) if isinstance(score, dict) else score
+
+
+def _ranked(model: Monitored, prediction: Event, label: str) -> list[Ranked]:
+    """The scores by class, unless the model's two classes are a positive one and another."""
+    binary = model.positive is not None and len(model.classes) == 2
+    return [] if binary else ranked(model.classes, _class_of(model, label), prediction.get("score"))
 
 
 def _truth(model: Monitored, prediction: Event, label: Event) -> list[float]:
@@ -576,9 +590,10 @@ def described(model: Monitored, key: Key, window: Window) -> dict[str, Any]:
     if key.subject != "traffic":
         matrix, n = confusion(model, window.pairs), len(window.pairs)
         coverage = n / window.predictions if window.predictions else None
+        of_scores = _losses(window.truths) | {"one_vs_rest": one_vs_rest(model.classes, window.ranked)}
         return {
             "counts": {"predictions": window.predictions, "late": window.late, "labels": n},
-            "performance": {"coverage": coverage, "confusion": matrix, **metrics(model, window.pairs), **_losses(window.truths)},
+            "performance": {"coverage": coverage, "confusion": matrix, **metrics(model, window.pairs), **of_scores},
             "outputs": _described_outputs(model, key, window) if n and key.subject == "performance" else {},
         }
     n, keys, drift, quality = window.predictions, keys_of(model, key), {}, {}
@@ -615,6 +630,10 @@ def _described_outputs(model: Monitored, key: Key, window: Window) -> dict[str, 
 
 def _differences(path: str, wanted: Any, actual: Any, tolerance: float) -> list[str]:
     """Where `actual` differs; it may say more than is wanted, and withhold a score below the minimum sample."""
+    if isinstance(wanted, Within):
+        return [f"{path}: {actual!r}, expected {wanted.value!r} within its bounds"] if wanted.differs(actual) else []
+    if isinstance(wanted, list) and isinstance(actual, Sequence) and len(wanted) == len(actual):
+        return [line for i, one in enumerate(wanted) for line in _differences(f"{path}[{i}]", one, actual[i], tolerance)]
     if isinstance(wanted, Mapping):
         if not isinstance(actual, Mapping):
             return [f"{path}: {actual!r}, expected {wanted!r}"]

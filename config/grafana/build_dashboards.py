@@ -51,7 +51,7 @@ STATUSES = ValueMap(
         "2": ValueMappingResult(text="degraded", color="red", index=3),
     }
 )
-LOSSES = "brier|log_loss|calibration_error|mape|smape|wape"  # metrics that are no share of rows, or are bad when high
+LOSSES = "brier|(multiclass_)?log_loss|calibration_error|mape|smape|wape"  # metrics that are no share of rows, or are bad when high
 IN_UNITS = "mae|rmse|bias|(absolute_)?error_p.."  # of the label
 LIFTS = "lift|top_decile_lift"
 ESTIMATED = "accuracy|precision|recall|f1|roc_auc"
@@ -301,6 +301,15 @@ def performance_panels() -> list[Builder[Panel]]:
             (
                 f'max by (model, version, metric, by) (driftstream_performance{{{OF_WINDOW},metric=~"{ESTIMATED}"}})',
                 "{{metric}} by {{by}} ({{model}} {{version}})",
+            ),
+        ).axis_soft_max(1),
+        graph(
+            "Each class",
+            "How each class fares in the newest closed window: its recall, and the AUC of its score against all others if events tell it.",
+            "percentunit",
+            (
+                f'max by (model, version, class, metric, by) (driftstream_class_performance{{{OF_WINDOW},metric=~"recall|roc_auc"}})',
+                "{{metric}} of {{class}} by {{by}} ({{model}} {{version}})",
             ),
         ).axis_soft_max(1),
         performance_of(

@@ -8,7 +8,7 @@ while bucket < tonumber(ARGV[3]) and rows < tonumber(ARGV[4]) do
     local flags = bit.band(string.byte(values[i]), 3)
     if flags == 1 then predictions = predictions + 1 elseif flags == 2 then labels = labels + 1 end
   end
-  if #values > 0 then redis.call('UNLINK', key, key .. ':corrected') end
+  if #values > 0 then redis.call('UNLINK', key, key .. ':corrected', key .. ':scores') end
   rows, bucket = rows + #values, bucket + 1
 end
 redis.call('HINCRBY', KEYS[1], 'predictions', predictions)

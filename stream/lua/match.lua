@@ -1,8 +1,9 @@
 -- Store or match one shard's share of a batch. KEYS: generations, counts. ARGV: side ('P' or 'L'), prefix of the buckets' keys, packed rows, length
--- of a generation, generations that a label may trail, then name and end of each generation that the rows point into.
+-- of a generation, generations that a label may trail, bytes of the scores by class, then name and end of each generation that the rows point into.
 -- Row layouts, flags, and which generations may hold the other side: stream/join.py. Rows of one bucket stand together, in their order.
 -- Returns one status byte per row; for each that matched or corrected, one behind the other, the stored flags and the other side's row; and for
--- each that corrected the label that it replaced, for each prediction whose waiting label has been corrected all that replaced it: a number of them, and they.
+-- each that corrected the label that it replaced, for each prediction whose waiting label has been corrected all that replaced it: a number of them, and they;
+-- and for each label that matched or corrected its prediction's scores by class.
 local STORED, DUPLICATE, MATCHED, EXPIRED, CORRECTED, REPLACED = '\0', '\1', '\2', '\3', '\4', '\5'
 local BY_LABEL, REVISED = 4, 32
 local ADDRESS, ROW, SOURCE = '<c8HH', 12, 13  -- a packed row: its address, then flags and row as it waits, which start with its source
@@ -10,16 +11,17 @@ local PREDICTION, LABEL, CLOSED = 32, 28, 8  -- bytes of a row, and of where tim
 local RUN = 64  -- rows of one command: they must fit Lua's stack, and are compared with each other
 local call, unpacked, sub, byte, char = redis.call, struct.unpack, string.sub, string.byte, string.char
 local is_prediction, prefix, rows = ARGV[1] == 'P', ARGV[2], ARGV[3]
-local length, trail = tonumber(ARGV[4]), tonumber(ARGV[5])
+local length, trail, SCORES = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local LAST = SOURCE + (is_prediction and PREDICTION or LABEL) - 1  -- offset of the last byte of a row
-local RECORD = LAST + 1 + (is_prediction and CLOSED or 0)
+local SCORED = LAST + 1 + (is_prediction and CLOSED or 0)  -- offset of the scores by class of a prediction
+local RECORD = SCORED + (is_prediction and SCORES or 0)
 local dropped, live = -math.huge, {}  -- live: name of each generation by its end
 local held = call('HGETALL', KEYS[1])
 for i = 1, #held, 2 do
   if held[i] == 'dropped' then dropped = tonumber(held[i + 1]) else live[tonumber(held[i + 1])] = held[i] end
 end
 local own, ending, gone, near, stored = {}, {}, {}, {}, {}
-for i = 6, #ARGV, 2 do
+for i = 7, #ARGV, 2 do
   local ends = tonumber(ARGV[i + 1])
   own[#own + 1], ending[#own + 1], stored[#own + 1] = prefix .. ARGV[i] .. ':', ARGV[i + 1], 0
   gone[#own] = ends <= dropped
@@ -28,7 +30,7 @@ for i = 6, #ARGV, 2 do
     live[ends] = ARGV[i]
   end
 end
-for i = 6, #ARGV, 2 do  -- a label comes after its prediction, or a little before by the clocks of two machines
+for i = 7, #ARGV, 2 do  -- a label comes after its prediction, or a little before by the clocks of two machines
   local ends, found = tonumber(ARGV[i + 1]), {}
   for distance = -1, trail do
     local other = live[ends + (is_prediction and distance or -distance) * length]
@@ -42,6 +44,16 @@ local function answer(status, flags, other)
   others[n_others + 1], others[n_others + 2] = flags, other
   n_others = n_others + 2
   return status
+end
+-- Scores by class stand beside the bucket, where there are any, cut after the last that is not 0.
+local scores, NO_SCORES = {}, string.rep('\0', SCORES)
+local function keep_scores(key, id, at)
+  local found = string.match(sub(rows, at + SCORED, at + RECORD - 1), '^.*%Z')
+  if found then call('HSET', key .. ':scores', id, found) end
+end
+local function answer_scores(key, id)
+  local found = call('HGET', key .. ':scores', id)
+  scores[#scores + 1] = found and sub(found .. NO_SCORES, 1, SCORES) or NO_SCORES
 end
 -- The label, late by what had closed when its prediction came.
 local function met_at(label, closed)
@@ -172,6 +184,8 @@ local function run(n, bucket, generation)
       stored[generation] = stored[generation] + 1
       value = not fresh and sub(rows, ats[i] + ROW, ats[i] + LAST)
     end
+    if SCORES > 0 and is_prediction and (value or fresh and not held) then keep_scores(where[i], ids[i], ats[i]) end
+    if SCORES > 0 and not is_prediction and (status == MATCHED or status == CORRECTED) then answer_scores(where[i], ids[i]) end
     if value and where[i] == key then
       written[changes + 1], written[changes + 2] = ids[i], value
       changes = changes + 2
@@ -199,4 +213,4 @@ if n > 0 then run(n, bucket, generation) end
 for i = 1, #own do
   if stored[i] > 0 then call('HINCRBY', KEYS[2], 'rows:' .. ending[i], stored[i]) end
 end
-return {table.concat(statuses), table.concat(others), table.concat(before)}
+return {table.concat(statuses), table.concat(others), table.concat(before), table.concat(scores)}

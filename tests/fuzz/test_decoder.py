@@ -13,6 +13,7 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.class_scores import ClassScores
 from stream.coding import ClassCodes
 from stream.events import EventDecoder, Labels, Predictions
 from stream.groups import Groups
@@ -37,7 +38,9 @@ class Decoding:
         self.model = Model.build(configured.model(MODEL), made_from)
         self.classes = ClassCodes([self.model], {"0": 1, "1": 2})
         store, models = MemoryStore(HOUR_MS), {MODEL: self.model}
-        self.decoder = EventDecoder(configured.events, models, lambda columns: Groups(models, columns, store), self.classes)
+        self.decoder = EventDecoder(
+            configured.events, models, lambda columns: Groups(models, columns, store), self.classes, ClassScores(models.values(), store)
+        )
 
     def predictions(self, values: Sequence[bytes | None], **more: Any) -> tuple[Predictions, list[Rejected]]:
         """What becomes of these messages, each of them once."""

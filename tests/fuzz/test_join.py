@@ -143,6 +143,7 @@ def logs(hashes: st.SearchStrategy[bytes], times: st.SearchStrategy[int]) -> st.
     return st.lists(rows, max_size=20).map(numbered)
 
 
+SCORES = 3  # bytes of the scores by class
 cuts = st.lists(st.tuples(st.integers(0, 20), st.integers(1, 6)), max_size=8)  # where to read again from, and how many
 
 
@@ -156,9 +157,10 @@ def batch(events: list[Event]) -> JoinBatch:
     rows["group" if side == "predictions" else "behind"] = 2**32 - 1 if side == "predictions" else [event.cls // 2 for event in events]
     hashed = np.frombuffer(b"".join(event.hashed for event in events), np.uint8).reshape(-1, 16)
     if side == "labels":
-        return JoinBatch.of_labels(hashed, rows)
+        return JoinBatch.of_labels(hashed, rows, SCORES)
     flags = np.array([LATE_PREDICTION * event.late for event in events], np.uint8)
-    return JoinBatch(side, hashed, rows, flags, rows["time"] + rows["cls"])
+    scores = np.array([[event.cls % 3, event.offset % 7, event.cls % 2] for event in events], np.uint8)  # now and then none at all
+    return JoinBatch(side, hashed, rows, flags, rows["time"] + rows["cls"], scores)
 
 
 def batches(log: list[Event], again: list[tuple[int, int]]) -> Iterator[list[Event]]:
@@ -170,11 +172,12 @@ def batches(log: list[Event], again: list[tuple[int, int]]) -> Iterator[list[Eve
         order = order[n:]
 
 
-def asked(store: JoinStore, events: list[Event]) -> tuple[list[int], list[int], list[bytes], list[bytes]]:
-    """Status, flags, the other side's row and the replaced label, byte by byte (NaN is not equal to itself), of each event."""
+def asked(store: JoinStore, events: list[Event]) -> tuple[list[int], list[int], list[bytes], bytes, list[bytes]]:
+    """Status, flags, the other side's row, scores and the replaced label, byte by byte (NaN is not equal to itself), of each event."""
     found = store.match(batch(events))
     assert set(found.status.tolist()) <= set(STATUSES)
-    return found.status.tolist(), found.flags.tolist(), [row.tobytes() for row in found.others], [row.tobytes() for row in found.also]
+    others, also = ([row.tobytes() for row in rows] for rows in (found.others, found.also))
+    return found.status.tolist(), found.flags.tolist(), others, found.scores.tobytes(), also
 
 
 @pytest.fixture(scope="module")

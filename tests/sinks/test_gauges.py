@@ -15,12 +15,16 @@ from sinks.gauges import Gauges
 from stream.alerts import Alert, Evidence
 from stream.results import (
     Averages,
+    BoundedMetric,
+    ClassPerformance,
+    ClassRanking,
     Counts,
     Estimate,
     EstimatedPerformance,
     FeatureDrift,
     FeatureQuality,
     Latency,
+    OneVsRest,
     Performance,
     Result,
     Score,
@@ -503,3 +507,30 @@ def test_averages_over_classes_are_shown_by_name_and_undefined_ones_are_not() ->
     assert value(gauges, "performance", **ALL, by="label_time", metric="precision_macro") == 0.4
     assert value(gauges, "performance", **ALL, by="label_time", metric="recall_weighted") == 0.75
     assert value(gauges, "performance", **ALL, by="label_time", metric="f1_macro") is None
+
+
+def test_each_class_is_shown_and_what_is_undefined_of_it_is_not() -> None:
+    shown, gauges, auc = performance(), Gauges(), BoundedMetric(value=0.9, bounds=(0.8, 0.95))
+    assert shown.performance is not UNSET
+    table = (ClassPerformance(name="cat", support=7, precision=None, recall=0.25, f1=0.4, intervals={}),)
+    ranking = OneVsRest(
+        n=9,
+        roc_auc_macro=auc,
+        roc_auc_weighted=None,
+        roc_auc_micro=auc,
+        average_precision_macro=auc,
+        average_precision_weighted=auc,
+        average_precision_micro=auc,
+        multiclass_log_loss=BoundedMetric(value=1.5, bounds=(1.4, 1.6)),
+        by_class=(ClassRanking(name="cat", n=9, support=7, roc_auc=auc, average_precision=None),),
+    )
+    gauges.observe_result(replace(shown, performance=replace(shown.performance, by_class=table, one_vs_rest=ranking)))
+
+    of_cat = {"by": "label_time", "class": "cat"}
+    found = {metric: value(gauges, "class_performance", **ALL, **of_cat, metric=metric) for metric in ("recall", "f1", "roc_auc")}
+    assert found == {"recall": 0.25, "f1": 0.4, "roc_auc": 0.9}
+    for undefined in ("precision", "average_precision", "support", "n"):
+        assert value(gauges, "class_performance", **ALL, **of_cat, metric=undefined) is None
+    assert value(gauges, "performance", **ALL, by="label_time", metric="roc_auc_macro") == 0.9
+    assert value(gauges, "performance", **ALL, by="label_time", metric="multiclass_log_loss") == 1.5
+    assert value(gauges, "performance", **ALL, by="label_time", metric="roc_auc_weighted") is None

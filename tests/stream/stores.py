@@ -1,7 +1,7 @@
 """Both stores behind one face, and the steps that are written to them, for the contract suite and the laws."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ P0, P1, L0 = UnitId("predictions", 0), UnitId("predictions", 1), UnitId("labels"
 
 Event = tuple[str, int, int]  # prediction id, time in ms, offset
 Answer = tuple[int, ...]
+Scores = Sequence[Sequence[int]]  # the bytes of each event
 
 
 class Backend(Protocol):
@@ -114,16 +115,20 @@ def closing(unit: UnitId, epoch: int, sequence: int, **changes: Any) -> Closing:
     return Closing(**{"unit": unit, "epoch": epoch, "sequence": sequence, **fields, "expired": [], "alerts": {}, "outbox": [], **changes})
 
 
-def join_batch(side: Side, *events: Event, partition: int = 0, late: bool = False, says: int = 1) -> JoinBatch:
-    """Events of one partition, labels that say all the same; the class of a prediction is its offset, to tell whose row came back."""
+def join_batch(side: Side, *events: Event, partition: int = 0, late: bool = False, says: int = 1, scores: Scores = ()) -> JoinBatch:
+    """Events of one partition, labels that say all the same; the class of a prediction is its offset, to tell whose row came back.
+
+    `scores`: of each event, as bytes; labels have as many, of 0.
+    """
     ids, times, offsets = zip(*events, strict=True) if events else ((), (), ())
     rows = np.zeros(len(events), PREDICTION if side == "predictions" else LABEL)
     rows["source"], rows["time"] = sources(partition, np.array(offsets, np.int64)), times
     rows["cls"] = np.array(offsets, np.int64) % 2**16 if side == "predictions" else says
+    packed = np.array(scores or [()] * len(events), np.uint8).reshape(len(events), -1 if scores else 0)
     if side == "labels":
-        return JoinBatch.of_labels(id_hashes(list(ids)), rows)
+        return JoinBatch.of_labels(id_hashes(list(ids)), rows, packed.shape[1])
     flags, closed = np.full(len(events), LATE_PREDICTION * late, np.uint8), np.zeros(len(events), np.int64)
-    return JoinBatch(side, id_hashes(list(ids)), rows, flags, closed)
+    return JoinBatch(side, id_hashes(list(ids)), rows, flags, closed, packed)
 
 
 def answers(matches: Matches) -> list[Answer]:

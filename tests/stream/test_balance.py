@@ -73,7 +73,9 @@ def test_waiting_label_is_matched_when_its_prediction_came(store: Store) -> None
 
 def test_predictions_end_matched_pending_expired_or_unlabelled(store: Store) -> None:
     """12 counted or late: 2 without labels, 1 too old to wait, 2 + 3 matched before or after their labels; of 4 that wait 1 expires."""
-    before = JoinBatch("predictions", id_hashes(["old"]), np.zeros(1, PREDICTION), np.zeros(1, np.uint8), np.zeros(1, np.int64))
+    before = JoinBatch(
+        "predictions", id_hashes(["old"]), np.zeros(1, PREDICTION), np.zeros(1, np.uint8), np.zeros(1, np.int64), np.zeros((1, 0), np.uint8)
+    )
     store.match(before)
     assert store.drop_generations(60_000) == (1, 0)
     write(store, PREDICTIONS, next_offset=14, consumed=14, counted=9, late=3, duplicate=2, completed=2, unlabelled=2, expired=1)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream.class_scores import ClassScores
 from stream.coding import ClassCodes
 from stream.events import EventDecoder, Labels, Messages, Predictions
 from stream.groups import Groups
@@ -48,7 +49,13 @@ class Decoding:
         store = MemoryStore(HOUR_MS)
         texts = sorted({text for model in self.models.values() for text in model.settings.classes})
         self.classes = ClassCodes(self.models.values(), dict(zip(texts, store.intern("class", texts), strict=True)))
-        self.decoder = EventDecoder(self.settings.events, self.models, lambda columns: Groups(self.models, columns, store), self.classes)
+        self.decoder = EventDecoder(
+            self.settings.events,
+            self.models,
+            lambda columns: Groups(self.models, columns, store),
+            self.classes,
+            ClassScores(self.models.values(), store),
+        )
 
     def predictions(self, *events: Mapping[str, Any] | bytes | None, **more: Any) -> tuple[Predictions, list[Rejected]]:
         return self.decoder.predictions(packed(events, **more), LATEST_MS)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from detectors.latency import LATENCY_EDGES_MS
-from stream.model import CONFUSION_START, PREDICTED_START, PREDICTIONS, Model
+from stream.model import CLASS_BINS, CONFUSION_START, PREDICTED_START, PREDICTIONS, Model
 from stream.reference import Feature, NumericFeature
 from tests.builders import MODEL, numeric, reference, settings, small_reference
 
@@ -27,7 +27,14 @@ def test_features_stand_side_by_side_and_fill_the_layout() -> None:
     assert [slot.moments for slot in slots] == [-1, 0, 1, -1, -1, -1]
     assert made.traffic.moments == sum(isinstance(slot.feature, NumericFeature) for slot in slots)
     assert made.hits_start == CONFUSION_START + 3 * 3
-    assert made.delays_start == made.losses_start + 2 == made.hits_start + 2 * made.score.bins + 2
+    assert made.class_scores_start == made.losses_start + 2 == made.hits_start + 2 * made.score.bins + 2
+    assert made.delays_start == made.values_start == made.class_scores_start + 2 * 2 * CLASS_BINS
+
+
+def test_two_classes_of_which_one_is_positive_have_no_scores_by_class() -> None:
+    made = model(NUMERIC, classes=["1", "0"], positive="1")
+    assert made.delays_start == made.class_scores_start == made.losses_start + 2
+    assert made.outcomes.fingerprint != model(NUMERIC, classes=["1", "0"]).outcomes.fingerprint
 
 
 def test_layouts_tell_references_panes_and_classes_apart() -> None:

@@ -1,0 +1,81 @@
+"""The score of every class, where events of a model of several classes tell one for each: packed for the join, coded for counts.
+
+A score is kept as its bin of SCORE_EDGES, one byte, so a row of ten classes waits with ten bytes more. Bin 0, what is below 0, stands for
+none; whatever is no probability becomes it. A packed row begins with the number of the list of classes that its bytes are of, so that
+rows which wait while the configuration changes are not taken for those of other classes.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from detectors.score_bins import SCORE_EDGES
+from stream.aggregates import Codes
+from stream.model import CLASS_BINS, Model, with_variants
+from stream.store import NameStore
+
+_TAG: Final = 2  # bytes: the number of the list of classes, 0 where a row has no scores
+_NO_PROBABILITY: Final = CLASS_BINS - 1  # the bin of what is above 1, and of NaN
+
+PackedScores = npt.NDArray[np.uint8]
+
+
+def no_scores(n: int, width: int = 0) -> PackedScores:
+    """Those of `n` events that tell none, (n, width)."""
+    return np.zeros((n, width), np.uint8)
+
+
+class ClassScores:
+    """Packs and codes the scores by class of some models; `width` is the bytes of a packed row, 0 if no model has them."""
+
+    def __init__(self, models: Iterable[Model], store: NameStore) -> None:
+        every = with_variants(models)
+        self._classes = [model.settings.scored_classes for model in every]
+        self._starts = [model.class_scores_start for model in every]
+        lists = sorted({"\n".join(classes) for classes in self._classes if classes})
+        numbers = {"": 0} | dict(zip(lists, store.intern("classes", lists) if lists else (), strict=True))
+        self._tags = [numbers["\n".join(classes)] for classes in self._classes]
+        most = max(map(len, self._classes), default=0)
+        self.width = most and _TAG + most
+
+    def packed(self, scores: Sequence[Any], models: Codes) -> PackedScores:
+        """The scores by class among these, (n, width) uint8.
+
+        Args:
+            scores: of each event, a mapping from class to score, or anything else, which is none.
+            models: (n,) index of each event's model, below 0 for none.
+        """
+        packed = no_scores(len(scores), self.width)
+        for model, where in self._by_model(models):
+            at = [i for i in where.tolist() if type(scores[i]) is dict]
+            classes = self._classes[model]
+            told = chain.from_iterable(map(scores[i].get, classes, repeat(np.nan)) for i in at)
+            bins = np.searchsorted(SCORE_EDGES, np.fromiter(told, np.float64, len(at) * len(classes)), side="right")
+            bins[bins == _NO_PROBABILITY] = 0
+            packed[at, :_TAG] = np.array([self._tags[model]], "<u2").view(np.uint8)
+            packed[at, _TAG : _TAG + len(classes)] = bins.reshape(len(at), len(classes))
+        return packed
+
+    def code(self, models: Codes, labelled: Codes, packed: PackedScores) -> Iterator[tuple[Codes, Codes]]:
+        """For each model which outcomes count, (m,) of n, and where, (classes, m): of each class in the bin of its score, in the upper
+        half of its bins if it was the label.
+
+        Args:
+            models, labelled, packed: (n,), (n,) and (n, width): each outcome's model, the code of its label, and the scores.
+        """
+        for model, where in self._by_model(models):
+            at = where[packed[where, :_TAG].copy().view("<u2").ravel() == self._tags[model]]
+            if at.size:
+                each = np.arange(len(self._classes[model]))[:, None]
+                halves = 2 * each + (labelled[at] == each)
+                yield at, self._starts[model] + halves * CLASS_BINS + packed[at, _TAG : _TAG + each.size].T
+
+    def _by_model(self, models: Codes) -> Iterator[tuple[int, Codes]]:
+        """Each model with scores by class among those of some events, and where."""
+        if self.width and models.size:
+            for model in np.unique(models).tolist():
+                if model >= 0 and self._tags[model]:
+                    yield model, np.flatnonzero(models == model)
