@@ -1,6 +1,7 @@
-"""What the scores by class of a window must come to, from its raw rows: each class against all others, pair by pair."""
+"""What the scores by class of a window must come to, from its raw rows: each class against all others."""
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -47,8 +48,9 @@ def one_vs_rest(classes: Sequence[str], rows: Sequence[Ranked]) -> dict[str, Any
 
 
 def _auc(table: Sequence[tuple[bool, float | None]]) -> Within | None:
-    positives, negatives = ([p or 0.0 for hit, p in table if hit is side] for side in (True, False))
+    """The share of pairs of a positive and a negative in which the positive scores higher, ties for half."""
+    positives, negatives = (sorted(p or 0.0 for hit, p in table if hit is side) for side in (True, False))
     if not positives or not negatives:
         return None
-    pairs = [(p > n) + (p == n) / 2 for p in positives for n in negatives]
-    return Within(math.fsum(pairs) / len(pairs))
+    below = [bisect_left(negatives, p) + bisect_right(negatives, p) for p in positives]
+    return Within(sum(below) / (2 * len(positives) * len(negatives)))

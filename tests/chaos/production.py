@@ -82,7 +82,7 @@ class Production:
     def _step(self) -> Batch:
         """What is sent next: some labels are held back, and some corrected."""
         scenario = self._load.scenario
-        batch, labels = scenario.advance(scenario.now_ms + STEP_MS, self._rate), []
+        batch, labels = self._load.advance(STEP_MS, self._rate), []
         for message, (late, corrected) in zip(batch.labels, self._rng.random((len(batch.labels), 2)), strict=True):
             if late < LATE_SHARE:
                 self._held.append((scenario.now_ms + LATE_MS, message))

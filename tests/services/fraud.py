@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 
 from stream.balance import Balance, read_balance
 from stream.embedded import free_port
-from stream.simulate import Faults, FraudScenario, Message
+from stream.simulate import Batch, Faults, FraudScenario, Message
 from stream.store import Partitions, UnitId, UnitView
 from stream.store_redis import RedisStore
 from tests.oracle import Family, Monitored, Recomputed, Timing, mismatches, recompute, reference_features
@@ -23,6 +23,7 @@ from tests.services.worker import write_config
 START_MS: Final = 1_767_600_000_000  # 2026-01-05T08:00Z
 WINDOWS: Final = (Family("tumbling", 10_000, 10_000), Family("sliding", 30_000, 10_000))
 COHORTS: Final = (Family("cohort", 20_000, 20_000), Family("cohorts", 40_000, 20_000))  # by the time of the predictions
+CLASSES: Final = ("0", "1", "2")  # of which the last never comes: with three, the score of each is counted
 MAX_DELAY_MS: Final = 3_600_000
 TIMING: Final = Timing(out_of_orderness_ms=5_000, max_delay_ms=MAX_DELAY_MS)
 SESSION_MS: Final = 6_000  # until the group gives a dead worker's partitions away; the broker allows no less
@@ -70,7 +71,7 @@ class FraudLoad:
             models={
                 "fraud": {
                     "reference": "fraud.json",
-                    "classes": ["0", "1"],
+                    "classes": CLASSES,
                     "positive": "1",
                     "segments": ["country"],
                     "performance": {"accuracy": {"warning": ACCURACY.warning, "critical": ACCURACY.critical}},
@@ -79,11 +80,16 @@ class FraudLoad:
             worker={"batch_size": 200, "checkpoint_every": "100ms", "web_port": free_port()},
         )
 
+    def advance(self, ms: int, rate: int) -> Batch:
+        """What the scenario sends in the next `ms` of event time, each score as one of each of its two classes."""
+        batch = self.scenario.advance(self.scenario.now_ms + ms, rate)
+        return batch._replace(predictions=list(map(_scored_by_class, batch.predictions)))
+
     def send(self, seconds: int, rate: int, *, labels_first: bool = False) -> None:
         """The next seconds of event time, with `rate` predictions in each; returns when the broker has them."""
         sent: dict[str, list[Message]] = {"predictions": [], "labels": []}
         for _ in range(seconds * 10):
-            batch = self.scenario.advance(self.scenario.now_ms + 100, rate)
+            batch = self.advance(100, rate)
             sent["predictions"] += batch.predictions
             sent["labels"] += batch.labels
         for side in ("labels", "predictions") if labels_first else ("predictions", "labels"):
@@ -145,7 +151,7 @@ class FraudLoad:
         features = reference_features(self.folder / "fraud.json")
         outputs = reference_features(self.folder / "fraud.json", "outputs")
         segments = (("country",),)
-        return Monitored("fraud", WINDOWS, positive="1", segments=segments, features=features, outputs=outputs, cohorts=COHORTS)
+        return Monitored("fraud", WINDOWS, CLASSES, "1", segments=segments, features=features, outputs=outputs, cohorts=COHORTS)
 
     def expected(self) -> Recomputed:
         """What the oracle says; it sees the readable events only."""
@@ -174,6 +180,13 @@ class FraudLoad:
 
 def _windows(families: Sequence[Family]) -> list[dict[str, str]]:
     return [{"name": w.name, "size": f"{w.size_ms}ms", "slide": f"{w.slide_ms}ms"} for w in families]
+
+
+def _scored_by_class(message: Message) -> Message:
+    if not is_readable(message.value):
+        return message
+    event = orjson.loads(message.value)
+    return message._replace(value=orjson.dumps(event | {"score": {"0": 1 - event["score"], "1": event["score"]}}))
 
 
 def is_readable(value: bytes) -> bool:
