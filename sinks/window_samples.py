@@ -161,7 +161,7 @@ def samples_of(result: Result, slot: Slot) -> Iterator[Sample]:
             yield "driftstream_confidence", (*window, "high_ratio"), sure.high_ratio.value
         for metric, verdict in result.traffic.verdicts.items():
             yield "driftstream_traffic_severity", (*window, metric), SEVERITY_NUMBER[verdict.severity]
-    if result.estimated is not UNSET:
+    if result.estimated is not UNSET and slot.subject == "traffic":
         yield from _estimated_samples(window, result.estimated)
     if result.performance is not UNSET:
         yield from _performance_samples((*window, slot.by), result.performance)

@@ -5,21 +5,22 @@ none; whatever is no probability becomes it. A packed row begins with the number
 rows which wait while the configuration changes are not taken for those of other classes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, repeat
+from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from detectors.score_bins import SCORE_EDGES
-from stream.aggregates import Codes
-from stream.model import CLASS_BINS, Model, with_variants
+from stream.aggregates import Codes, Floats
+from stream.coding import Bins
+from stream.model import CLASS_BINS, Model, empty_bins, with_variants
 from stream.store import NameStore
 
 _TAG: Final = 2  # bytes: the number of the list of classes, 0 where a row has no scores
-_NO_PROBABILITY: Final = CLASS_BINS - 1  # the bin of what is above 1, and of NaN
-
 PackedScores = npt.NDArray[np.uint8]
 
 
@@ -38,6 +39,7 @@ class ClassScores:
         lists = sorted({"\n".join(classes) for classes in self._classes if classes})
         numbers = {"": 0} | dict(zip(lists, store.intern("classes", lists) if lists else (), strict=True))
         self._tags = [numbers["\n".join(classes)] for classes in self._classes]
+        self._bins = Bins([empty_bins("score", SCORE_EDGES)])
         most = max(map(len, self._classes), default=0)
         self.width = most and _TAG + most
 
@@ -50,13 +52,14 @@ class ClassScores:
         """
         packed = no_scores(len(scores), self.width)
         for model, where in self._by_model(models):
-            at = [i for i in where.tolist() if type(scores[i]) is dict]
-            classes = self._classes[model]
-            told = chain.from_iterable(map(scores[i].get, classes, repeat(np.nan)) for i in at)
-            bins = np.searchsorted(SCORE_EDGES, np.fromiter(told, np.float64, len(at) * len(classes)), side="right")
-            bins[bins == _NO_PROBABILITY] = 0
+            told = [scores[i] for i in where.tolist()]
+            by_class = np.array([type(one) is dict for one in told], np.bool_)
+            classes, at = self._classes[model], where[by_class]
+            x = _numbers(classes, [one for one in told if type(one) is dict])
+            known = (x >= 0) & (x <= 1)
+            bins = np.where(known, self._bins.find(np.where(known, x, 0), np.zeros(x.size, np.int64), 0), 0)
             packed[at, :_TAG] = np.array([self._tags[model]], "<u2").view(np.uint8)
-            packed[at, _TAG : _TAG + len(classes)] = bins.reshape(len(at), len(classes))
+            packed[at, _TAG : _TAG + len(classes)] = bins.reshape(at.size, len(classes))
         return packed
 
     def code(self, models: Codes, labelled: Codes, packed: PackedScores) -> Iterator[tuple[Codes, Codes]]:
@@ -79,3 +82,12 @@ class ClassScores:
             for model in np.unique(models).tolist():
                 if model >= 0 and self._tags[model]:
                     yield model, np.flatnonzero(models == model)
+
+
+def _numbers(classes: Sequence[str], scores: Sequence[Mapping[str, float]]) -> Floats:
+    """The score of each class, mapping by mapping, (n * classes,); NaN where it is not told."""
+    try:
+        rows = list(map(itemgetter(*classes), scores))
+    except KeyError:
+        rows = [tuple(map(told.get, classes, repeat(np.nan))) for told in scores]
+    return np.frombuffer(struct.pack(f"{len(rows) * len(classes)}d", *chain.from_iterable(rows)), np.float64)

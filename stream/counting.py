@@ -121,8 +121,9 @@ class Counting:
         self._score_bins = np.array([model.score.bins for model in every], np.int64)
         self._score_start = np.array([model.score.start for model in every], np.int64)
         self._raised_start = np.array([model.raised_start for model in every], np.int64)
-        estimated = np.array([model.calibration is not None for model in every], np.bool_)
-        self._estimating, self._raised = bool(estimated.any()), np.where(estimated, PREDICTED_START + self._positive, -1)
+        self._expected_start = np.array([model.expected_start for model in every], np.int64)
+        self._estimated = np.array([model.calibration is not None for model in every], np.bool_)
+        self._estimating, self._raised = bool(self._estimated.any()), np.where(self._estimated, PREDICTED_START + self._positive, -1)
         self._scores = Bins([model.score.feature for model in every])
         self._errors = ErrorCoding(every)
         self._stakes = StakeCoding(every)
@@ -189,7 +190,10 @@ class Counting:
         _add(unit, self._numbers(unit, "performance", events.groups[at], timing.panes[at]), np.full((1, at.size), PREDICTIONS))
         if self._cohorts:
             at = np.flatnonzero(~(too_late | duplicate))
-            _add(unit, self._cohort_numbers(unit, events.groups[at], events.times_ms[at]), np.full((1, at.size), PREDICTIONS))
+            numbers = self._cohort_numbers(unit, events.groups[at], events.times_ms[at])
+            _add(unit, numbers, np.full((1, at.size), PREDICTIONS))
+            if self._estimating:
+                self._add_expected(unit, numbers, models[at], events.classes[at], events.scores[at])
         for name, n in self._by_name(models[late]):
             add(self.tally.late, (name, "traffic"), n)
         for name, n in self._by_name(models[duplicate]):
@@ -269,6 +273,15 @@ class Counting:
         bins = scores[at] - self._score_start[models[at]]
         has = bins < self._score_bins[models[at]]  # behind them stand those that are missing
         _add(unit, numbers[:, at[has]], (self._raised_start[models[at[has]]] + bins[has])[None])
+
+    def _add_expected(self, unit: Unit, numbers: Codes, models: Indices, classes: npt.NDArray[np.uint16], scores: Floats) -> None:
+        """Count the scores of predictions by whether they are positive, of models whose performance is estimated."""
+        has = self._estimated[models] & ~np.isnan(scores)
+        if has.any():
+            models, x = models[has], scores[has]
+            positive = self._classes.codes(models, classes[has]) == self._positive[models]
+            bins = self._scores.find(x, models, int(models[0]) if models.min() == models.max() else None)
+            _add(unit, numbers[:, has], (self._expected_start[models] + positive * self._score_bins[models] + bins)[None])
 
     def _add_latencies(self, unit: Unit, numbers: Codes, models: Indices, latencies_ms: Floats) -> None:
         """Count the latencies that are such: not absent, below 0 or infinite."""

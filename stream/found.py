@@ -86,10 +86,11 @@ def found_in_outcomes(groups: Groups, scorers: Sequence[Scorer], by: Attribution
             reference_id=scorer.compared_with,
             judged=one.judged,
             outputs=one.outputs,
+            estimated=UNSET if by.by == "label_time" else scorer.estimates.of_cohort(groups[key].counts),
             performance=one.performance if isinstance(one.performance, Performance) else UNSET,
             regression=UNSET if isinstance(one.performance, Performance) else one.performance,
         )
-        for scorer, one in zip(scorers, told, strict=True)
+        for key, scorer, one in zip(sorted(groups), scorers, told, strict=True)
     ]
 
 

@@ -212,10 +212,18 @@ class Model:
 
     @property
     def cohort(self) -> Layout:
-        """That of outcomes by the time of their predictions: the same counts, in panes of another length."""
-        cohorts = self.settings.cohorts
-        named = [self.outcomes.fingerprint.hex(), str(cohorts.pane_ms if cohorts else 0)]
-        return replace(self.outcomes, fingerprint=_fingerprint("cohort/1", named))
+        """That of outcomes by the time of their predictions: the same counts in panes of another length, and what is estimated from."""
+        cohorts, estimated = self.settings.cohorts, self.calibration is not None
+        named = [self.outcomes.fingerprint.hex(), str(cohorts.pane_ms if cohorts else 0), *["estimated"] * estimated]
+        return replace(
+            self.outcomes, fingerprint=_fingerprint("cohort/1", named), width=self.expected_start + 2 * self.score.bins * estimated
+        )
+
+    @property
+    def expected_start(self) -> int:
+        """Where, with a calibration, the histograms of the score of all predictions begin in a cohort's aggregate: of those that were not
+        predicted positive, then of those that were."""
+        return self.outcomes.width
 
     def floored(self, outcomes: Aggregate) -> Aggregate:
         """The outcomes of all parts of a pane, of which none was counted less than never; sums of values may be below zero.

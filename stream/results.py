@@ -208,7 +208,7 @@ class EstimatedPerformance(Struct, frozen=True, kw_only=True, omit_defaults=True
     """Performance as it is expected before labels come, of the n predictions with a score, by what the reference's labels say of scores.
 
     It follows drift of the inputs, and is blind to a change of what they mean. A metric that is undefined is null. `verdicts`: of those
-    that `performance` names, where `performance.estimated` is on.
+    that `performance` names, where `performance.estimated` is on, of traffic windows.
     """
 
     n: int
@@ -461,9 +461,9 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `drift` is of the features, `outputs` of the prediction and the score (traffic), or of the label (performance), where the reference
     has them. `reference_id`: what the drift is from, a reference, or a period of the model's own traffic, `previous:<start>..<end>` or
-    `rolling:<start>..<end>`. `estimated`: of the traffic of a classifier of two classes, one positive, whose reference has a calibration.
-    Of performance windows a classifier has `performance`, a regression `regression`. `business`: where
-    outcomes have prices.
+    `rolling:<start>..<end>`. Of performance windows a classifier has `performance`, a regression `regression`. `business`: where outcomes
+    have prices. `estimated`: of a classifier of two classes, one positive, whose reference has a calibration, the traffic; by prediction
+    time once more beside the performance, of all predictions of that window, labelled or not, and without verdicts.
     """
 
     result_id: str

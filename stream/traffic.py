@@ -80,7 +80,7 @@ def _latency(counts: Counts) -> Latency | UnsetType:
 
 def label_delay(model: Model, counts: Counts) -> LabelDelay | UnsetType:
     """The same of the labels' delays, in seconds, from an outcomes aggregate."""
-    found = latency(counts[model.delays_start :], 0.0, float(DELAY_EDGES_S[-1]), DELAY_EDGES_S)
+    found = latency(counts[model.delays_start : model.outcomes.width], 0.0, float(DELAY_EDGES_S[-1]), DELAY_EDGES_S)
     if found is None:
         return UNSET
     return LabelDelay(n=found.n, p50=found.p50.value, p95=found.p95.value, p99=found.p99.value, relative_error=found.relative_error)

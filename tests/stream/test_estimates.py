@@ -190,6 +190,56 @@ def test_estimate_is_wrong_where_the_concept_drifts_as_the_readme_says(watch: Wa
     assert min(found["accuracy"] for found in realised(usual)) > max(found["accuracy"] for found in realised(drifted))
 
 
+def test_a_window_by_prediction_time_has_the_estimate_of_all_its_predictions_beside_what_is_realised(watch: Watch, tmp_path: Path) -> None:
+    """Half of the predictions get labels, and a twelfth come too late for the traffic, but not for this window."""
+    rng = np.random.default_rng(8)
+    before = drawn(rng, 4_000, steps=20)
+    scores, labels = drawn(rng, 600, shift=0.5, steps=20)
+    rows = list(zip(range(600), scores.tolist(), labels.tolist(), strict=True))
+    cohorts = {"windows": [{"size": "1m"}], "revise_every": "1m", "minimum_coverage": 0.1}
+    configured = settings(
+        {MODEL: BINARY | {"labels": True, "segments": ["country"], "by_prediction_time": cohorts}}, labels={"max_delay": "10m"}
+    )
+    monitor = watch(configured, {MODEL: learnt(tmp_path, *before)}, partitions=(2, 1))
+    events = [said(f"{i}", i / 12, score) | {"segments": {"country": ("DE", "FR")[i % 2]}} for i, score, _ in rows]
+    for partition in (0, 1):
+        part = events[partition::2]
+        late, on_time = part[::12], [event for i, event in enumerate(part) if i % 12]
+        passed = said(f"passed {partition}", 100, 0.5)
+        monitor.run(*on_time, prediction("none", 1, "1"), passed, *late, *part[:9], partition=partition)
+        monitor.start()  # what was counted is what was written
+    told = [label(str(i), 60 + i / 12, str(int(truth))) for i, _, truth in rows if i % 4 < 2]
+    monitor.run(*told, label("end", 900), side="labels")
+    for partition in (0, 1):
+        monitor.run(prediction(f"end {partition}", 900), partition=partition)
+    first = [r for r in monitor.said("results") if r["window"]["start"].endswith("22:14:00.000Z")]
+    parts = {None: slice(None), "country=DE": slice(0, None, 2), "country=FR": slice(1, None, 2)}
+    by_prediction = [r for r in first if r.get("performance", {}).get("by") == "prediction_time" and r["segment"] in parts]
+    assert {(r["segment"], r["final"]) for r in by_prediction} == {(segment, final) for segment in parts for final in (True, False)}
+    for result in by_prediction:
+        of = parts[result["segment"]]
+        found = result["estimated"]
+        assert found["n"] == result["counts"]["predictions"] - (result["segment"] is None) == scores[of].size
+        assert values(found) == pytest.approx(published(before, scores[of], scores[of] >= 0.25), abs=1e-9)
+        assert "verdicts" not in found
+    final = next(r for r in by_prediction if r["final"] and r["segment"] is None)
+    assert final["performance"]["coverage"] == pytest.approx(0.5, abs=0.01)
+    assert final["estimated"]["accuracy"]["lower"] < final["performance"]["accuracy"] < final["estimated"]["accuracy"]["upper"]
+    assert all("estimated" not in r for r in monitor.said("results") if r.get("performance", {}).get("by") == "label_time")
+
+
+def test_without_a_calibration_nothing_stands_beside_what_is_realised(watch: Watch) -> None:
+    cohorts = {"windows": [{"size": "1m"}], "revise_every": "1m"}
+    monitor = watch(
+        settings({MODEL: BINARY | {"labels": True, "by_prediction_time": cohorts}}, labels={"max_delay": "10m"}), {MODEL: small_reference()}
+    )
+    monitor.run(said("a", 1, 0.5), said("end", 900, 0.5))
+    monitor.run(label("a", 2, "1"), label("end", 900, "1"), side="labels")
+    told = [r for r in monitor.said("results") if r.get("performance", {}).get("by") == "prediction_time"]
+    assert told
+    assert all("estimated" not in result for result in told)
+
+
 GOOD, BAD = np.full(60, 0.01), np.full(60, 0.24)  # scores that are all predicted "0": nearly always right, and about half of the time
 STEPS = (np.repeat([0.01, 0.24], 1_000), np.arange(2_000) % 20 == 0)  # the reference's rows, the second half of which is positive in turn
 STEPS[1][1_000:] = np.arange(1_000) % 2 == 0
