@@ -48,7 +48,16 @@ from stream.quality import Quality
 from stream.reference import Feature, NumericFeature
 from stream.regression import standing
 from stream.regression_performance import RegressionMeter
-from stream.results import AlertKind, Averages, FeatureDrift, FeatureQuality, Performance, RegressionPerformance
+from stream.results import (
+    AlertKind,
+    Averages,
+    FeatureDrift,
+    FeatureQuality,
+    OneVsRest,
+    Performance,
+    RegressionPerformance,
+    ScorePerformance,
+)
 from stream.results import Counts as EventCounts
 from stream.score_performance import SCORE_METRICS, ScoreMeter, scalars
 from stream.status import Health
@@ -57,6 +66,7 @@ from stream.verdicts import LABEL_TIME, Attribution, Judged, reported
 from stream.worse_segment import attributed
 
 _DISCARD: Final = -1
+_OF_SCORES: Final = (*SCORE_METRICS, *ONE_VS_REST)
 _PERIOD: Final = "the period before"
 Segments = Mapping[str, Aggregate]  # parts of a window, by the segment's name
 _NO_SEGMENTS: Final[Segments] = MappingProxyType({})
@@ -148,9 +158,9 @@ class Scorer:
             return other
         other._health, other._period = self._health.against(self._confusion(period.counts)), name
         other._baseline = other._baseline_metrics()
-        judged = [name for name in SCORE_METRICS if name in self.model.settings.performance.thresholds]
-        if judged and other._health.confusion is not None and (scores := self._meter.performance(period)) is not None:
-            before = scalars(scores)
+        judged = [name for name in _OF_SCORES if name in self.model.settings.performance.thresholds]
+        if judged and other._health.confusion is not None:
+            before = _scalars(*self._of_scores(period))
             other._baseline |= {name: value for name in judged if (value := before[name]) is not None}
         return other
 
@@ -303,8 +313,8 @@ class Scorer:
         confusion = self._confusion(counts)
         cells = tuple(tuple(row) for row in confusion.tolist())
         rules = self.model.settings.performance
-        metrics, scores, each = self._metrics(confusion), self._meter.performance(window), self._one_vs_rest.performance(window)
-        judgeable = metrics | dict.fromkeys(SCORE_METRICS) | ({} if scores is None else scalars(scores)) | scalars_of_classes(each)
+        metrics, (scores, each) = self._metrics(confusion), self._of_scores(window)
+        judgeable = metrics | _scalars(scores, each)
         enough = by.judgeable(n, predictions)
         verdicts = {name: judge(judgeable[name], enough, limits, rules.minimum_sample) for name, limits in rules.thresholds.items()}
         health = self._health.of(confusion, bad=any(verdict.severity in ("warning", "critical") for verdict in verdicts.values()))
@@ -371,13 +381,14 @@ class Scorer:
 
     def _measure(self, metric: str, window: Aggregate) -> float | None:
         """One metric of an outcomes aggregate."""
-        if metric in SCORE_METRICS:
-            scores = self._meter.performance(window)
-            return None if scores is None else scalars(scores)[metric]
-        if metric in ONE_VS_REST:
-            return scalars_of_classes(self._one_vs_rest.performance(window))[metric]
+        if metric in _OF_SCORES:
+            return _scalars(*self._of_scores(window))[metric]
         apart = _apart(self._confusion(window.counts))
         return METRICS[metric](apart, self._positive) if metric in METRICS else averages(apart)[metric]
+
+    def _of_scores(self, window: Aggregate) -> tuple[ScorePerformance | None, OneVsRest | None]:
+        """Performance of the score, and of those of all classes."""
+        return self._meter.performance(window), self._one_vs_rest.performance(window)
 
     def _metrics(self, confusion: Counts) -> dict[str, float | None]:
         """Every metric of a matrix with OTHER as its last class."""
@@ -434,6 +445,11 @@ def close_performance(
     adjust(chain.from_iterable(drifts))
     parts = segments or [_NO_SEGMENTS] * len(windows)
     return [scorer.performance_of(window, found, of, by) for scorer, window, found, of in zip(scorers, windows, drifts, parts, strict=True)]
+
+
+def _scalars(scores: ScorePerformance | None, each: OneVsRest | None) -> dict[str, float | None]:
+    """Every metric of scores as one number, None where it is undefined."""
+    return dict.fromkeys(SCORE_METRICS) | ({} if scores is None else scalars(scores)) | scalars_of_classes(each)
 
 
 def _apart(confusion: Counts) -> Counts:

@@ -209,3 +209,23 @@ def test_scores_that_wait_while_the_classes_change_are_not_taken_for_those_of_ot
     (found,) = of_performance(after.tick())
     assert found.counts.labels == 2
     assert [(of.name, of.n) for of in ranked(found).by_class] == [("owl", 0), ("fox", 0), ("dog", 1), ("cat", 1)]
+
+
+def test_an_alert_has_the_baseline_of_the_period_before() -> None:
+    """A good minute, then one of which the labels are anything."""
+    rng = np.random.default_rng(5)
+    rows = [*drawn(3, windows=1), *((60 + i / 3, str(rng.choice(CLASSES)), score) for i, (_, _, score) in enumerate(drawn(4, windows=1)))]
+    limits = {"minimum_sample": 50, "roc_auc_macro": {"warning": 0.7}, "multiclass_log_loss": {"critical": 1.5}}
+    made = monitor(performance=limits, degradation={"against": "1m"})
+    made.log(
+        *(prediction(f"id-{i}", second, said(score), score=score) for i, (second, _, score) in enumerate(rows)), prediction("end", 600)
+    )
+    made.log(*(label(f"id-{i}", second, truth) for i, (second, truth, _) in enumerate(rows)), label("end", 600), side="labels")
+    for side in ("predictions", "labels"):
+        made.read(side)
+    before, _ = of_performance(made.tick())[:2]
+    made.quiet()
+    firing = {alert["metric"]: alert for alert in made.said("alerts") if alert["status"] == "firing"}
+    of_before = {name: getattr(ranked(before), name).value for name in ("roc_auc_macro", "multiclass_log_loss")}
+    assert {name: firing[name]["baseline"] for name in of_before} == {name: pytest.approx(value) for name, value in of_before.items()}
+    assert firing["roc_auc_macro"]["value"] < 0.7 < of_before["roc_auc_macro"]
