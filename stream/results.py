@@ -24,6 +24,7 @@ AlertKind = Literal[
 ]
 Status = Literal["healthy", "warning", "degraded", "insufficient_data"]
 Ratio = Annotated[float, Meta(ge=0, le=1)]
+NonNegative = Annotated[float, Meta(ge=0)]
 Timestamp = Annotated[str, Meta(description="RFC 3339, UTC, millisecond precision")]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -221,12 +222,13 @@ class EstimatedPerformance(Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class ReliabilityBin(Struct, frozen=True, kw_only=True):
-    """The n labels with scores in `[from, to)`, the last ones of 1 too: their mean score, and the share that is positive."""
+    """The n labels with scores in `[from, to)`, the last ones of 1 too: mean score, share positive, and Wilson's 95 % interval of that."""
 
     scores: tuple[Ratio, Ratio]
     n: int
     mean_score: BoundedMetric
     observed: Ratio
+    interval: tuple[Ratio, Ratio]
 
 
 class ScorePerformance(Struct, frozen=True, kw_only=True):
@@ -236,8 +238,8 @@ class ScorePerformance(Struct, frozen=True, kw_only=True):
     there. Without positives or without negatives these are undefined, null. Brier score and log loss are exact to 1e-9.
     `top_decile_capture` is the share of all positives that the tenth of the rows with the highest scores holds, ten times that their lift.
     `reliability` has the labels in up to ten groups of about as many, by score; the calibration error is the mean distance in these
-    between mean score and share of positives. `intervals` are those of Wilson, of 95 %, of the recall and precision at such a rate and of
-    the capture: for chance in the rows, the threshold taken as given. What the bins hide is in the bounds alone.
+    between mean score and share of positives. `intervals`, of 95 %, are for chance in the rows: Wilson's of recall and precision at a given
+    threshold, of the capture (ten times it, of the lift) and, as of a share of positives, of average precision; DeLong's of the AUC.
     """
 
     n: int
@@ -253,7 +255,7 @@ class ScorePerformance(Struct, frozen=True, kw_only=True):
     top_decile_lift: BoundedMetric | None
     top_decile_capture: BoundedMetric | None
     reliability: tuple[ReliabilityBin, ...] = ()
-    intervals: dict[str, tuple[Ratio, Ratio]] = {}
+    intervals: dict[str, tuple[NonNegative, NonNegative]] = {}
 
 
 class Averages(Struct, frozen=True, kw_only=True):
@@ -273,7 +275,7 @@ class Averages(Struct, frozen=True, kw_only=True):
 class ClassPerformance(Struct, frozen=True, kw_only=True):
     """How one class fares; `support` labels are of it. Null where undefined: never predicted, never a label, neither of them.
 
-    `intervals` are those of Wilson, of 95 %, of precision and recall where they are defined.
+    `intervals`, of 95 %, of precision, recall and F1 where they are defined, as in `Performance`.
     """
 
     name: str
@@ -334,13 +336,13 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `coverage` is labels counted over predictions made in the same window (null without predictions); by label time it may exceed 1.
     `maturity`, by prediction time: how much of `labels.max_delay`, in which labels may come, has passed since the window's end.
-    `label_delay`: absent without labels.
+    `label_delay`: absent without labels, `scores` where predictions have none.
     `confusion[i][j]` counts label `classes[i]` predicted as `classes[j]`; the last class, "(other)", holds classes that are not configured.
-    `intervals` are those of Wilson, of 95 %, of the metrics that are shares of rows. `scores` is absent where predictions have none, `lift`
-    (precision over the share of positives) without a positive class.
+    `intervals`, of 95 %: Wilson's of the metrics that are shares of rows, and with a positive class of F1 (that of tp / (tp + fp + fn),
+    mapped) and of `lift`, precision over the share of positives, which is absent without such a class (delta method on its logarithm).
     `by_class` has the configured classes, in the order of `classes`; `one_vs_rest` too: absent where predictions tell no score for each
     class, of two classes with a positive one, and of more than 50.
-    `status` is the worst level of a rule that is broken, not by chance (`broken`); absent where there is no rule that has an interval.
+    `status` is the worst level of a rule that is broken, not by chance (`broken`); absent where no share of rows has a rule.
     `baseline`: the period that it is compared with, `rolling:<start>..<end>`; absent where that is the reference.
     """
 
@@ -354,7 +356,7 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     f1: float | None
     specificity: float | None
     mcc: float | None
-    intervals: dict[str, tuple[Ratio, Ratio]]
+    intervals: dict[str, tuple[NonNegative, NonNegative]]
     verdicts: dict[str, Score]
     averages: Averages | UnsetType = UNSET
     by_class: tuple[ClassPerformance, ...] = ()

@@ -3,10 +3,12 @@
 A score is of the positive class; of a model without one, of the class that was predicted: a hit is then a prediction that was right.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from detectors.intervals import Bounded, wilson
-from detectors.ranking import average_precision, lift, operating_point, precision_at_fpr, recall_at_fpr, roc_auc
+from detectors.ranking import average_precision, lift, operating_point, precision_at_fpr, recall_at_fpr, roc_auc, roc_auc_interval
 from detectors.reliability import Group, calibration_error, reliability
 from stream.aggregates import Aggregate, Counts
 from stream.model import LOSS_UNIT, Model
@@ -35,7 +37,6 @@ class ScoreMeter:
         if n == 0:
             return None
         groups, ranking = reliability(misses, hits, self._edges), self.ranking(misses, hits)
-        captured = ranking["top_decile_capture"]
         brier, log_loss = (window.counts[self._losses] * LOSS_UNIT / n).tolist()
         return ScorePerformance(
             n=n,
@@ -43,8 +44,8 @@ class ScoreMeter:
             log_loss=log_loss,
             calibration_error=_reported(calibration_error(groups)),
             **{name: _reported(metric) for name, metric in ranking.items()},
-            reliability=tuple(map(_reliability_bin, groups)),
-            intervals=_intervals(misses, hits, captured) if captured else {},
+            reliability=_reliability(groups),
+            intervals=_intervals(misses, hits, ranking),
         )
 
     def ranking(self, misses: Counts, hits: Counts) -> dict[str, Bounded | None]:
@@ -68,16 +69,22 @@ def scalars(found: ScorePerformance) -> dict[str, float | None]:
     return {name: metric.value if isinstance(metric, BoundedMetric) else metric for name, metric in metrics.items()}
 
 
-def _intervals(misses: Counts, hits: Counts, captured: Bounded) -> dict[str, tuple[float, float]]:
-    """Wilson's, of 95 %, of the metrics that are shares of rows, where the threshold that they are at is taken as given."""
+def _intervals(misses: Counts, hits: Counts, ranking: Mapping[str, Bounded | None]) -> dict[str, tuple[float, float]]:
+    """Of 95 %: Wilson's of what is a share of rows, or as good as one, where the threshold that it is at is taken as given."""
+    area = roc_auc_interval(misses, hits)
+    if area is None:
+        return {}
     positives = float(hits.sum())
-    shares = {"top_decile_capture": (captured.value * positives, positives)}
+    of_positives = {name: metric.value for name in ("average_precision", "top_decile_capture") if (metric := ranking[name])}
+    shares = {name: (value * positives, positives) for name, value in of_positives.items()}
     for percent in (1, 5):
         right, wrong, _ = operating_point(misses, hits, percent / 100)
         shares |= {f"recall_at_fpr_{percent}": (right, positives), f"precision_at_fpr_{percent}": (right, right + wrong)}
     shares = {name: share for name, share in shares.items() if share[1]}
     ends = wilson(*np.array(list(shares.values())).T).T.tolist()
-    return {name: (low, high) for name, (low, high) in zip(shares, ends, strict=True)}
+    found = {"roc_auc": area} | {name: (low, high) for name, (low, high) in zip(shares, ends, strict=True)}
+    low, high = found["top_decile_capture"]
+    return found | {"top_decile_lift": (10 * low, 10 * high)}
 
 
 def _captured(top_lift: Bounded) -> Bounded:
@@ -89,6 +96,16 @@ def _reported(metric: Bounded | None) -> BoundedMetric | None:
     return None if metric is None else BoundedMetric(value=metric.value, bounds=(metric.lower, metric.upper))
 
 
-def _reliability_bin(group: Group) -> ReliabilityBin:
-    mean = BoundedMetric(value=group.mean_score, bounds=(group.least, group.most))
-    return ReliabilityBin(scores=(group.low, group.high), n=group.n, mean_score=mean, observed=group.observed)
+def _reliability(groups: Sequence[Group]) -> tuple[ReliabilityBin, ...]:
+    n = np.array([group.n for group in groups])
+    ends = wilson(n * [group.observed for group in groups], n).T.tolist()
+    return tuple(
+        ReliabilityBin(
+            scores=(group.low, group.high),
+            n=group.n,
+            mean_score=BoundedMetric(value=group.mean_score, bounds=(group.least, group.most)),
+            observed=group.observed,
+            interval=(low, high),
+        )
+        for group, (low, high) in zip(groups, ends, strict=True)
+    )

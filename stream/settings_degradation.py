@@ -1,7 +1,7 @@
 """How much worse than the baseline a metric may become, and what the baseline is: what each level of the tree says about it.
 
-Only of metrics that have an interval for chance: of a classification shares of rows (precision, recall and specificity with a positive
-class), of a regression means of errors, which only a period of its own has: a reference knows of no errors.
+Only of metrics whose difference has an interval for chance: of a classification shares of rows (precision, recall and specificity with a
+positive class), of a regression means of errors, which only a period of its own has: a reference knows of no errors.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,8 +1,12 @@
 """Raw scores with labels for the oracles: well spread, tied, piled up at 0 and 1, with few positives."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from detectors.score_bins import SCORE_EDGES, score_counts
 
@@ -59,3 +63,23 @@ def exactly(scores: Scores, labels: Labels, cuts: Scores | None = None) -> tuple
     points = np.isin(np.concatenate(([-1.0], edges)), values)
     negatives, positives = (np.bincount(where[side], minlength=edges.size + 1) for side in (~labels, labels))
     return negatives, positives, edges, points
+
+
+def wilson_by_roots(value: float, rows: float, confidence: float = 0.95) -> tuple[float, float]:
+    """The shares t that `value` of so many rows lies just as far from as chance has it: (value - t)^2 = z^2 t (1 - t) / rows."""
+    spread = norm.ppf((1 + confidence) / 2) ** 2 / rows
+    lower, upper = sorted(np.roots([1 + spread, -2 * value - spread, value**2]).real.tolist())
+    return lower, upper
+
+
+def auc_by_pairs(labels: Iterable[Any], scores: Iterable[float], confidence: float = 0.95) -> tuple[float, float, float]:
+    """AUC and its interval from every pair of raw rows, ties for half, by the definition of DeLong et al.; two of each class at least.
+
+    The variance is with one more row of each class half way to chance; the interval that of a ratio with this variance.
+    """
+    truth, said = np.asarray(labels, bool), np.asarray(scores)
+    wins = (said[truth][:, None] > said[~truth]) + 0.5 * (said[truth][:, None] == said[~truth])
+    auc, variance = float(wins.mean()), 0.0
+    for placements in (wins.mean(axis=1), wins.mean(axis=0)):
+        variance += (np.var(placements, ddof=1) + ((auc - 0.5) / 2) ** 2 / placements.size) / placements.size
+    return auc, *wilson_by_roots(auc, max(auc * (1 - auc) / variance if variance else 0, min(wins.shape)), confidence)

@@ -5,9 +5,11 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.optimize import approx_fprime
+from scipy.stats import binomtest, norm
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, matthews_corrcoef, precision_score, recall_score
 
-from detectors.performance import METRICS, accuracy, averages, f1, precision, recall
+from detectors.performance import METRICS, accuracy, averages, f1, intervals, lift, precision, recall
 
 Rows = NDArray[np.int64]
 ORACLES = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
@@ -83,6 +85,72 @@ def test_averages_agree_with_scikit_learn_on_every_prefix(name: str) -> None:
 
 def test_averages_are_undefined_without_rows() -> None:
     assert set(averages(np.zeros((3, 3), np.int64)).values()) == {None}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_the_interval_of_f1_is_that_of_the_share_right_of_rows_that_are_of_the_class_or_said_to_be(name: str) -> None:
+    k, labels, predictions = STREAMS[name]
+    for rows in range(1, len(labels) + 1, 7):
+        seen = labels[:rows], predictions[:rows]
+        for positive in range(k):
+            right, either = (int(np.sum(of(*(side == positive for side in seen)))) for of in (np.logical_and, np.logical_or))
+            ends = binomtest(right, either).proportion_ci(0.9, method="wilson") if either else None
+            expected = ends and pytest.approx((2 * ends.low / (1 + ends.low), 2 * ends.high / (1 + ends.high)), abs=1e-12)
+            assert intervals(confusion_matrix(*seen, labels=range(k)), positive, 0.9).get("f1") == expected
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_the_interval_of_lift_is_that_of_the_delta_method(name: str) -> None:
+    k, labels, predictions = STREAMS[name]
+
+    def log_lift(cells: NDArray[np.float64]) -> float:
+        tp, fp, fn, _ = cells
+        return float(np.log(tp * cells.sum() / ((tp + fp) * (tp + fn))))
+
+    confusion = confusion_matrix(labels, predictions, labels=range(k))
+    for positive in range(k):
+        true, said = labels == positive, predictions == positive
+        cells = np.array([(true & said).sum(), (~true & said).sum(), (true & ~said).sum(), (~true & ~said).sum()], float)
+        found = intervals(confusion, positive).get("lift")
+        if not cells[0]:  # nothing is right: the greater of what recall and precision can be, in times of what they were by chance
+            ends = [binomtest(0, int(of.sum())).proportion_ci(method="wilson").high if of.any() else 0 for of in (true, said)]
+            most = max(ends[0] / said.mean(), ends[1] / true.mean()) if true.any() and said.any() else None
+            assert found == (None if most is None else pytest.approx((0.0, most)))
+            continue
+        cells += 0.25
+        slope, shares = approx_fprime(cells, log_lift, 1e-6), cells / cells.sum()
+        deviation = np.sqrt(slope @ (np.diag(shares) - np.outer(shares, shares)) @ slope * cells.sum())
+        lower, upper = np.exp(log_lift(cells) + np.array([-1, 1]) * norm.ppf(0.975) * deviation)
+        value = lift(confusion, positive)
+        assert value is not None
+        assert found == pytest.approx((min(lower, value), max(upper, value)), rel=1e-4)
+
+
+@pytest.mark.parametrize(("positives", "found", "false_alarms"), [(0.02, 0.6, 0.05), (0.1, 0.9, 0.01), (0.3, 0.3, 0.2), (0.7, 0.1, 0.02)])
+@pytest.mark.parametrize("rows", [500, 3_000])
+def test_intervals_of_f1_and_lift_cover_them_as_often_as_asked(positives: float, found: float, false_alarms: float, rows: int) -> None:
+    shares = np.array([(1 - positives) * (1 - false_alarms), (1 - positives) * false_alarms, positives * (1 - found), positives * found])
+    f1_of_all, lift_of_all = 2 * shares[3] / (1 + shares[3] - shares[0]), shares[3] / (shares[1] + shares[3]) / positives
+    rng, times, inside = np.random.default_rng(rows), 1_500, np.zeros(2)
+    for cells in rng.multinomial(rows, shares, times):
+        (low, high), (least, most) = intervals(cells.reshape(2, 2), 1).values()
+        inside += low <= f1_of_all <= high, least <= lift_of_all <= most
+    assert (inside / times >= 0.93).all()  # 0.95 less four standard errors
+    assert (inside / times <= 0.985).all()
+
+
+def test_intervals_without_any_row_right_begin_at_zero_and_are_not_certain_of_it() -> None:
+    none_right = np.array([[80, 10], [10, 0]])  # by chance one of the ten that are positive would be right
+    assert f1(none_right, 1) == lift(none_right, 1) == 0.0
+    for name, (lower, upper) in intervals(none_right, 1).items():
+        assert lower == 0.0, name
+        assert 0.1 < upper < 3, name
+
+
+def test_intervals_are_undefined_where_the_metric_is_and_without_a_positive_class() -> None:
+    assert intervals(np.array([[4, 1], [2, 3]]), None) == {}
+    assert intervals(np.array([[4, 0], [0, 0]]), 1) == {}
+    assert intervals(np.array([[4, 0], [2, 0]]), 1).keys() == {"f1"}
 
 
 @pytest.mark.parametrize("metric", METRICS)

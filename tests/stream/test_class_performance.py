@@ -67,6 +67,12 @@ def test_averages_and_classes_of_every_window_are_those_of_scikit_learn(seed: in
                 right, rows_of = sum(t == s == of.name for t, s in zip(truth, said, strict=True)), column.count(of.name)
                 interval = binomtest(right, rows_of).proportion_ci(method="wilson") if rows_of else None
                 assert of.intervals.get(metric) == (interval and pytest.approx((interval.low, interval.high), abs=1e-12))
+        for of in measured.by_class:
+            right = sum(t == s == of.name for t, s in zip(truth, said, strict=True))
+            either = sum(of.name in sides for sides in zip(truth, said, strict=True))
+            share = binomtest(right, either).proportion_ci(method="wilson") if either else None
+            ends = share and tuple(2 * end / (1 + end) for end in (share.low, share.high))
+            assert of.intervals.get("f1") == (ends and pytest.approx(ends, abs=1e-12))
 
 
 def test_a_class_without_predictions_has_no_precision_and_one_without_labels_no_recall() -> None:

@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import (
     average_precision_score,
     brier_score_loss,
+    confusion_matrix,
     log_loss,
     matthews_corrcoef,
     precision_score,
@@ -20,10 +21,12 @@ from sklearn.metrics import (
     roc_curve,
 )
 
+from detectors.performance import intervals
 from stream.closing import Firing
 from stream.reference_build import build_reference
 from stream.results import Performance, ScorePerformance
 from tests.builders import MODEL, Monitor, label, prediction, settings, small_reference
+from tests.detectors.scored import auc_by_pairs, wilson_by_roots
 from tests.stream.reference_data import write
 
 Rows = list[tuple[Any, int]]  # score, label
@@ -144,7 +147,7 @@ def test_shares_of_rows_have_the_interval_of_wilson() -> None:
         above = scores >= min(allowed)
         expected[f"recall_at_fpr_{percent}"] = int(truth[above].sum()), positives
         expected[f"precision_at_fpr_{percent}"] = int(truth[above].sum()), int(above.sum())
-    assert measured.intervals.keys() == expected.keys() | {"top_decile_capture"}
+    assert measured.intervals.keys() == expected.keys() | {"top_decile_capture", "top_decile_lift", "roc_auc", "average_precision"}
     for name, (right, n) in expected.items():
         assert getattr(measured, name).value == pytest.approx(right / n)
         assert measured.intervals[name] == pytest.approx(tuple(binomtest(right, n).proportion_ci(method="wilson")), rel=1e-9), name
@@ -152,6 +155,26 @@ def test_shares_of_rows_have_the_interval_of_wilson() -> None:
     captured = measured.top_decile_capture.value  # the last of its rows are a part of those that tie
     low, high = (binomtest(f(captured * positives), positives).proportion_ci(method="wilson") for f in (math.floor, math.ceil))
     assert low.low <= measured.intervals["top_decile_capture"][0] <= captured <= measured.intervals["top_decile_capture"][1] <= high.high
+    assert measured.intervals["top_decile_lift"] == pytest.approx([10 * end for end in measured.intervals["top_decile_capture"]])
+    auc, *ends = auc_by_pairs(truth, scores)
+    assert measured.roc_auc is not None
+    assert measured.roc_auc.value == pytest.approx(auc)
+    assert measured.intervals["roc_auc"] == pytest.approx(ends, abs=1e-9)
+    ends = list(wilson_by_roots(average_precision_score(truth, scores), positives))
+    assert measured.intervals["average_precision"] == pytest.approx(ends, abs=1e-9)
+
+
+def test_f1_and_lift_have_an_interval_where_there_is_a_positive_class() -> None:
+    rows = drawn(600)
+    found = performance(rows)
+    counted = confusion_matrix([truth for _, truth in rows], [int(score >= 0.5) for score, _ in rows])
+    shares = {"accuracy", "precision", "recall", "specificity"}
+    assert found.intervals.keys() == shares | {"f1", "lift"}
+    for name, ends in intervals(counted, 1).items():
+        assert found.intervals[name] == pytest.approx(ends)
+        assert ends[0] < getattr(found, name) < ends[1]
+    assert performance(rows, positive=None).intervals.keys() == {"accuracy"}
+    assert performance([(0.1, 0), (0.2, 0)]).intervals.keys() == {"accuracy", "specificity"}
 
 
 def test_without_one_of_the_classes_there_is_no_interval() -> None:
@@ -207,6 +230,7 @@ def check_reliability(measured: ScorePerformance, scores: Any, truth: Any) -> No
         low, high = group.scores
         inside = (low <= scores) & (scores < high) | (scores == 1) & (group is measured.reliability[-1])
         assert (group.n, group.observed) == (inside.sum(), pytest.approx(truth[inside].mean()))
+        assert group.interval == pytest.approx(tuple(binomtest(int(truth[inside].sum()), group.n).proportion_ci(method="wilson")), abs=1e-9)
         assert within(group.mean_score, scores[inside].mean())
         error += abs(truth[inside].mean() - scores[inside].mean()) * inside.mean()
     assert within(measured.calibration_error, error)

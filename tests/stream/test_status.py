@@ -116,6 +116,15 @@ def test_without_rules_there_is_no_status_and_nothing_new_is_judged() -> None:
     assert not [one.metric for one in found.judged if "drop" in one.metric]
 
 
+def test_metrics_that_are_no_shares_of_rows_have_no_part_in_the_status_though_they_have_an_interval() -> None:
+    floors = {"minimum_sample": 30, "f1": {"warning": 0.99}, "lift": {"warning": 1.95}}
+    found = closed(scorer(positive="b", performance=floors, degradation=DROPS), right(900, 1000))
+    assert found.performance.intervals["f1"][1] < 0.99
+    assert found.performance.intervals["lift"][1] < 1.95
+    assert [judged(found, name).verdict.severity for name in ("f1", "lift")] == ["warning", "warning"]
+    assert (found.performance.status, found.performance.broken) == ("healthy", ())
+
+
 def test_without_a_baseline_a_drop_is_not_judged() -> None:
     found = closed(scorer(None, degradation=DROPS), right(500, 1000))
     assert found.performance.status == "insufficient_data"
