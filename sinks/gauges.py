@@ -18,10 +18,7 @@ from detectors.counts import Counts
 from detectors.latency import DELAY_BUCKETS_S
 from sinks.window_samples import SEVERITY_NUMBER, WINDOW_GAUGES, Sample, Slot, Subject, samples_of, seconds_of
 from stream.alerts import Alert
-from stream.results import (
-    AlertKind,
-    Result,
-)
+from stream.results import AlertKind, Result
 
 Side = Literal["predictions", "labels"]
 LabelOutcome = Literal["matched", "waiting", "expired", "duplicate", "corrected", "malformed"]

@@ -8,21 +8,18 @@ from typing import Any, Literal, NamedTuple, TypeGuard
 from msgspec import UNSET
 from msgspec.structs import asdict
 
-from stream.results import (
-    BoundedMetric,
+from stream.results import FeatureQuality, Latency, Result
+from stream.results_performance import (
     Business,
     ClassPerformance,
     ClassRanking,
     Estimate,
     EstimatedPerformance,
-    FeatureQuality,
     LabelDelay,
-    Latency,
     Performance,
     RegressionPerformance,
-    Result,
-    Score,
 )
+from stream.results_values import BoundedMetric, Score
 
 Subject = Literal["traffic", "performance"]
 

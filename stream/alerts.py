@@ -8,7 +8,8 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from stream.results import AlertKind, BinShare, Ratio, Result, Timestamp, Window
+from stream.results import AlertKind, BinShare, Result, Window
+from stream.results_values import Ratio, Timestamp
 
 
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):

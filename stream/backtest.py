@@ -22,18 +22,9 @@ from detectors.judge import AlertState, Severity, Thresholds, Transition, Verdic
 from stream.drift import applies, kind_of
 from stream.model import Model, with_variants
 from stream.quality import OF_TRAFFIC, Quality
-from stream.results import (
-    AlertKind,
-    Business,
-    EstimatedPerformance,
-    FeatureDrift,
-    Performance,
-    RegressionPerformance,
-    Result,
-    Score,
-    TrafficMetrics,
-    timestamp,
-)
+from stream.results import AlertKind, FeatureDrift, Result, TrafficMetrics, timestamp
+from stream.results_performance import Business, EstimatedPerformance, Performance, RegressionPerformance
+from stream.results_values import Score
 from stream.settings import Settings
 from stream.settings_thresholds import BUILT_IN_DRIFT, FLOORS, KINDS, Drift, DriftSection, RatedDriftSection, only_auto
 

@@ -14,7 +14,8 @@ from detectors.judge import judge
 from stream.aggregates import Counts, Floats, Layout
 from stream.alerts import Evidence
 from stream.model import CONFUSION_START, OTHER, PREDICTIONS, VALUE_UNITS, Model
-from stream.results import Business, Money, MoneyOfDay, timestamp
+from stream.results import timestamp
+from stream.results_performance import Business, Money, MoneyOfDay
 from stream.settings_business import Matrix
 from stream.verdicts import Attribution, Judged, reported
 

@@ -7,7 +7,7 @@ import numpy as np
 from detectors.intervals import wilson
 from detectors.performance import by_class, f1_ends
 from stream.aggregates import Counts
-from stream.results import Averages, ClassPerformance
+from stream.results_performance import Averages, ClassPerformance
 
 AVERAGES = Averages.__struct_fields__
 

@@ -20,7 +20,8 @@ from rich.text import Text
 
 from stream.alerts import Alert
 from stream.demo_board import Board, Exported, WindowId
-from stream.results import Result, Score, Severity, timestamp
+from stream.results import Result, timestamp
+from stream.results_values import Score, Severity
 from stream.store import ClockName
 
 STYLES: Final[dict[Severity, str]] = {"ok": "green", "warning": "yellow", "critical": "bold red", "insufficient_data": "dim"}

@@ -50,7 +50,7 @@ OF_COUNTS: Final = (*BY_BINS, "ks", "chi2")  # of nothing but counts, which can 
 
 
 class Measured(NamedTuple):
-    """A drift score of `n` values, None where it is undefined, and the fields of `results.Score` that stand beside it.
+    """A drift score of `n` values, None where it is undefined, and the fields of `results_values.Score` that stand beside it.
 
     With a p-value come `m`, the values of the reference, and `scale`, what part of the score at equal sample sizes the same difference
     has at these.

@@ -13,7 +13,8 @@ from detectors.judge import judge
 from stream.aggregates import Counts
 from stream.alerts import Evidence
 from stream.model import Model
-from stream.results import Estimate, EstimatedPerformance, Score
+from stream.results_performance import Estimate, EstimatedPerformance
+from stream.results_values import Score
 from stream.verdicts import Judged, reported
 
 

@@ -16,7 +16,8 @@ from stream.alerts import Evidence
 from stream.drift import BY_BINS, OF_CATEGORIES, Measured, kind_of, measure_categories
 from stream.model import PREDICTIONS, FeatureSlot
 from stream.reference import Feature, NumericFeature
-from stream.results import AlertKind, BinShare, FeatureDrift, Score
+from stream.results import AlertKind, BinShare, FeatureDrift
+from stream.results_values import Score
 from stream.settings_thresholds import Rules
 from stream.verdicts import Judged, reported
 

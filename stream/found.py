@@ -7,17 +7,9 @@ from msgspec import UNSET, UnsetType
 
 from stream.aggregates import Aggregate, Counts
 from stream.baselines import Key
-from stream.results import (
-    Business,
-    EstimatedPerformance,
-    FeatureDrift,
-    FeatureQuality,
-    Performance,
-    RegressionPerformance,
-    Summary,
-    TrafficMetrics,
-)
 from stream.results import Counts as EventCounts
+from stream.results import FeatureDrift, FeatureQuality, Summary, TrafficMetrics
+from stream.results_performance import Business, EstimatedPerformance, Performance, RegressionPerformance
 from stream.scoring import Close, Scorer, Traffic, close_performance, close_traffic
 from stream.verdicts import Attribution, Judged
 

@@ -8,12 +8,13 @@ from typing import Final
 
 import numpy as np
 
-from detectors.intervals import Bounded
-from detectors.ranking import average_precision, roc_auc
+from detectors.intervals import Bounded, wilson
+from detectors.ranking import average_precision, roc_auc, roc_auc_interval
 from detectors.score_bins import SCORE_EDGES
 from stream.aggregates import Aggregate, Counts, Floats
 from stream.model import CLASS_BINS, LEAST_PROBABILITY, Model
-from stream.results import BoundedMetric, ClassRanking, OneVsRest
+from stream.results_performance import ClassRanking, OneVsRest
+from stream.results_values import BoundedMetric
 
 ONE_VS_REST: Final = tuple(name for name in OneVsRest.__struct_fields__ if name not in ("n", "by_class"))
 _RANKINGS: Final = {"roc_auc": roc_auc, "average_precision": average_precision}
@@ -42,14 +43,21 @@ class OneVsRestMeter:
             means[f"{name}_macro"] = _mean(found[name], np.ones(rows.size))
             means[f"{name}_weighted"] = _mean(found[name], positives)
             means[f"{name}_micro"] = _reported(ranking(*scores.sum(axis=0), points=_POINTS))
-        each = zip(self._classes, rows.tolist(), positives.tolist(), found["roc_auc"], found["average_precision"], strict=True)
+        each = zip(self._classes, scores, rows.tolist(), positives.tolist(), found["roc_auc"], found["average_precision"], strict=True)
         return OneVsRest(
             n=int(rows.max()),
             multiclass_log_loss=_log_loss(scores[:, 1].sum(axis=0)),
             **means,
             by_class=tuple(
-                ClassRanking(name=name, n=n, support=support, roc_auc=_reported(auc), average_precision=_reported(precision))
-                for name, n, support, auc, precision in each
+                ClassRanking(
+                    name=name,
+                    n=n,
+                    support=support,
+                    roc_auc=_reported(auc),
+                    average_precision=_reported(precision),
+                    intervals=_intervals(of, support, precision),
+                )
+                for name, of, n, support, auc, precision in each
             ),
         )
 
@@ -58,6 +66,15 @@ def scalars_of_classes(found: OneVsRest | None) -> dict[str, float | None]:
     """Each metric as one number, by name; all undefined where nothing was found."""
     metrics: dict[str, BoundedMetric | None] = {name: None if found is None else getattr(found, name) for name in ONE_VS_REST}
     return {name: None if metric is None else metric.value for name, metric in metrics.items()}
+
+
+def _intervals(scores: Counts, support: int, precision: Bounded | None) -> dict[str, tuple[float, float]]:
+    """For chance in the rows, of 95 %: as in `score_performance`. Of means over classes there are none."""
+    area = roc_auc_interval(*scores)
+    if area is None or precision is None:
+        return {}
+    low, high = wilson(np.array(precision.value * support), np.array(support)).tolist()
+    return {"roc_auc": area, "average_precision": (low, high)}
 
 
 def _mean(metrics: list[Bounded | None], weights: Counts | Floats) -> BoundedMetric | None:

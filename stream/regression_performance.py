@@ -16,7 +16,8 @@ from stream.alerts import Evidence
 from stream.model import LABELS, PREDICTIONS, UNUSABLE, Model
 from stream.reference import NumericFeature
 from stream.regression import standing
-from stream.results import BoundedMetric, RegressionPerformance
+from stream.results_performance import RegressionPerformance
+from stream.results_values import BoundedMetric
 from stream.settings_thresholds import Rules
 from stream.status import SURE, Degrading
 from stream.traffic import label_delay

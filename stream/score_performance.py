@@ -13,7 +13,8 @@ from detectors.reliability import Group, calibration_error, reliability
 from stream.aggregates import Aggregate, Counts
 from stream.model import LOSS_UNIT, Model
 from stream.reference import NumericFeature
-from stream.results import BoundedMetric, ReliabilityBin, ScorePerformance
+from stream.results_performance import ReliabilityBin, ScorePerformance
+from stream.results_values import BoundedMetric
 
 SCORE_METRICS = tuple(name for name in ScorePerformance.__struct_fields__ if name not in ("n", "reliability", "intervals"))
 

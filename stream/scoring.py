@@ -48,17 +48,9 @@ from stream.quality import Quality
 from stream.reference import Feature, NumericFeature
 from stream.regression import standing
 from stream.regression_performance import RegressionMeter
-from stream.results import (
-    AlertKind,
-    Averages,
-    FeatureDrift,
-    FeatureQuality,
-    OneVsRest,
-    Performance,
-    RegressionPerformance,
-    ScorePerformance,
-)
+from stream.results import AlertKind, FeatureDrift, FeatureQuality
 from stream.results import Counts as EventCounts
+from stream.results_performance import Averages, OneVsRest, Performance, RegressionPerformance, ScorePerformance
 from stream.score_performance import SCORE_METRICS, ScoreMeter, scalars
 from stream.status import Health
 from stream.traffic import TrafficMeter, label_delay

@@ -15,7 +15,8 @@ from detectors.intervals import Measured, combined, wilson
 from detectors.judge import Severity, Thresholds, Verdict
 from stream.aggregates import Counts
 from stream.model import OTHER, Model
-from stream.results import BrokenRule, Status
+from stream.results_performance import BrokenRule
+from stream.results_values import Status
 
 _SEVERITY: Final[Mapping[str, Severity]] = {"warning": "warning", "degraded": "critical"}
 _NAMED: Final[Mapping[Rule, Literal["floor", "drop", "relative"]]] = {

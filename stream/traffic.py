@@ -11,7 +11,9 @@ from stream.aggregates import MAXIMUM, MINIMUM, Aggregate, Counts
 from stream.alerts import Evidence
 from stream.model import OTHER, PREDICTIONS, Model
 from stream.reference import NumericFeature
-from stream.results import BoundedMetric, Confidence, LabelDelay, Latency, TrafficMetrics
+from stream.results import Confidence, Latency, TrafficMetrics
+from stream.results_performance import LabelDelay
+from stream.results_values import BoundedMetric
 from stream.verdicts import Judged, reported
 
 

@@ -8,7 +8,8 @@ from msgspec import UNSET, UnsetType
 
 from detectors.judge import Verdict
 from stream.alerts import Evidence
-from stream.results import AlertKind, Score
+from stream.results import AlertKind
+from stream.results_values import Score
 
 
 class Judged(NamedTuple):

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import orjson
 import pytest
 
-from stream.results import Performance
+from stream.results_performance import Performance
 from stream.settings import load_settings
 from stream.settings_cohorts import CohortSection
 from tests.builders import Monitor

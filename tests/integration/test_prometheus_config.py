@@ -16,27 +16,9 @@ import yaml
 
 from sinks.gauges import Gauges
 from stream.alerts import Alert, Evidence
-from stream.results import (
-    BoundedMetric,
-    Business,
-    Confidence,
-    Counts,
-    Estimate,
-    EstimatedPerformance,
-    FeatureDrift,
-    FeatureQuality,
-    LabelDelay,
-    Latency,
-    MoneyOfDay,
-    Performance,
-    Result,
-    Score,
-    ScorePerformance,
-    Summary,
-    TrafficMetrics,
-    Window,
-    timestamp,
-)
+from stream.results import Confidence, Counts, FeatureDrift, FeatureQuality, Latency, Result, Summary, TrafficMetrics, Window, timestamp
+from stream.results_performance import Business, Estimate, EstimatedPerformance, LabelDelay, MoneyOfDay, Performance, ScorePerformance
+from stream.results_values import BoundedMetric, Score
 from tests.integration.grafana import CONFIG, panel_queries
 from tests.services.missing import MissingService
 from tests.services.prometheus import Prometheus

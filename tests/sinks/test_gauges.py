@@ -13,26 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sinks.gauges import Gauges
 from stream.alerts import Alert, Evidence
-from stream.results import (
-    Averages,
-    BoundedMetric,
-    ClassPerformance,
-    ClassRanking,
-    Counts,
-    Estimate,
-    EstimatedPerformance,
-    FeatureDrift,
-    FeatureQuality,
-    Latency,
-    OneVsRest,
-    Performance,
-    Result,
-    Score,
-    Summary,
-    TrafficMetrics,
-    Window,
-    timestamp,
-)
+from stream.results import Counts, FeatureDrift, FeatureQuality, Latency, Result, Summary, TrafficMetrics, Window, timestamp
+from stream.results_performance import Averages, ClassPerformance, ClassRanking, Estimate, EstimatedPerformance, OneVsRest, Performance
+from stream.results_values import BoundedMetric, Score
 from tests.services.missing import MissingService
 
 MINUTE_MS = 60_000

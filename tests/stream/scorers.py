@@ -9,7 +9,7 @@ from msgspec import UnsetType
 from stream.aggregates import Aggregate
 from stream.model import PREDICTIONS, Model
 from stream.reference import Feature
-from stream.results import Score
+from stream.results_values import Score
 from stream.scoring import Judged, Scorer
 from tests.builders import MODEL, coded, reference, settings
 

@@ -9,7 +9,7 @@ from msgspec import UNSET
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score, precision_recall_fscore_support, precision_score, recall_score
 
-from stream.results import Performance
+from stream.results_performance import Performance
 from tests.builders import MODEL, Monitor, label, prediction, settings
 
 CLASSES = ["cat", "dog", "fox", "owl"]

@@ -17,7 +17,9 @@ from stream.balance import Balance, Sheet
 from stream.demo import DemoError, WorkerProcess, report
 from stream.demo_board import Board, Evidence, Exported
 from stream.demo_view import LiveView, PlainView, Run, Status, View, open_view, screen
-from stream.results import AlertKind, BinShare, Counts, FeatureDrift, Performance, Result, Score, Severity, Window, timestamp
+from stream.results import AlertKind, BinShare, Counts, FeatureDrift, Result, Window, timestamp
+from stream.results_performance import Performance
+from stream.results_values import Score, Severity
 from stream.simulate import Count, Tally
 
 START_MS = 1_767_225_600_000

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 from msgspec import UNSET
 from pydantic import ValidationError
+from scipy.stats import norm
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from detectors.score_bins import SCORE_EDGES
+from detectors.ranking import roc_auc_interval
+from detectors.score_bins import SCORE_EDGES, score_counts
 from stream.closing import Firing
-from stream.results import BoundedMetric, OneVsRest, Result
+from stream.results import Result
+from stream.results_performance import OneVsRest
+from stream.results_values import BoundedMetric
 from stream.store_memory import MemoryStore
 from tests.builders import MODEL, Monitor, label, prediction, settings
 
@@ -93,6 +97,9 @@ def test_scores_that_the_bins_tell_apart_are_ranked_as_scikit_learn_does(seed: i
             each = [float(oracle(truth[:, c], scores[:, c])) if c in used else None for c in range(4)]
             values = [None if value is None else value.value for value in (getattr(of, metric) for of in ours.by_class)]
             assert values == [None if value is None else pytest.approx(value, abs=1e-12) for value in each]
+            for of, value in zip(ours.by_class, each, strict=True):
+                assert (metric in of.intervals) == (value is not None)
+                assert value is None or of.intervals[metric][0] <= value + 1e-12 <= of.intervals[metric][1] + 2e-12
             for average in ("macro", "weighted", "micro"):
                 expected = (
                     oracle(truth[:, used], scores[:, used], average=average)
@@ -150,6 +157,25 @@ def test_what_is_no_probability_counts_for_no_class() -> None:
     assert [(of.n, of.support) for of in (cat, dog, fox, owl)] == [(2, 1), (1, 1), (0, 0), (0, 0)]
     assert cat.roc_auc == BoundedMetric(value=1.0, bounds=(1.0, 1.0))
     assert dog.roc_auc is None
+
+
+def test_each_class_has_the_intervals_of_its_own_two_histograms() -> None:
+    rows = drawn(2, windows=2, binned=True)
+    (found, _), ((truth, scores), _) = results(rows), by_window(rows)
+    for c, of in enumerate(ranked(found).by_class):
+        sides = [score_counts(scores[truth[:, c] == side, c]) for side in (False, True)]
+        assert of.roc_auc is not None
+        assert of.average_precision is not None
+        assert of.intervals["roc_auc"] == roc_auc_interval(*sides)
+        expected = wilson_interval(of.average_precision.value * of.support, of.support)
+        assert of.intervals["average_precision"] == pytest.approx(expected, abs=1e-12)
+
+
+def wilson_interval(hits: float, rows: int) -> tuple[float, float]:
+    """Wilson's, of 95 %, by its formula."""
+    z, share = norm.ppf(0.975), hits / rows
+    middle, half = share + z**2 / (2 * rows), z * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
+    return (middle - half) / (1 + z**2 / rows), (middle + half) / (1 + z**2 / rows)
 
 
 def test_scores_of_one_class_only_are_not_taken_for_those_of_all() -> None:

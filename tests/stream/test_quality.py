@@ -16,7 +16,8 @@ from stream.model import DUPLICATES, LATE, PREDICTIONS, Model
 from stream.quality import Quality
 from stream.reference import Feature, NumericFeature
 from stream.reference_bins import fences
-from stream.results import FeatureDrift, FeatureQuality, Score, Severity
+from stream.results import FeatureDrift, FeatureQuality
+from stream.results_values import Score, Severity
 from stream.verdicts import Judged
 from tests.builders import MODEL, categorical, coded, reference, settings
 

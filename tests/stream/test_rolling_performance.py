@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, confusion_matrix, mean_absolute_error, recall_score, root_mean_squared_error
 
-from stream.results import Performance, timestamp
+from stream.results import timestamp
+from stream.results_performance import Performance
 from stream.store import UnitId
 from stream.store_memory import MemoryStore
 from tests.builders import BASE_MS, MODEL, Monitor, at, label, prediction, seconds_of, settings, small_reference

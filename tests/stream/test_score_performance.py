@@ -24,7 +24,7 @@ from sklearn.metrics import (
 from detectors.performance import intervals
 from stream.closing import Firing
 from stream.reference_build import build_reference
-from stream.results import Performance, ScorePerformance
+from stream.results_performance import Performance, ScorePerformance
 from tests.builders import MODEL, Monitor, label, prediction, settings, small_reference
 from tests.detectors.scored import auc_by_pairs, wilson_by_roots
 from tests.stream.reference_data import write

@@ -18,7 +18,8 @@ from stream.aggregates import Aggregate, grouped_moments
 from stream.model import DUPLICATES, LATE, PREDICTIONS, Model
 from stream.reference import Feature
 from stream.reference_bins import coarse_groups, fine_edges
-from stream.results import FeatureDrift, Score
+from stream.results import FeatureDrift
+from stream.results_values import Score
 from stream.scoring import Close, Scorer, close_traffic
 from tests.builders import MODEL, categorical, coded, numeric, settings, small_reference
 from tests.stream.scorers import benjamini_hochberg, counted, judged_of, of_score, score, scorer

@@ -9,7 +9,7 @@ from scipy.stats import chi2_contingency
 
 from stream.aggregates import Aggregate
 from stream.model import CONFUSION_START, LABELS, PREDICTIONS, Model
-from stream.results import Score
+from stream.results_values import Score
 from stream.scoring import Scorer, close_performance
 from tests.builders import MODEL, categorical, numeric, reference, settings, small_reference
 from tests.stream.scorers import benjamini_hochberg, counted, of_score, score, scorer

@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_sc
 
 from stream.aggregates import Aggregate
 from stream.model import CONFUSION_START, LABELS, PREDICTIONS
-from stream.results import Performance
+from stream.results_performance import Performance
 from stream.scoring import Scorer
 from tests.builders import categorical
 from tests.stream.scorers import OTHER, judged_of, scorer
