@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detectors.score_bins import SCORE_EDGES
-from stream.aggregates import Codes, Floats
+from stream.aggregates import Codes, Floats, distinct
 from stream.coding import Bins
 from stream.model import CLASS_BINS, Model, empty_bins, with_variants
 from stream.store import NameStore
@@ -51,11 +51,12 @@ class ClassScores:
             models: (n,) index of each event's model, below 0 for none.
         """
         packed = no_scores(len(scores), self.width)
-        for model, where in self._by_model(models):
-            told = [scores[i] for i in where.tolist()]
-            by_class = np.array([type(one) is dict for one in told], np.bool_)
-            classes, at = self._classes[model], where[by_class]
-            x = _numbers(classes, [one for one in told if type(one) is dict])
+        if not self.width:
+            return packed
+        by_class = np.array([kind is dict for kind in map(type, scores)], np.bool_)
+        for model, at in self._by_model(np.where(by_class, models, -1)):
+            classes = self._classes[model]
+            x = _numbers(classes, [scores[i] for i in at.tolist()])
             known = (x >= 0) & (x <= 1)
             bins = np.where(known, self._bins.find(np.where(known, x, 0), np.zeros(x.size, np.int64), 0), 0)
             packed[at, :_TAG] = np.array([self._tags[model]], "<u2").view(np.uint8)
@@ -78,10 +79,9 @@ class ClassScores:
 
     def _by_model(self, models: Codes) -> Iterator[tuple[int, Codes]]:
         """Each model with scores by class among those of some events, and where."""
-        if self.width and models.size:
-            for model in np.unique(models).tolist():
-                if model >= 0 and self._tags[model]:
-                    yield model, np.flatnonzero(models == model)
+        for model in distinct(models)[0].tolist() if self.width else ():
+            if model >= 0 and self._tags[model]:
+                yield model, np.flatnonzero(models == model)
 
 
 def _numbers(classes: Sequence[str], scores: Sequence[Mapping[str, float]]) -> Floats:

@@ -305,7 +305,7 @@ class ModelSettings:
     @property
     def scored_classes(self) -> tuple[str, ...]:
         """The classes whose scores are counted one by one, where events tell them: all or none."""
-        return _scored_classes(self.classes, self.positive)
+        return _scored_classes(self.classes, self.positive) if self.labels else ()
 
     def windows_of(self, subject: Subject) -> tuple[WindowSpec, ...]:
         """The windows about a subject."""
