@@ -56,6 +56,7 @@ def reference(
     classes: Sequence[str] = (),
     confusion: Sequence[Sequence[int]] | None = None,
     outputs: Sequence[Feature] = (),
+    calibration: Sequence[Sequence[int]] | None = None,
 ) -> Reference:
     """A reference of these features, which all have the same number of rows."""
     rows = int(features[0].counts.sum()) + features[0].missing if features else 0
@@ -69,6 +70,7 @@ def reference(
         confusion=cells,
         outputs=tuple(outputs),
         features=features,
+        calibration=None if calibration is None else np.array(calibration),
     )
     return msgspec.structs.replace(made, reference_id=made.content_id)
 
