@@ -202,6 +202,9 @@ def test_estimates_are_shown_with_their_bounds_until_a_result_does_not_have_them
     assert value(gauges, "estimated_performance", **ALL, metric="precision") is None
     assert value(gauges, "estimated_performance_severity", **ALL, metric="recall") == 1
     assert value(gauges, "estimated_performance_severity", **ALL, metric="accuracy") is None
+    beside = replace(estimated, accuracy=Estimate(value=0.1, lower=0.0, upper=0.2))  # that of an older window, beside what was realised
+    gauges.observe_result(replace(performance(by="prediction_time"), estimated=beside))
+    assert value(gauges, "estimated_performance", **ALL, metric="accuracy") == 0.9
     gauges.observe_result(traffic(2))
     assert value(gauges, "estimated_performance", **ALL, metric="accuracy") is None
 
