@@ -19,7 +19,7 @@ from msgspec import UNSET, UnsetType
 from detectors.counts import ONE
 from detectors.explain import comes_from
 from detectors.judge import Verdict, judge
-from detectors.performance import METRICS, averages, intervals
+from detectors.performance import METRICS, averages
 from stream.aggregates import Aggregate, Codes, Counts
 from stream.alerts import Evidence
 from stream.business import BusinessMeter
@@ -333,7 +333,7 @@ class Scorer:
             f1=metrics["f1"],
             specificity=metrics["specificity"],
             mcc=metrics["mcc"],
-            intervals={name: (found.lower, found.upper) for name, found in health.ratios.items()} | intervals(confusion, self._positive),
+            intervals={name: (found.lower, found.upper) for name, found in health.ratios.items()},
             verdicts={name: reported(judgeable[name], verdict) for name, verdict in verdicts.items()},
             averages=Averages(**{name: metrics[name] for name in AVERAGES}),
             by_class=class_table(confusion, self._classes),

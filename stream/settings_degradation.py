@@ -1,7 +1,7 @@
 """How much worse than the baseline a metric may become, and what the baseline is: what each level of the tree says about it.
 
-Only of metrics whose difference has an interval for chance: of a classification shares of rows (precision, recall and specificity with a
-positive class), of a regression means of errors, which only a period of its own has: a reference knows of no errors.
+Only of metrics whose difference has an interval for chance: of a classification shares of rows and F1 (all but accuracy with a positive
+class), of a regression means of errors, which only a period of its own has: a reference knows of no errors.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +11,10 @@ from detectors.judge import Thresholds
 from stream.settings_thresholds import Against, Bound, Direction, Limits, contradictions, thresholds_of
 from stream.settings_values import KeyPath, Section, duration_or, limit
 
-METRICS: Final = {"classification": ("accuracy", "precision", "recall", "specificity"), "regression": ("mae", "rmse", "mape", "smape")}
+METRICS: Final = {
+    "classification": ("accuracy", "precision", "recall", "f1", "specificity"),
+    "regression": ("mae", "rmse", "mape", "smape"),
+}
 
 
 class DropLimits(Limits):
@@ -43,6 +46,7 @@ class DegradationSection(Section):
     accuracy: MetricDegradation = MetricDegradation()
     precision: MetricDegradation = MetricDegradation()
     recall: MetricDegradation = MetricDegradation()
+    f1: MetricDegradation = MetricDegradation()
     specificity: MetricDegradation = MetricDegradation()
     mae: ErrorDegradation = ErrorDegradation()
     rmse: ErrorDegradation = ErrorDegradation()

@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from detectors.degradation import Degradation, Part, Rule, Rules, degradation, worst
 from detectors.intervals import Measured, combined, wilson
 from detectors.judge import Severity, Thresholds, Verdict
+from detectors.performance import METRICS, intervals
 from stream.aggregates import Counts
 from stream.model import OTHER, Model
 from stream.results_performance import BrokenRule
@@ -50,7 +51,7 @@ class Found(NamedTuple):
 
 
 def ratios(confusion: Counts, positive: int | None, confidence: float = 0.95) -> dict[str, Measured]:
-    """The metrics that are shares of rows, those without rows left out: of a mean over classes there is no interval.
+    """The metrics that have an interval, undefined ones left out: shares of rows and, of a positive class, f1 and lift.
 
     `confusion`: label by prediction, the last class being OTHER, which is never right. `n` is the labels of the whole matrix.
     """
@@ -63,7 +64,12 @@ def ratios(confusion: Counts, positive: int | None, confidence: float = 0.95) ->
         of["specificity"] = (others - int(predicted[c]) + right, others)
     counts = np.array(list(of.values()), np.int64)
     ends = wilson(counts[:, 0], counts[:, 1], confidence).T.tolist()
-    return {name: Measured(k / rows, low, high, n) for (name, (k, rows)), (low, high) in zip(of.items(), ends, strict=True) if rows}
+    found = {name: Measured(k / rows, low, high, n) for (name, (k, rows)), (low, high) in zip(of.items(), ends, strict=True) if rows}
+    for name, (low, high) in intervals(confusion, positive, confidence).items():
+        value = METRICS[name](confusion, positive)
+        assert value is not None  # it has an interval
+        found[name] = Measured(value, low, high, n)
+    return found
 
 
 class Degrading:

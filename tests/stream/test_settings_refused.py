@@ -180,8 +180,8 @@ BAD = [
         "degradation.recall.relative.critical: '0.1', expected at least the warning threshold 0.2",
     ),
     (
-        "degradation: {f1: {}}",
-        "degradation.f1: unknown key, expected one of accuracy, precision, recall, specificity, mae, rmse, mape, smape, against",
+        "degradation: {mcc: {}}",
+        "degradation.mcc: unknown key, expected one of accuracy, precision, recall, f1, specificity, mae, rmse, mape, smape, against",
     ),
     ("degradation: {mae: {drop: {warning: 0.1}}}", "degradation.mae.drop: unknown key, expected one of relative"),
     (

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET
 from scipy.stats import binom, binomtest
-from sklearn.metrics import accuracy_score, precision_score, recall_score
+from sklearn.metrics import accuracy_score, f1_score, precision_score, recall_score
 
 from stream.aggregates import Aggregate
 from stream.alerting import summary
@@ -116,13 +116,23 @@ def test_without_rules_there_is_no_status_and_nothing_new_is_judged() -> None:
     assert not [one.metric for one in found.judged if "drop" in one.metric]
 
 
-def test_metrics_that_are_no_shares_of_rows_have_no_part_in_the_status_though_they_have_an_interval() -> None:
+def test_f1_has_a_part_in_the_status_and_lift_none_though_it_has_an_interval() -> None:
     floors = {"minimum_sample": 30, "f1": {"warning": 0.99}, "lift": {"warning": 1.95}}
-    found = closed(scorer(positive="b", performance=floors, degradation=DROPS), right(900, 1000))
-    assert found.performance.intervals["f1"][1] < 0.99
+    found = closed(scorer(positive="b", performance=floors, degradation={"accuracy": {}}), right(900, 1000))
     assert found.performance.intervals["lift"][1] < 1.95
     assert [judged(found, name).verdict.severity for name in ("f1", "lift")] == ["warning", "warning"]
-    assert (found.performance.status, found.performance.broken) == ("healthy", ())
+    assert (found.performance.status, [one.metric for one in found.performance.broken]) == ("warning", ["f1"])
+
+
+def test_a_drop_of_f1_counts_if_it_is_no_chance() -> None:
+    """That of the baseline is 0.9; of 40 rows any from 0.6 on may be."""
+    of = scorer(positive="b", degradation={"f1": {"drop": {"warning": 0.05}}})
+    for hits, rows, status in ((800, 1000, "warning"), (32, 40, "healthy"), (880, 1000, "healthy")):
+        found = closed(of, right(hits, rows))
+        cells = np.array(right(hits, rows))
+        value = 2 * cells[1, 1] / (2 * cells[1, 1] + cells[0, 1] + cells[1, 0])
+        assert judged(found, "f1_drop").value == pytest.approx(0.9 - value)
+        assert (found.performance.status, judged(found, "f1_drop").verdict.severity) == (status, "ok" if status == "healthy" else status)
 
 
 def test_without_a_baseline_a_drop_is_not_judged() -> None:
@@ -175,6 +185,13 @@ def test_ratios_are_those_of_scikit_learn_and_their_intervals_those_of_scipy(cel
         "recall": (recall_score(truth, said, zero_division=0), int((truth == 1).sum())),
         "specificity": (recall_score(truth, said, pos_label=0, zero_division=0), int((truth == 0).sum())),
     }
+    either = int(((truth == 1) | (said == 1)).sum())
+    f1, lift = found.pop("f1", None), found.pop("lift", None)
+    assert (f1 is None, lift is None) == (either == 0, not ((truth == 1).any() and (said == 1).any()))
+    if f1 is not None:  # 2 j / (1 + j), j the share right of the rows that are of the class or said to be
+        shared = binomtest(cells[3], either).proportion_ci(method="wilson")
+        assert f1.value == pytest.approx(f1_score(truth, said))
+        assert (f1.lower, f1.upper) == pytest.approx((2 * shared.low / (1 + shared.low), 2 * shared.high / (1 + shared.high)), abs=1e-12)
     assert set(found) == {name for name, (_, rows) in oracles.items() if rows}
     for name, ratio in found.items():
         value, rows = oracles[name]
