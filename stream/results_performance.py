@@ -167,7 +167,7 @@ class Performance(Struct, frozen=True, kw_only=True, omit_defaults=True):
     mapped) and of `lift`, precision over the share of positives, which is absent without such a class (delta method on its logarithm).
     `by_class` has the configured classes, in the order of `classes`; `one_vs_rest` too: absent where predictions tell no score for each
     class, of two classes with a positive one, and of more than 50.
-    `status` is the worst level of a rule that is broken, not by chance (`broken`); absent where no metric with an interval, but lift, has a rule.
+    `status` is the worst level of a rule that is broken, not by chance (`broken`); absent where none of these but lift has a rule.
     `baseline`: the period that it is compared with, `rolling:<start>..<end>`; absent where that is the reference.
     """
 
