@@ -7,6 +7,7 @@ five minutes after their end.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stream.rebuild import Bookmark
@@ -304,3 +305,26 @@ def test_a_correction_of_a_regression_leaves_no_trace_of_what_it_replaced(watch:
     for one, other in zip(found, expected, strict=True):
         for metric in ("mae", "rmse", "bias", "mape", "smape", "wape", "r2"):
             assert one[metric] == pytest.approx(other[metric], rel=1e-9), metric
+
+
+@pytest.mark.parametrize("wild", [1e5, -999_999_999, 1e12, 1e60])
+@pytest.mark.parametrize("unit", [1.0, 1e4])
+def test_a_wild_label_that_is_corrected_is_not_felt_in_what_is_left(watch: Watch, wild: float, unit: float) -> None:
+    """A placeholder, say, whose square is so large that errors of usual size are lost in its rounding."""
+    rng = np.random.default_rng(1)
+    truth = rng.normal(10, 3, 200) * unit
+    made = (truth + rng.normal(0, 1, 200) * unit).tolist()
+    labels = [label(f"p{i}", 20 + i / 100, one) for i, one in enumerate(truth.tolist())]
+    found = []
+    for first in (labels, [label(f"p{i}", 15, wild * unit) for i in (7, 150)] + labels):
+        monitor = watch(delayed({"fraud": {"task": "regression"}}))
+        monitor.run(*[v(f"p{i}", 10, said_) for i, said_ in enumerate(made)])
+        monitor.run(*first, side="labels")
+        pass_to(monitor, 60)
+        found.append([r["regression"] for r in monitor.said("results") if r["version"] == "v" and r["subject"] == "performance"])
+    for one, other in zip(*found, strict=True):
+        for metric in ("mae", "rmse", "bias", "mape", "smape", "wape", "r2"):
+            assert one[metric] == pytest.approx(other[metric], rel=1e-9), metric
+        for metric, ends in other["intervals"].items():
+            assert one["intervals"][metric] == pytest.approx(ends, rel=1e-6), metric
+        assert one["error_p95"] == other["error_p95"]
