@@ -187,6 +187,54 @@ def test_a_revision_of_an_older_window_does_not_speak_over_a_newer_one(watch: Wa
     assert alerts(monitor) == []
 
 
+def test_alerts_are_about_the_newest_window_that_has_labels_enough(watch: Watch) -> None:
+    """That of 60 has ended, without a label, when those of 0 come."""
+    monitor = watch(delayed(**FLOOR))
+    monitor.run(v("old", 10), v("young", 70))
+    pass_to(monitor, 120)
+    monitor.run(label("old", 130, "0"), side="labels")
+    pass_to(monitor, 180)
+    assert alerts(monitor) == [("firing", "critical", 0)]
+    monitor.run(label("young", 190, "1"), side="labels")
+    pass_to(monitor, 240)
+    assert alerts(monitor)[1:] == [("resolved", "critical", 60)]
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_drops_wait_for_labels_enough_too(watch: Watch, task: str) -> None:
+    """All of the first minute is right, all of the second wrong; of that there is a third of the labels, then all."""
+    metric, kind = ("accuracy", "drop") if task == "classification" else ("mae", "relative")
+    model = {"task": task, "performance": {"minimum_sample": 10}} | ({"classes": ["0", "1"]} if task == "classification" else {})
+    degradation = {"against": "1m", metric: {kind: {"warning": 0.2}}}
+    monitor = watch(delayed({MODEL: model | {"degradation": degradation}}))
+    monitor.run(*[v(f"{minute}-{i}", 60 * minute + 10, 1) for minute in (0, 1) for i in range(60)])
+    monitor.run(*[label(f"0-{i}", 70, 1 if task == "classification" else 1.1 + i / 1000) for i in range(60)], side="labels")
+
+    def of_second() -> tuple[str, float, bool, set[str]]:
+        """Status, maturity, whether a rule is broken, and alerts by prediction time."""
+        (*_, newest) = (
+            one.get("performance") or one["regression"]
+            for one in monitor.said("results")
+            if one["subject"] == "performance" and one["version"] == "v" and seconds_of(one["window"]["start"]) == 60
+            if (one.get("performance") or one["regression"])["by"] == "prediction_time"
+        )
+        fired = {one["metric"] for one in monitor.said("alerts") if one.get("by") == "prediction_time"}
+        return newest["status"], newest["maturity"], bool(newest.get("broken")), fired
+
+    for some, seconds in ((range(20), 130), (range(20, 60), 190)):
+        monitor.run(*[label(f"1-{i}", seconds, 0 if task == "classification" else 9 + i / 10) for i in some], side="labels")
+        pass_to(monitor, seconds // 60 * 60 + 60)
+        if seconds == 130:
+            assert of_second() == ("insufficient_data", pytest.approx(5 / 300), False, set())
+    assert of_second() == (
+        "warning",
+        pytest.approx(2 / 5, abs=1e-4),
+        True,
+        {"accuracy_drop" if task == "classification" else "mae_relative_rise"},
+    )
+    monitor.validate()
+
+
 # corrections
 
 
