@@ -91,9 +91,13 @@ class Gauges:
         for reason in dead_letter_reasons:
             self._dead_letters.labels(reason)
 
-    def observe_result(self, result: Result) -> None:
-        """Export the result, unless a newer window or revision of the same series has been."""
-        self._windows.observe(result)
+    def observe_result(self, result: Result, *, spoken: bool = True) -> None:
+        """Export the result, unless a newer window or revision of the same series has been.
+
+        `spoken`: alerts are about it; by prediction time they are about the newest window that has labels enough. One that they are not
+        about is exported only until there is one that they are.
+        """
+        self._windows.observe(result, spoken=spoken)
         for kind, severity, status in product(get_args(AlertKind), ("warning", "critical"), ("firing", "resolved")):
             self._alerts.labels(result.model, kind, severity, status)  # at 0, before the first alert
 
@@ -271,12 +275,12 @@ class _NewestWindows:
     """A collector: the samples of the newest firing of each window, replaced as a whole."""
 
     def __init__(self) -> None:
-        self._fired: dict[Slot, tuple[tuple[float, int], list[Sample]]] = {}
+        self._fired: dict[Slot, tuple[tuple[bool, float, int], list[Sample]]] = {}
 
-    def observe(self, result: Result) -> None:
+    def observe(self, result: Result, *, spoken: bool) -> None:
         by = next((found.by for found in (result.performance, result.regression) if found is not UNSET), "")
         slot = Slot(result.model, result.version, result.segment or "", result.window.name, result.subject, by)
-        age = (seconds_of(result.window.end), result.revision)
+        age = (spoken, seconds_of(result.window.end), result.revision)
         if slot not in self._fired or self._fired[slot][0] <= age:
             self._fired[slot] = (age, list(samples_of(result, slot)))
 

@@ -218,6 +218,24 @@ def test_both_clocks_of_performance_stand_beside_each_other() -> None:
     assert value(gauges, "performance", **ALL, by="prediction_time", metric="recall") == 0.9
 
 
+# window     |--1--|--2--|--3--|
+# firing        r0    r0    1 again, with labels enough; 3; 2 again, with labels enough
+# exported      1     2     1                            1  2
+def test_by_prediction_time_the_newest_window_that_alerts_are_about_is_exported() -> None:
+    gauges = Gauges()
+    ends = []
+    for minute, revision, spoken in ((1, 0, False), (2, 0, False), (1, 1, True), (3, 0, False), (2, 1, True)):
+        found = performance(minute, by="prediction_time")
+        assert found.performance is not UNSET
+        matured = replace(found.performance, maturity=minute / 10)
+        gauges.observe_result(replace(found, revision=revision, performance=matured), spoken=spoken)
+        ends.append(value(gauges, "window_end_seconds", **ALL, subject="performance", by="prediction_time"))
+        shown = value(gauges, "label_maturity_ratio", **ALL, by="prediction_time")
+        assert shown == (ends[-1] or 0) / 600
+    assert ends == [60, 120, 60, 60, 120]
+    assert value(gauges, "performance", **ALL, by="prediction_time", metric="maturity") is None  # has its own gauge
+
+
 def test_a_score_that_becomes_undefined_disappears_and_its_severity_says_why() -> None:
     gauges = Gauges()
     gauges.observe_result(traffic(1))
