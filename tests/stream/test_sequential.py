@@ -102,6 +102,19 @@ def test_alerts_of_detectors_that_left_or_begin_anew_are_resolved_once(watch: Wa
     monitor.validate()
 
 
+def test_repetitions_and_corrections_are_not_followed(watch: Watch) -> None:
+    """Nothing changes but for predictions that come again, with a higher score, and labels that say later that they were wrong."""
+    monitor = watch(settings(sequential=FOLLOW))
+    monitor.log(*(prediction(f"p{i}", i / 10, score=float(SCORES[i])) for i in range(CHANGE)))
+    monitor.log(*(label(f"p{i}", i / 10, str(int(WRONG[i]))) for i in range(CHANGE)), side="labels")
+    monitor.log(*(prediction(f"p{i}", CHANGE / 10, score=0.9) for i in range(600)))
+    monitor.log(*(label(f"p{i}", CHANGE / 10, "1") for i in range(600)), side="labels")
+    read_all(monitor)
+    assert monitor.counters()["duplicate"] == 600
+    assert monitor.counters("labels")["corrected"] == 600 - int(WRONG[:600].sum())
+    assert drifts(monitor) == []
+
+
 def test_nothing_is_followed_by_default(watch: Watch) -> None:
     monitor = watch(settings())
     monitor.run(*(prediction(f"p{i}", i / 10, score=float(score)) for i, score in enumerate(SCORES)))
