@@ -142,6 +142,16 @@ def test_what_is_cut_changed_or_made_otherwise_is_refused() -> None:
             stream().restore(bad)
 
 
+def test_a_state_of_which_one_digit_was_changed_is_refused() -> None:
+    fed = stream()
+    pushed(fed, VALUES[:1000])
+    state = fed.state()
+    digits = [i for i in range(8, len(state)) if state[i].isdigit()]
+    for i in digits[:: len(digits) // 50]:
+        with pytest.raises(StateError, match="checksum"):
+            stream().restore(state[:i] + str(9 - int(state[i])) + state[i + 1 :])
+
+
 def test_a_state_is_some_kilobytes_whatever_the_length_of_the_stream() -> None:
     fed = stream()
     for _ in range(5):

@@ -14,7 +14,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from sinks.gauges import Gauges
 from stream.alerts import Alert, Evidence
 from stream.results import Counts, FeatureDrift, FeatureQuality, Latency, Result, Summary, TrafficMetrics, Window, timestamp
-from stream.results_performance import Averages, ClassPerformance, ClassRanking, Estimate, EstimatedPerformance, OneVsRest, Performance
+from stream.results_performance import (
+    Averages,
+    ClassPerformance,
+    ClassRanking,
+    Estimate,
+    EstimatedPerformance,
+    LabelDelay,
+    OneVsRest,
+    Performance,
+)
 from stream.results_values import BoundedMetric, Score
 from tests.services.missing import MissingService
 
@@ -207,6 +216,18 @@ def test_estimates_are_shown_with_their_bounds_until_a_result_does_not_have_them
     assert value(gauges, "estimated_performance", **ALL, metric="accuracy") == 0.9
     gauges.observe_result(traffic(2))
     assert value(gauges, "estimated_performance", **ALL, metric="accuracy") is None
+
+
+def test_how_long_labels_took_is_shown_until_there_are_none() -> None:
+    gauges = Gauges()
+    found = performance()
+    assert found.performance is not UNSET
+    delay = LabelDelay(n=3, p50=60.0, p95=3600.0, p99=7200.0)
+    gauges.observe_result(replace(found, performance=replace(found.performance, label_delay=delay)))
+    shown = [value(gauges, "label_delay_seconds", **ALL, by="label_time", percentile=percentile) for percentile in ("50", "95", "99")]
+    assert shown == [60.0, 3600.0, 7200.0]
+    gauges.observe_result(performance(2))
+    assert value(gauges, "label_delay_seconds", **ALL, by="label_time", percentile="50") is None
 
 
 def test_both_clocks_of_performance_stand_beside_each_other() -> None:
