@@ -286,6 +286,25 @@ def test_a_correction_before_the_prediction_is_what_counts(watch: Watch) -> None
     assert said(monitor) == [(0, False, 1, 1, 0.0)]
 
 
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
+def test_a_correction_of_a_correction_takes_back_that_one_alone(watch: Watch, before: int) -> None:
+    """`before`: how many of the three labels are there when the prediction comes."""
+    monitor = watch(delayed())
+    labels = [label("a", 20 + i, truth) for i, truth in enumerate("101")]
+    monitor.run(*labels[:before], side="labels")
+    monitor.run(v("a", 10))
+    monitor.run(*labels[before:], side="labels")
+    pass_to(monitor, 60)
+    for by in ("label_time", "prediction_time"):
+        assert [counts[2:] for counts in said(monitor, by)] == [(1, 1, 1.0)]
+    (confusion,) = {
+        str(one["performance"]["confusion"])
+        for one in monitor.said("results")
+        if one["version"] == "v" and one["subject"] == "performance" and seconds_of(one["window"]["start"]) == 0
+    }
+    assert confusion == "[[0, 0, 0], [0, 1, 0], [0, 0, 0]]"
+
+
 def test_a_worker_that_dies_between_counting_and_writing_corrects_once(watch: Watch) -> None:
     monitor = watch(delayed())
     monitor.run(v("a", 10))
