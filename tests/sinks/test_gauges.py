@@ -309,6 +309,34 @@ def test_segments_windows_and_versions_do_not_replace_each_other() -> None:
     assert value(gauges, "window_end_seconds", **ALL, segment="country=DE", subject="traffic") == 60
 
 
+# version 3   |--1--|                     1 again, late
+# version 4         |--2--| ... |--11--|--12--|
+# exported: 3    x     x     x     x
+def test_a_version_without_windows_leaves_when_others_have_had_ten() -> None:
+    gauges = Gauges()
+    gauges.observe_result(performance(1))
+    gauges.observe_result(traffic(1))
+    shown = []
+    for minute in range(2, 14):
+        gauges.observe_result(replace(performance(minute), version="4"))
+        shown.append(value(gauges, "status", **ALL, by="label_time") is not None)
+    assert shown == [True] * 10 + [False] * 2
+    gauges.observe_result(replace(performance(1), revision=1))
+    assert value(gauges, "status", **ALL, by="label_time") is None
+    assert value(gauges, "window_end_seconds", **ALL, subject="traffic") == 60  # nothing newer of that subject
+    gauges.observe_result(performance(14))
+    assert value(gauges, "status", **ALL, by="label_time") == 2
+
+
+def test_by_prediction_time_a_window_that_waits_for_labels_makes_nobody_leave() -> None:
+    gauges = Gauges()
+    gauges.observe_result(performance(1, by="prediction_time"), spoken=True)
+    gauges.observe_result(replace(performance(100, by="prediction_time"), version="4"), spoken=False)
+    gauges.observe_result(performance(2, by="prediction_time"), spoken=True)
+    ends = [value(gauges, "window_end_seconds", **{**ALL, "version": v}, subject="performance", by="prediction_time") for v in "34"]
+    assert ends == [120, 6000]
+
+
 def alert(model: str) -> Alert:
     return Alert(
         alert_id="a",
