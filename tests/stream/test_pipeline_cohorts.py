@@ -286,6 +286,21 @@ def test_a_correction_before_the_prediction_is_what_counts(watch: Watch) -> None
     assert said(monitor) == [(0, False, 1, 1, 0.0)]
 
 
+def test_a_correction_that_is_too_late_in_its_own_partition_changes_nothing_though_others_are_behind(watch: Watch) -> None:
+    """
+    L0      a(30): 1  |  ...  |  nobody(365.001)  a(100): 0
+    L1                60     360                             nobody(365.001): final
+    """
+    monitor = watch(delayed(), partitions=(1, 2))
+    monitor.run(v("a", 10))
+    monitor.run(label("a", 30, "1"), side="labels")
+    monitor.run(prediction("clock", 365.001, 0, version="clock"))
+    monitor.run(label("nobody", 365.001, 0), label("a", 100, "0"), side="labels")
+    assert monitor.counters(side="labels")["corrected"] == 1
+    monitor.run(label("somebody", 365.001, 0), side="labels", partition=1)
+    assert said(monitor)[-1] == (6, True, 1, 1, 1.0)
+
+
 @pytest.mark.parametrize("before", [0, 1, 2, 3])
 def test_a_correction_of_a_correction_takes_back_that_one_alone(watch: Watch, before: int) -> None:
     """`before`: how many of the three labels are there when the prediction comes."""
