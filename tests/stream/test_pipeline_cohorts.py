@@ -80,6 +80,28 @@ def test_a_label_that_is_too_late_for_its_own_window_still_counts_by_the_time_of
     assert said(monitor) == [(2, False, 1, 0, None), (3, False, 1, 1, 1.0)]
 
 
+def test_a_late_prediction_still_counts_by_its_own_time_with_its_label(watch: Watch) -> None:
+    monitor = watch(delayed())
+    pass_to(monitor, 100)
+    monitor.run(v("a", 10))
+    monitor.run(label("a", 106, "1"), side="labels")
+    assert monitor.counters()["late"] == 1
+    pass_to(monitor, 360)
+    assert said(monitor)[-1] == (6, True, 1, 1, 1.0)
+
+
+def test_a_prediction_that_is_too_late_in_its_own_partition_counts_nowhere_nor_does_its_label_though_others_are_behind(
+    watch: Watch,
+) -> None:
+    monitor = watch(delayed(), partitions=(2, 1))
+    monitor.run(v("a", 10))
+    monitor.run(label("a", 30, "1"), side="labels")
+    monitor.run(prediction("clock", 365.001, 0, version="clock"), v("b", 20))
+    monitor.run(label("b", 40, "1"), label("nobody", 365.001, 0), side="labels")
+    monitor.run(prediction("other clock", 365.001, 0, version="clock"), partition=1)
+    assert said(monitor)[-1] == (6, True, 1, 1, 1.0)
+
+
 def test_labels_after_the_last_revision_change_nothing(watch: Watch) -> None:
     monitor = watch(delayed())
     monitor.run(v("a", 10), v("b", 10))
