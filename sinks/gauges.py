@@ -1,9 +1,11 @@
 """Everything driftstream tells Prometheus. Holds no state that a restart must keep; knows results, never windows or stores.
 
 Gauges of a window are not set one by one: each result replaces all samples of the one before it, so what became undefined disappears.
+So do those of a version or segment that has no windows any more while the model has.
 Label values are bounded by the configuration (model, version, segment, feature, method, metric, window), and are never ids.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 from typing import Literal, get_args
@@ -23,6 +25,8 @@ from stream.results import AlertKind, Result
 Side = Literal["predictions", "labels"]
 LabelOutcome = Literal["matched", "waiting", "expired", "duplicate", "corrected", "malformed"]
 
+_Family = tuple[str, str, Subject, str]  # what the slots of all versions and segments share: model, window, subject and by
+
 SUBJECTS: tuple[Subject, ...] = get_args(Subject)
 SIDES: tuple[Side, ...] = get_args(Side)
 LABEL_OUTCOMES: tuple[LabelOutcome, ...] = get_args(LabelOutcome)
@@ -30,6 +34,7 @@ LABEL_OUTCOMES: tuple[LabelOutcome, ...] = get_args(LabelOutcome)
 _CHECKPOINT_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _WINDOW_CLOSE_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
+_STAYS = 10  # windows without one of its own: so long lasts an alert on a version that was rolled back; a rarer segment comes and goes
 _NO_DELAYS = np.zeros(DELAY_BUCKETS_S.size + 1, np.int64)
 
 
@@ -91,9 +96,13 @@ class Gauges:
         for reason in dead_letter_reasons:
             self._dead_letters.labels(reason)
 
-    def observe_result(self, result: Result) -> None:
-        """Export the result, unless a newer window or revision of the same series has been."""
-        self._windows.observe(result)
+    def observe_result(self, result: Result, *, spoken: bool = True) -> None:
+        """Export the result, unless a newer window or revision of the same series has been, or much newer ones of others of the model.
+
+        `spoken`: alerts are about it; by prediction time they are about the newest window that has labels enough. One that they are not
+        about is exported only until there is one that they are.
+        """
+        self._windows.observe(result, spoken=spoken)
         for kind, severity, status in product(get_args(AlertKind), ("warning", "critical"), ("firing", "resolved")):
             self._alerts.labels(result.model, kind, severity, status)  # at 0, before the first alert
 
@@ -271,18 +280,27 @@ class _NewestWindows:
     """A collector: the samples of the newest firing of each window, replaced as a whole."""
 
     def __init__(self) -> None:
-        self._fired: dict[Slot, tuple[tuple[float, int], list[Sample]]] = {}
+        self._fired: dict[_Family, dict[Slot, tuple[tuple[bool, float, int], list[Sample]]]] = {}
+        self._newest_s: dict[_Family, float] = {}  # end of the newest window that alerts are about, of any version and segment
 
-    def observe(self, result: Result) -> None:
+    def observe(self, result: Result, *, spoken: bool) -> None:
         by = next((found.by for found in (result.performance, result.regression) if found is not UNSET), "")
         slot = Slot(result.model, result.version, result.segment or "", result.window.name, result.subject, by)
-        age = (seconds_of(result.window.end), result.revision)
-        if slot not in self._fired or self._fired[slot][0] <= age:
-            self._fired[slot] = (age, list(samples_of(result, slot)))
+        start_s, end_s = seconds_of(result.window.start), seconds_of(result.window.end)
+        family, age = (slot.model, slot.window, slot.subject, slot.by), (spoken, end_s, result.revision)
+        fired, stays_s = self._fired.setdefault(family, {}), _STAYS * (end_s - start_s)
+        newest_s = self._newest_s.get(family, -math.inf)
+        if spoken and end_s > newest_s:
+            newest_s = self._newest_s[family] = end_s
+            for gone in [other for other, ((_, ended_s, _), _) in fired.items() if ended_s < newest_s - stays_s]:
+                del fired[gone]
+        if end_s >= newest_s - stays_s and (slot not in fired or fired[slot][0] <= age):
+            fired[slot] = (age, list(samples_of(result, slot)))
 
     def forget(self, model: str) -> None:
-        for slot in [slot for slot in self._fired if slot.model == model]:
-            del self._fired[slot]
+        for family in [family for family in self._fired if family[0] == model]:
+            del self._fired[family]
+            self._newest_s.pop(family, None)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         for name, (documentation, labels) in WINDOW_GAUGES.items():
@@ -290,9 +308,10 @@ class _NewestWindows:
 
     def collect(self) -> Iterator[Metric]:
         families = {family.name: family for family in self.describe()}
-        for _, samples in list(self._fired.values()):
-            for name, labels, value in samples:
-                families[name].add_metric(labels, value)
+        for fired in list(self._fired.values()):
+            for _, samples in list(fired.values()):
+                for name, labels, value in samples:
+                    families[name].add_metric(labels, value)
         return iter(families.values())
 
 

@@ -105,6 +105,10 @@ WINDOW_GAUGES = {  # name: (what it says, its labels)
     ),
     "driftstream_status": ("Status of the model: 0 healthy, 1 warning, 2 degraded, -1 insufficient data.", (*_WINDOW_LABELS, "by")),
     "driftstream_label_coverage_ratio": ("Labels counted over predictions made, by label time it may exceed 1.", (*_WINDOW_LABELS, "by")),
+    "driftstream_label_maturity_ratio": (
+        "By prediction time, how much of the time in which labels may come has passed since the window's end.",
+        (*_WINDOW_LABELS, "by"),
+    ),
     "driftstream_window_end_seconds": (
         "End of the newest closed window, event time in seconds since the epoch.",
         (*_WINDOW_LABELS, "subject", "by"),
@@ -217,11 +221,13 @@ def _metric_samples(
         yield "driftstream_status", labels, STATUS_NUMBER[performance.status]
     if _defined(performance.coverage):
         yield "driftstream_label_coverage_ratio", labels, performance.coverage
+    if performance.maturity is not UNSET:
+        yield "driftstream_label_maturity_ratio", labels, performance.maturity
     if performance.label_delay is not UNSET:
         for percentile, delay_s in _percentiles(performance.label_delay):
             yield "driftstream_label_delay_seconds", (*labels, percentile), delay_s
     for metric, value in _numbers(metrics):
-        if metric != "coverage":
+        if metric not in ("coverage", "maturity"):
             yield "driftstream_performance", (*labels, metric), value
     for metric, verdict in performance.verdicts.items():
         yield "driftstream_performance_severity", (*labels, metric), SEVERITY_NUMBER[verdict.severity]

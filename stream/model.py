@@ -147,7 +147,7 @@ class Model:
                 moments=0,
             )
             if numbers is None
-            else Layout(_fingerprint("errors/3", named), numbers.label.start + numbers.label.bins + DELAY_EDGES_S.size + 1, 2 * ERROR_ROWS),
+            else Layout(_fingerprint("errors/4", named), numbers.label.start + numbers.label.bins + DELAY_EDGES_S.size + 1, 4 * ERROR_ROWS),
             numbers=numbers,
             calibration=calibration,
             version=version,

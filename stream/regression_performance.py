@@ -94,8 +94,8 @@ class RegressionMeter:
         return values[metric] if metric in values else _scalars(self._quantiles(window))[metric]
 
     def _quantiles(self, window: Aggregate) -> dict[str, BoundedMetric | None]:
-        counts, (least, greatest) = window.counts[self._errors], window.moments[_ERROR, [MINIMUM, MAXIMUM]].tolist()
-        largest = float(window.moments[_SIZE, MAXIMUM])
+        counts, moments = window.counts[self._errors], standing(window.moments)
+        (least, greatest), largest = moments[_ERROR, [MINIMUM, MAXIMUM]].tolist(), float(moments[_SIZE, MAXIMUM])
         signed = {f"error_p{q:02}": quantile(counts, self._edges, q / 100, least, greatest) for q in (5, 50, 95)}
         sizes = {f"absolute_error_p{q}": absolute_quantile(counts, self._edges, q / 100, largest) for q in (50, 95)}
         return {name: _bounded(found) for name, found in (signed | sizes).items()}

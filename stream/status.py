@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from detectors.degradation import Degradation, Part, Rule, Rules, degradation, worst
-from detectors.intervals import Measured, combined, wilson
+from detectors.intervals import Measured, combined, exact, wilson
 from detectors.judge import Severity, Thresholds, Verdict
 from detectors.performance import METRICS, intervals
 from stream.aggregates import Counts
@@ -50,10 +50,11 @@ class Found(NamedTuple):
     worst_class: str | UnsetType
 
 
-def ratios(confusion: Counts, positive: int | None, confidence: float = 0.95) -> dict[str, Measured]:
+def ratios(confusion: Counts, positive: int | None, *, sure: bool = False) -> dict[str, Measured]:
     """The metrics that have an interval, undefined ones left out: shares of rows and, of a positive class, f1 and lift.
 
     `confusion`: label by prediction, the last class being OTHER, which is never right. `n` is the labels of the whole matrix.
+    `sure`: with the intervals that decide, not those that are reported.
     """
     labelled, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
     hits, n = int(confusion[:-1, :-1].trace()), int(labelled.sum())
@@ -63,9 +64,10 @@ def ratios(confusion: Counts, positive: int | None, confidence: float = 0.95) ->
         of |= {"precision": (right, int(predicted[c])), "recall": (right, int(labelled[c]))}
         of["specificity"] = (others - int(predicted[c]) + right, others)
     counts = np.array(list(of.values()), np.int64)
-    ends = wilson(counts[:, 0], counts[:, 1], confidence).T.tolist()
+    interval, confidence = (exact, SURE) if sure else (wilson, 0.95)
+    ends = interval(counts[:, 0], counts[:, 1], confidence).T.tolist()
     found = {name: Measured(k / rows, low, high, n) for (name, (k, rows)), (low, high) in zip(of.items(), ends, strict=True) if rows}
-    for name, (low, high) in intervals(confusion, positive, confidence).items():
+    for name, (low, high) in intervals(confusion, positive, confidence, interval).items():
         value = METRICS[name](confusion, positive)
         assert value is not None  # it has an interval
         found[name] = Measured(value, low, high, n)
@@ -125,12 +127,12 @@ class Health:
     def _compare_with(self, confusion: Counts | None) -> None:
         self.confusion = confusion
         self.before: Cells | UnsetType = UNSET if confusion is None else tuple(tuple(row) for row in confusion.tolist())
-        self._baseline = {} if confusion is None else ratios(confusion, self._positive, SURE)
+        self._baseline = {} if confusion is None else ratios(confusion, self._positive, sure=True)
 
     def of(self, confusion: Counts, *, bad: bool) -> Found:
         """How a window does. `bad`: something else about it is, so that the worst class is asked for."""
         current = ratios(confusion, self._positive)
-        sure = ratios(confusion, self._positive, SURE) if self._degrading.rules else {}
+        sure = ratios(confusion, self._positive, sure=True) if self._degrading.rules else {}
         status, broken, drops = self._degrading.of(current, sure, self._baseline)
         bad = bad or status in ("warning", "degraded")
         return Found(current, status, broken, drops, self._worst_class(confusion) if bad else UNSET)
@@ -141,7 +143,7 @@ class Health:
             return UNSET
         rows = np.stack((self.confusion.sum(axis=1), confusion.sum(axis=1)))
         hits = np.stack((self.confusion.diagonal(), confusion.diagonal()))
-        recalls, ends = hits / np.maximum(rows, 1), wilson(hits, rows, SURE)
+        recalls, ends = hits / np.maximum(rows, 1), exact(hits, rows, SURE)
         difference = np.array([1.0, -1.0])
         least = {
             combined(recalls[:, c], ends[:, :, c], difference)[0]: name for c, name in enumerate(self._classes[:-1]) if rows[:, c].all()

@@ -240,7 +240,7 @@ class Worker:
             firings, lost_closing = self._pipeline.close(now_ms)
             for firing in firings:
                 if firing.result:
-                    self._gauges.observe_result(firing.result)
+                    self._gauges.observe_result(firing.result, spoken=firing.spoken)
                 for alert in firing.alerts:
                     self._gauges.observe_alert(alert)
             for seconds in {firing.seconds for firing in firings if firing.result}:

@@ -98,5 +98,5 @@ def _rest(moments: Floats, part: Floats) -> Floats:
     rest[:, N] = n
     rest[:, MEAN] += (moments[:, MEAN] - part[:, MEAN]) * of / np.maximum(n, 1)
     rest[:, M2] -= part[:, M2] + (part[:, MEAN] - rest[:, MEAN]) ** 2 * of * n / np.maximum(moments[:, N], 1)
-    rest[:, M2] = np.maximum(rest[:, M2], 0.0)
+    rest[:, M2] = np.where(n > 0, np.maximum(rest[:, M2], 0.0), 0.0)
     return rest

@@ -334,9 +334,11 @@ def performance_panels() -> list[Builder[Panel]]:
         ),
         graph(
             "Label coverage",
-            "Labels counted over predictions made in the same window. With few labels performance says little.",
+            "Labels counted over predictions made in the same window. With few labels performance says little. Maturity: how much of the "
+            "time in which they may come has passed since its end.",
             "percentunit",
             (f"max by (model, version, by) (driftstream_label_coverage_ratio{{{OF_WINDOW}}})", "by {{by}} ({{model}} {{version}})"),
+            (f"max by (model, version, by) (driftstream_label_maturity_ratio{{{OF_WINDOW}}})", "maturity ({{model}} {{version}})"),
         ),
         graph(
             "Label delay",

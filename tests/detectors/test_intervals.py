@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from detectors.intervals import combined, wilson, wilson_of
+from detectors.intervals import combined, exact, wilson, wilson_of
 
 
 @given(st.integers(1, 10**6), st.floats(0, 1), st.sampled_from([0.8, 0.95, 0.99]))
@@ -16,15 +16,25 @@ def test_wilson_agrees_with_scipy(rows: int, share: float, confidence: float) ->
     assert wilson(np.array(hits), np.array(rows), confidence) == pytest.approx([theirs.low, theirs.high], abs=1e-12)
 
 
+@given(st.integers(1, 10**6), st.floats(0, 1), st.sampled_from([0.8, 0.95, 0.999]))
+def test_the_exact_interval_agrees_with_scipy(rows: int, share: float, confidence: float) -> None:
+    hits = round(share * rows)
+    theirs = binomtest(hits, rows).proportion_ci(confidence, method="exact")
+    assert exact(np.array(hits), np.array(rows), confidence) == pytest.approx([theirs.low, theirs.high], abs=1e-9)
+
+
 def test_an_interval_without_rows_is_everything_and_never_nan() -> None:
     assert wilson(np.array([0, 0, 7]), np.array([0, 5, 7]))[:, [0]].tolist() == [[0.0], [1.0]]
     assert wilson(np.array([0, 7]), np.array([5, 7]))[[0, 1], [0, 1]].tolist() == [0.0, 1.0]
+    assert exact(np.array([0, 0, 7]), np.array([0, 5, 7]))[:, [0]].tolist() == [[0.0], [1.0]]
+    assert exact(np.array([0, 7]), np.array([5, 7]))[[0, 1], [0, 1]].tolist() == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, 1.5, float("nan")])
 def test_a_confidence_out_of_range_is_refused(confidence: float) -> None:
-    with pytest.raises(ValueError, match=r"expected in \(0, 1\)"):
-        wilson(np.array(1), np.array(2), confidence)
+    for interval in (wilson, exact):
+        with pytest.raises(ValueError, match=r"expected in \(0, 1\)"):
+            interval(np.array(1), np.array(2), confidence)
 
 
 @given(st.floats(0, 1), st.floats(0, 1e-2), st.integers(1, 50), st.integers(50, 10**5))

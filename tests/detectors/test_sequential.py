@@ -88,6 +88,19 @@ def test_a_change_says_where_the_change_began_and_what_the_mean_was() -> None:
     assert first.after > 0.35
 
 
+def test_a_second_change_began_after_the_first_and_has_its_own_means_while_the_alert_is_that_of_the_first() -> None:
+    """From none wrong to all, and from all to half: the first is much larger, and still among what is remembered."""
+    values = np.concatenate([np.zeros(1600), np.ones(800), np.tile([0.0, 1.0], 800)])
+    watched = Stream({"adwin": {}}, BATCH, resolve_after=100_000)
+    changes = watched.push(values[:2400], np.arange(2400), np.arange(2400), now_ms=7)
+    changes += watched.push(values[2400:], np.arange(2400, 4000), np.arange(2400, 4000), now_ms=8)
+    first, *_, last = changes
+    assert (first.offset, first.before, first.after) == (1600, 0.0, 1.0)
+    assert abs(last.offset - 2400) <= 2 * BATCH
+    assert (last.before, last.after) == (pytest.approx(1.0, abs=0.02), pytest.approx(0.5, abs=0.05))
+    assert {change.first_fired_ms for change in changes} == {7}
+
+
 def test_a_change_is_resolved_when_none_follows() -> None:
     steady = np.tile([0.0, 0.0, 0.0, 1.0], 1000)
     watched = Stream({"adwin": {}}, BATCH, resolve_after=1000)
@@ -140,6 +153,16 @@ def test_what_is_cut_changed_or_made_otherwise_is_refused() -> None:
     for bad in ("", "x", state[:-1], state[:-9] + "1" + state[-8:], sealed("{}"), sealed("[1]"), other):
         with pytest.raises(StateError):
             stream().restore(bad)
+
+
+def test_a_state_of_which_one_digit_was_changed_is_refused() -> None:
+    fed = stream()
+    pushed(fed, VALUES[:1000])
+    state = fed.state()
+    digits = [i for i in range(8, len(state)) if state[i].isdigit()]
+    for i in digits[:: len(digits) // 50]:
+        with pytest.raises(StateError, match="checksum"):
+            stream().restore(state[:i] + str(9 - int(state[i])) + state[i + 1 :])
 
 
 def test_a_state_is_some_kilobytes_whatever_the_length_of_the_stream() -> None:

@@ -34,6 +34,8 @@ def worker(
         redis={"url": redis_url, "namespace": redis_namespace},
         time={"out_of_orderness": "1500ms"},
         windows=[{"size": "2s"}, {"size": "6s", "slide": "2s"}],
+        labels={"max_delay": "1h"},
+        by_prediction_time={"windows": [{"size": "2s"}], "revise_every": "2s"},
         business={"benefit": {"true_positive": 80, "false_positive": -5, "false_negative": -100}},
         sequential={"errors": ["hddm_a"], "scores": ["page_hinkley"]},
         models={"fraud": {"reference": "fraud.json"}},

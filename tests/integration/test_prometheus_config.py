@@ -17,7 +17,16 @@ import yaml
 from sinks.gauges import Gauges
 from stream.alerts import Alert, Evidence
 from stream.results import Confidence, Counts, FeatureDrift, FeatureQuality, Latency, Result, Summary, TrafficMetrics, Window, timestamp
-from stream.results_performance import Business, Estimate, EstimatedPerformance, LabelDelay, MoneyOfDay, Performance, ScorePerformance
+from stream.results_performance import (
+    Business,
+    ClassPerformance,
+    Estimate,
+    EstimatedPerformance,
+    LabelDelay,
+    MoneyOfDay,
+    Performance,
+    ScorePerformance,
+)
 from stream.results_values import BoundedMetric, Score
 from tests.integration.grafana import CONFIG, panel_queries
 from tests.services.missing import MissingService
@@ -194,6 +203,8 @@ def result(window: Window, *, subject: Any) -> Result:
                 specificity=0.9,
                 mcc=0.4,
                 lift=4.2,
+                maturity=0.5,
+                by_class=(ClassPerformance(name="1", support=8, precision=0.67, recall=0.5, f1=0.57, intervals={}),),
                 label_delay=LabelDelay(n=50, p50=60.0, p95=600.0, p99=3600.0),
                 status="degraded",
                 scores=scores(),

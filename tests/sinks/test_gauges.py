@@ -14,7 +14,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from sinks.gauges import Gauges
 from stream.alerts import Alert, Evidence
 from stream.results import Counts, FeatureDrift, FeatureQuality, Latency, Result, Summary, TrafficMetrics, Window, timestamp
-from stream.results_performance import Averages, ClassPerformance, ClassRanking, Estimate, EstimatedPerformance, OneVsRest, Performance
+from stream.results_performance import (
+    Averages,
+    ClassPerformance,
+    ClassRanking,
+    Estimate,
+    EstimatedPerformance,
+    LabelDelay,
+    OneVsRest,
+    Performance,
+)
 from stream.results_values import BoundedMetric, Score
 from tests.services.missing import MissingService
 
@@ -209,6 +218,18 @@ def test_estimates_are_shown_with_their_bounds_until_a_result_does_not_have_them
     assert value(gauges, "estimated_performance", **ALL, metric="accuracy") is None
 
 
+def test_how_long_labels_took_is_shown_until_there_are_none() -> None:
+    gauges = Gauges()
+    found = performance()
+    assert found.performance is not UNSET
+    delay = LabelDelay(n=3, p50=60.0, p95=3600.0, p99=7200.0)
+    gauges.observe_result(replace(found, performance=replace(found.performance, label_delay=delay)))
+    shown = [value(gauges, "label_delay_seconds", **ALL, by="label_time", percentile=percentile) for percentile in ("50", "95", "99")]
+    assert shown == [60.0, 3600.0, 7200.0]
+    gauges.observe_result(performance(2))
+    assert value(gauges, "label_delay_seconds", **ALL, by="label_time", percentile="50") is None
+
+
 def test_both_clocks_of_performance_stand_beside_each_other() -> None:
     gauges = Gauges()
     gauges.observe_result(performance(2, by="label_time", recall=0.5))
@@ -216,6 +237,24 @@ def test_both_clocks_of_performance_stand_beside_each_other() -> None:
 
     assert value(gauges, "performance", **ALL, by="label_time", metric="recall") == 0.5
     assert value(gauges, "performance", **ALL, by="prediction_time", metric="recall") == 0.9
+
+
+# window     |--1--|--2--|--3--|
+# firing        r0    r0    1 again, with labels enough; 3; 2 again, with labels enough
+# exported      1     2     1                            1  2
+def test_by_prediction_time_the_newest_window_that_alerts_are_about_is_exported() -> None:
+    gauges = Gauges()
+    ends = []
+    for minute, revision, spoken in ((1, 0, False), (2, 0, False), (1, 1, True), (3, 0, False), (2, 1, True)):
+        found = performance(minute, by="prediction_time")
+        assert found.performance is not UNSET
+        matured = replace(found.performance, maturity=minute / 10)
+        gauges.observe_result(replace(found, revision=revision, performance=matured), spoken=spoken)
+        ends.append(value(gauges, "window_end_seconds", **ALL, subject="performance", by="prediction_time"))
+        shown = value(gauges, "label_maturity_ratio", **ALL, by="prediction_time")
+        assert shown == (ends[-1] or 0) / 600
+    assert ends == [60, 120, 60, 60, 120]
+    assert value(gauges, "performance", **ALL, by="prediction_time", metric="maturity") is None  # has its own gauge
 
 
 def test_a_score_that_becomes_undefined_disappears_and_its_severity_says_why() -> None:
@@ -268,6 +307,34 @@ def test_segments_windows_and_versions_do_not_replace_each_other() -> None:
     ends = {labels: v for (name, labels), v in scrape(gauges).items() if name == "driftstream_window_end_seconds"}
     assert sorted(ends.values()) == [60, 60, 60, 540]
     assert value(gauges, "window_end_seconds", **ALL, segment="country=DE", subject="traffic") == 60
+
+
+# version 3   |--1--|                     1 again, late
+# version 4         |--2--| ... |--11--|--12--|
+# exported: 3    x     x     x     x
+def test_a_version_without_windows_leaves_when_others_have_had_ten() -> None:
+    gauges = Gauges()
+    gauges.observe_result(performance(1))
+    gauges.observe_result(traffic(1))
+    shown = []
+    for minute in range(2, 14):
+        gauges.observe_result(replace(performance(minute), version="4"))
+        shown.append(value(gauges, "status", **ALL, by="label_time") is not None)
+    assert shown == [True] * 10 + [False] * 2
+    gauges.observe_result(replace(performance(1), revision=1))
+    assert value(gauges, "status", **ALL, by="label_time") is None
+    assert value(gauges, "window_end_seconds", **ALL, subject="traffic") == 60  # nothing newer of that subject
+    gauges.observe_result(performance(14))
+    assert value(gauges, "status", **ALL, by="label_time") == 2
+
+
+def test_by_prediction_time_a_window_that_waits_for_labels_makes_nobody_leave() -> None:
+    gauges = Gauges()
+    gauges.observe_result(performance(1, by="prediction_time"), spoken=True)
+    gauges.observe_result(replace(performance(100, by="prediction_time"), version="4"), spoken=False)
+    gauges.observe_result(performance(2, by="prediction_time"), spoken=True)
+    ends = [value(gauges, "window_end_seconds", **{**ALL, "version": v}, subject="performance", by="prediction_time") for v in "34"]
+    assert ends == [120, 6000]
 
 
 def alert(model: str) -> Alert:

@@ -186,9 +186,9 @@ def test_performance_below_its_threshold_alerts_with_baseline_and_confusion(watc
     known = reference(categorical("x", ["a"], [100, 0]), classes=("0", "1"), confusion=[[45, 5], [5, 45]])
     models = {MODEL: {"classes": ["0", "1"], "performance": {"minimum_sample": 4, "accuracy": {"warning": 0.8, "critical": 0.5}}}}
     monitor = watch(settings(models), {MODEL: known})
-    for minute, right in enumerate((4, 3, 1, 4)):
-        monitor.run(*(prediction(f"{minute}-{i}", 60 * minute + i, "1") for i in range(4)))
-        monitor.run(*(label(f"{minute}-{i}", 60 * minute + 10, "1" if i < right else "0") for i in range(4)), side="labels")
+    for minute, right in enumerate((8, 6, 2, 8)):
+        monitor.run(*(prediction(f"{minute}-{i}", 60 * minute + i, "1") for i in range(8)))
+        monitor.run(*(label(f"{minute}-{i}", 60 * minute + 10, "1" if i < right else "0") for i in range(8)), side="labels")
     monitor.quiet()
     said = [alert for alert in monitor.said("alerts") if alert["kind"] == "performance"]
     assert [(alert["status"], alert["severity"], alert["value"]) for alert in said] == [
@@ -199,9 +199,9 @@ def test_performance_below_its_threshold_alerts_with_baseline_and_confusion(watc
     assert said[0]["baseline"] == 0.9
     assert "feature" not in said[0]
     assert said[1]["evidence"] == {
-        "n": 4,
+        "n": 8,
         "classes": ["0", "1", "(other)"],
-        "confusion": [[0, 3, 0], [0, 1, 0], [0, 0, 0]],
+        "confusion": [[0, 6, 0], [0, 2, 0], [0, 0, 0]],
         "baseline_confusion": [[45, 5, 0], [5, 45, 0], [0, 0, 0]],
         "worst_class": "0",
     }

@@ -7,6 +7,7 @@ five minutes after their end.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stream.rebuild import Bookmark
@@ -77,6 +78,28 @@ def test_a_label_that_is_too_late_for_its_own_window_still_counts_by_the_time_of
     pass_to(monitor, 240)
     assert said(monitor, "label_time") == [(0, True, 1, 0, None)]
     assert said(monitor) == [(2, False, 1, 0, None), (3, False, 1, 1, 1.0)]
+
+
+def test_a_late_prediction_still_counts_by_its_own_time_with_its_label(watch: Watch) -> None:
+    monitor = watch(delayed())
+    pass_to(monitor, 100)
+    monitor.run(v("a", 10))
+    monitor.run(label("a", 106, "1"), side="labels")
+    assert monitor.counters()["late"] == 1
+    pass_to(monitor, 360)
+    assert said(monitor)[-1] == (6, True, 1, 1, 1.0)
+
+
+def test_a_prediction_that_is_too_late_in_its_own_partition_counts_nowhere_nor_does_its_label_though_others_are_behind(
+    watch: Watch,
+) -> None:
+    monitor = watch(delayed(), partitions=(2, 1))
+    monitor.run(v("a", 10))
+    monitor.run(label("a", 30, "1"), side="labels")
+    monitor.run(prediction("clock", 365.001, 0, version="clock"), v("b", 20))
+    monitor.run(label("b", 40, "1"), label("nobody", 365.001, 0), side="labels")
+    monitor.run(prediction("other clock", 365.001, 0, version="clock"), partition=1)
+    assert said(monitor)[-1] == (6, True, 1, 1, 1.0)
 
 
 def test_labels_after_the_last_revision_change_nothing(watch: Watch) -> None:
@@ -186,6 +209,54 @@ def test_a_revision_of_an_older_window_does_not_speak_over_a_newer_one(watch: Wa
     assert alerts(monitor) == []
 
 
+def test_alerts_are_about_the_newest_window_that_has_labels_enough(watch: Watch) -> None:
+    """That of 60 has ended, without a label, when those of 0 come."""
+    monitor = watch(delayed(**FLOOR))
+    monitor.run(v("old", 10), v("young", 70))
+    pass_to(monitor, 120)
+    monitor.run(label("old", 130, "0"), side="labels")
+    pass_to(monitor, 180)
+    assert alerts(monitor) == [("firing", "critical", 0)]
+    monitor.run(label("young", 190, "1"), side="labels")
+    pass_to(monitor, 240)
+    assert alerts(monitor)[1:] == [("resolved", "critical", 60)]
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_drops_wait_for_labels_enough_too(watch: Watch, task: str) -> None:
+    """All of the first minute is right, all of the second wrong; of that there is a third of the labels, then all."""
+    metric, kind = ("accuracy", "drop") if task == "classification" else ("mae", "relative")
+    model = {"task": task, "performance": {"minimum_sample": 10}} | ({"classes": ["0", "1"]} if task == "classification" else {})
+    degradation = {"against": "1m", metric: {kind: {"warning": 0.2}}}
+    monitor = watch(delayed({MODEL: model | {"degradation": degradation}}))
+    monitor.run(*[v(f"{minute}-{i}", 60 * minute + 10, 1) for minute in (0, 1) for i in range(60)])
+    monitor.run(*[label(f"0-{i}", 70, 1 if task == "classification" else 1.1 + i / 1000) for i in range(60)], side="labels")
+
+    def of_second() -> tuple[str, float, bool, set[str]]:
+        """Status, maturity, whether a rule is broken, and alerts by prediction time."""
+        (*_, newest) = (
+            one.get("performance") or one["regression"]
+            for one in monitor.said("results")
+            if one["subject"] == "performance" and one["version"] == "v" and seconds_of(one["window"]["start"]) == 60
+            if (one.get("performance") or one["regression"])["by"] == "prediction_time"
+        )
+        fired = {one["metric"] for one in monitor.said("alerts") if one.get("by") == "prediction_time"}
+        return newest["status"], newest["maturity"], bool(newest.get("broken")), fired
+
+    for some, seconds in ((range(20), 130), (range(20, 60), 190)):
+        monitor.run(*[label(f"1-{i}", seconds, 0 if task == "classification" else 9 + i / 10) for i in some], side="labels")
+        pass_to(monitor, seconds // 60 * 60 + 60)
+        if seconds == 130:
+            assert of_second() == ("insufficient_data", pytest.approx(5 / 300), False, set())
+    assert of_second() == (
+        "warning",
+        pytest.approx(2 / 5, abs=1e-4),
+        True,
+        {"accuracy_drop" if task == "classification" else "mae_relative_rise"},
+    )
+    monitor.validate()
+
+
 # corrections
 
 
@@ -235,6 +306,40 @@ def test_a_correction_before_the_prediction_is_what_counts(watch: Watch) -> None
     assert monitor.counters(side="labels") == {"consumed": 2, "waiting": 1, "corrected": 1}
     pass_to(monitor, 60)
     assert said(monitor) == [(0, False, 1, 1, 0.0)]
+
+
+def test_a_correction_that_is_too_late_in_its_own_partition_changes_nothing_though_others_are_behind(watch: Watch) -> None:
+    """
+    L0      a(30): 1  |  ...  |  nobody(365.001)  a(100): 0
+    L1                60     360                             nobody(365.001): final
+    """
+    monitor = watch(delayed(), partitions=(1, 2))
+    monitor.run(v("a", 10))
+    monitor.run(label("a", 30, "1"), side="labels")
+    monitor.run(prediction("clock", 365.001, 0, version="clock"))
+    monitor.run(label("nobody", 365.001, 0), label("a", 100, "0"), side="labels")
+    assert monitor.counters(side="labels")["corrected"] == 1
+    monitor.run(label("somebody", 365.001, 0), side="labels", partition=1)
+    assert said(monitor)[-1] == (6, True, 1, 1, 1.0)
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 3])
+def test_a_correction_of_a_correction_takes_back_that_one_alone(watch: Watch, before: int) -> None:
+    """`before`: how many of the three labels are there when the prediction comes."""
+    monitor = watch(delayed())
+    labels = [label("a", 20 + i, truth) for i, truth in enumerate("101")]
+    monitor.run(*labels[:before], side="labels")
+    monitor.run(v("a", 10))
+    monitor.run(*labels[before:], side="labels")
+    pass_to(monitor, 60)
+    for by in ("label_time", "prediction_time"):
+        assert [counts[2:] for counts in said(monitor, by)] == [(1, 1, 1.0)]
+    (confusion,) = {
+        str(one["performance"]["confusion"])
+        for one in monitor.said("results")
+        if one["version"] == "v" and one["subject"] == "performance" and seconds_of(one["window"]["start"]) == 0
+    }
+    assert confusion == "[[0, 0, 0], [0, 1, 0], [0, 0, 0]]"
 
 
 def test_a_worker_that_dies_between_counting_and_writing_corrects_once(watch: Watch) -> None:
@@ -304,3 +409,26 @@ def test_a_correction_of_a_regression_leaves_no_trace_of_what_it_replaced(watch:
     for one, other in zip(found, expected, strict=True):
         for metric in ("mae", "rmse", "bias", "mape", "smape", "wape", "r2"):
             assert one[metric] == pytest.approx(other[metric], rel=1e-9), metric
+
+
+@pytest.mark.parametrize("wild", [1e5, -999_999_999, 1e12, 1e60])
+@pytest.mark.parametrize("unit", [1.0, 1e4])
+def test_a_wild_label_that_is_corrected_is_not_felt_in_what_is_left(watch: Watch, wild: float, unit: float) -> None:
+    """A placeholder, say, whose square is so large that errors of usual size are lost in its rounding."""
+    rng = np.random.default_rng(1)
+    truth = rng.normal(10, 3, 200) * unit
+    made = (truth + rng.normal(0, 1, 200) * unit).tolist()
+    labels = [label(f"p{i}", 20 + i / 100, one) for i, one in enumerate(truth.tolist())]
+    found = []
+    for first in (labels, [label(f"p{i}", 15, wild * unit) for i in (7, 150)] + labels):
+        monitor = watch(delayed({"fraud": {"task": "regression"}}))
+        monitor.run(*[v(f"p{i}", 10, said_) for i, said_ in enumerate(made)])
+        monitor.run(*first, side="labels")
+        pass_to(monitor, 60)
+        found.append([r["regression"] for r in monitor.said("results") if r["version"] == "v" and r["subject"] == "performance"])
+    for one, other in zip(*found, strict=True):
+        for metric in ("mae", "rmse", "bias", "mape", "smape", "wape", "r2"):
+            assert one[metric] == pytest.approx(other[metric], rel=1e-9), metric
+        for metric, ends in other["intervals"].items():
+            assert one["intervals"][metric] == pytest.approx(ends, rel=1e-6), metric
+        assert one["error_p95"] == other["error_p95"]

@@ -294,6 +294,29 @@ def test_larger_errors_of_a_few_labels_may_be_chance(watch: Watch) -> None:
     assert [one["significant"] for one in said(monitor, 120)["broken"] if one["metric"] == "mae"] == [False]
 
 
+def test_a_few_labels_of_the_period_may_be_chance_as_well(watch: Watch) -> None:
+    """Nine tenths more than the mean error of 12: beyond its interval of 95 %, and within that of 99.9 %."""
+    rng = np.random.default_rng(10)
+    few = [row._replace(said=row.truth + 5.0 * (1.9 if i % 2 else 0.1)) for i, row in enumerate(numbers(rng, 0, 12, 0.0))]
+    many = [row._replace(said=row.truth + 9.5 + rng.normal(0, 0.1)) for row in numbers(rng, 60, 500, 0.0)]
+    monitor = monitored(watch, "1m", degradation=RISES, **TASK)
+    for part in (few, many):
+        see(monitor, part)
+    end(monitor, 600, 0.0)
+    assert said(monitor, 60)["status"] == "healthy"
+    (part,) = [one for one in said(monitor, 60)["broken"] if one["metric"] == "mae"]
+    assert (part["value"], part["significant"]) == (pytest.approx(0.9, abs=0.01), False)
+
+
+def test_a_period_of_too_few_labels_judges_no_rise(watch: Watch) -> None:
+    rng = np.random.default_rng(11)
+    monitor = monitored(watch, "1m", degradation=RISES, **TASK)
+    for i, (n, error) in enumerate(((9, 1.0), (100, 50.0), (100, 150.0))):
+        see(monitor, numbers(rng, 60 * i, n, error))
+    end(monitor, 600, 0.0)
+    assert [said(monitor, 60 * i)["status"] for i in range(3)] == ["insufficient_data", "insufficient_data", "degraded"]
+
+
 def test_an_error_over_its_roof_makes_the_status_without_any_baseline(watch: Watch) -> None:
     limits = {"minimum_sample": 10, "mae": {"warning": 3.0, "critical": 30.0}}
     monitor = monitored(watch, "reference", degradation={}, **TASK | {"performance": limits})

@@ -15,6 +15,7 @@ from stream.model import Model
 from stream.pipeline import Pipeline
 from stream.rebuild import Bookmark
 from stream.reference import NumericFeature
+from stream.results import timestamp
 from stream.store import Clock, Mark, Partitions, UnitId
 from stream.store_memory import MemoryStore
 from stream.watermark import NO_TIME
@@ -100,6 +101,44 @@ def test_alerts_of_detectors_that_left_or_begin_anew_are_resolved_once(watch: Wa
         assert alert["first_fired_at"] == fired[alert["dedup_key"]]["first_fired_at"]
         assert alert["summary"] == f"fraud unversioned: {alert['metric']} on errors of labels/0 is no longer judged"
     monitor.validate()
+
+
+def test_each_version_is_followed_apart_though_they_come_in_one_batch(watch: Watch) -> None:
+    """The odd ones change, the even ones do not, and every fourth prediction comes twice."""
+    monitor = watch(settings(sequential=FOLLOW))
+    log: list[tuple[str, int]] = []
+    for i in range(N):
+        log += [("steady", i), ("changing", i)] + [("steady", i)] * (i % 2)
+    order = [
+        prediction(f"{version} {i}", k / 10, version=version, score=float(SCORES[i if version == "changing" else i % CHANGE]))
+        for k, (version, i) in enumerate(log)
+    ]
+    truths = [str(int(WRONG[i if version == "changing" else i % 500])) for version, i in log]
+    labels = [label(event["prediction_id"], k / 10, truth) for k, (event, truth) in enumerate(zip(order, truths, strict=True))]
+    monitor.log(*order)
+    monitor.log(*labels, side="labels")
+    read_all(monitor)
+    found = drifts(monitor)
+    assert {(alert["version"], alert["metric"]) for alert in found} == {("changing", name) for name in ("adwin", "hddm_a", "kswin")}
+    for alert in found:
+        evidence = alert["evidence"]
+        assert evidence["change_at"] == timestamp(order[evidence["change_offset"]]["timestamp"])
+        version, i = log[evidence["change_offset"]]
+        assert version == "changing"
+        assert abs(i - CHANGE) <= 32
+
+
+def test_repetitions_and_corrections_are_not_followed(watch: Watch) -> None:
+    """Nothing changes but for predictions that come again, with a higher score, and labels that say later that they were wrong."""
+    monitor = watch(settings(sequential=FOLLOW))
+    monitor.log(*(prediction(f"p{i}", i / 10, score=float(SCORES[i])) for i in range(CHANGE)))
+    monitor.log(*(label(f"p{i}", i / 10, str(int(WRONG[i]))) for i in range(CHANGE)), side="labels")
+    monitor.log(*(prediction(f"p{i}", CHANGE / 10, score=0.9) for i in range(600)))
+    monitor.log(*(label(f"p{i}", CHANGE / 10, "1") for i in range(600)), side="labels")
+    read_all(monitor)
+    assert monitor.counters()["duplicate"] == 600
+    assert monitor.counters("labels")["corrected"] == 600 - int(WRONG[:600].sum())
+    assert drifts(monitor) == []
 
 
 def test_nothing_is_followed_by_default(watch: Watch) -> None:

@@ -15,7 +15,7 @@ from stream.alerting import summary
 from stream.model import CONFUSION_START, LABELS, Model
 from stream.results import Window
 from stream.scoring import Outcomes, Scorer
-from stream.status import ratios
+from stream.status import SURE, ratios
 from stream.verdicts import Judged
 from tests.builders import MODEL, categorical, reference, settings
 
@@ -79,6 +79,21 @@ def test_forty_labels_do_not_alarm_where_nothing_has_changed(accuracy: float) ->
     alarming = [hits for hits in range(41) if closed(of, right(hits, 40)).performance.status != "healthy"]
     assert alarming == list(range(len(alarming)))
     assert 0 < binom.cdf(len(alarming) - 1, 40, accuracy) < 0.002
+
+
+@pytest.mark.parametrize("recall", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize("rule", [{"degradation": {"recall": {"drop": {"warning": 0.01}}}}, {"performance": {"recall": {"warning": 0.01}}}])
+def test_few_positives_alarm_by_chance_no_more_often_than_is_said(recall: float, rule: dict[str, Any]) -> None:
+    """Of n positives, each found as often as before: the chance of all numbers found that are called a drop, or below that floor."""
+    found_before = round(1000 * recall)
+    if "performance" in rule:
+        rule = {"performance": {"minimum_sample": 30, "recall": {"warning": recall}}}
+    of = scorer([[900, 100], [1000 - found_before, found_before]], positive="b", **rule)
+    for n in (1, 2, 3, 4, 5, 7, 9, 12, 20, 40):
+        statuses = [closed(of, [[90, 10], [n - found, found]]).performance.status for found in range(n + 1)]
+        by_chance = sum(binom.pmf(found, n, recall) for found, status in enumerate(statuses) if status != "healthy")
+        assert by_chance <= (1 - SURE) / 2, n
+    assert closed(of, [[90, 10], [40, 0]]).performance.status == "warning"
 
 
 def test_what_is_broken_is_said_and_whether_it_may_be_chance() -> None:
@@ -198,3 +213,12 @@ def test_ratios_are_those_of_scikit_learn_and_their_intervals_those_of_scipy(cel
         ends = binomtest(round(value * rows), rows).proportion_ci(method="wilson")
         assert (ratio.value, ratio.lower, ratio.upper) == pytest.approx((value, ends.low, ends.high))
         assert ratio.n == len(truth)
+    decide = ratios(np.pad(confusion, (0, 1)), positive=1, sure=True)
+    decide.pop("lift", None)  # which never decides
+    j = decide.pop("f1", None)
+    for name, ratio in decide.items():
+        ends = binomtest(round(oracles[name][0] * oracles[name][1]), oracles[name][1]).proportion_ci(SURE, method="exact")
+        assert (ratio.lower, ratio.upper) == pytest.approx((ends.low, ends.high))
+    if j is not None:
+        ends = binomtest(cells[3], either).proportion_ci(SURE, method="exact")
+        assert (j.lower, j.upper) == pytest.approx((2 * ends.low / (1 + ends.low), 2 * ends.high / (1 + ends.high)))

@@ -19,12 +19,13 @@ from stream.kafka import Batch
 from stream.model import Model
 from stream.pipeline import Pipeline
 from stream.rebuild import Bookmark
+from stream.settings import Settings
 from stream.store import Clock, Mark, Partitions, UnitId
 from stream.store_memory import MemoryStore
 from stream.worker import Worker
-from tests.builders import BASE_MS, MODEL, messages, prediction, settings, small_reference
+from tests.builders import BASE_MS, MODEL, label, messages, prediction, settings, small_reference
 
-HOME, OTHER = UnitId("predictions", 0), UnitId("predictions", 1)
+HOME, OTHER, LABELS = UnitId("predictions", 0), UnitId("predictions", 1), UnitId("labels", 0)
 
 
 @dataclass
@@ -57,12 +58,13 @@ def desk() -> Callable[..., Desk]:
         sink: MemorySink | None = None,
         partitions: int = 1,
         renewed: Callable[[], bool] = lambda: False,
+        configured: Settings | None = None,
         **limits: Any,
     ) -> Desk:
-        configured = settings({MODEL: {"classes": ["0", "1"], "labels": False}}, worker=limits)
+        configured = configured or settings({MODEL: {"classes": ["0", "1"], "labels": False}}, worker=limits)
         models = {MODEL: Model.build(configured.model(MODEL), small_reference())}
         held, out, gauges = store or MemoryStore(configured.labels.max_delay_ms), sink or MemorySink(), Gauges()
-        counted = [Partitions(partitions, 0)]
+        counted = [Partitions(partitions, int(configured.models[MODEL].labels))]
         worker = Worker(
             lambda: Pipeline(configured, models, held, counted[-1]),
             held,
@@ -86,6 +88,27 @@ def test_gauges_of_a_model_leave_when_another_worker_takes_its_home(desk: Callab
     at.count(190, first=2)
     assert not at.worker.owns_units()
     assert not at.shown("window_end_seconds{")
+
+
+def test_gauges_by_prediction_time_are_of_the_window_that_alerts_are_about(desk: Callable[..., Desk]) -> None:
+    """Each label comes three minutes late: the newest windows never have any."""
+    cohorts = {"windows": [{"size": "1m"}], "revise_every": "1m"}
+    at = desk(configured=settings(by_prediction_time=cohorts, labels={"max_delay": "5m"}, performance={"minimum_sample": 1}))
+    at.assign(HOME, LABELS)
+    for minute in range(9):
+        at.count(60 * minute + 10, 60 * minute + 59, first=2 * minute)
+        late = label(f"0 {60 * (minute - 3) + 10}", 60 * minute + 59, "0")
+        at.worker.process(Batch([messages([orjson.dumps(late)], side="labels", first=minute)]))
+        at.worker.tick()
+    of = {"model": MODEL, "version": "unversioned", "segment": "", "window": "1m"}
+    shown = at.gauges.registry.get_sample_value
+    assert shown("driftstream_performance", {**of, "by": "prediction_time", "metric": "accuracy"}) == 1.0
+    end, newest = (
+        shown("driftstream_window_end_seconds", {**of, "subject": subject, "by": by})
+        for subject, by in (("performance", "prediction_time"), ("traffic", ""))
+    )
+    assert end is not None
+    assert newest == end + 120
 
 
 def test_a_unit_that_was_taken_is_taken_back_if_the_group_still_gives_it(

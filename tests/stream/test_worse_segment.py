@@ -229,3 +229,7 @@ def test_moments_of_the_rest_are_those_of_its_rows() -> None:
     counts = np.zeros(layout.width, np.int64)
     rest = without(Aggregate(layout, counts, merge_moments(one, other)), Aggregate(layout, counts, one)).moments
     np.testing.assert_allclose(rest[:, :3], other[:, :3], rtol=1e-9)
+    all_of_it = merge_moments(one, other)
+    rounded = all_of_it * [1, 1, 1 + 1e-15, 1, 1]  # the same rows, merged in another order
+    nothing = without(Aggregate(layout, counts, rounded), Aggregate(layout, counts, all_of_it)).moments
+    assert not nothing[:, [0, 2]].any()
