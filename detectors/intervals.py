@@ -46,7 +46,7 @@ def wilson(hits: Counts | Floats, rows: Counts | Floats, confidence: float = 0.9
     >>> wilson(np.array(5), np.array(40)).round(4)
     array([0.0546, 0.2611])
     """
-    z2 = z_of(confidence) ** 2
+    z2, hits, rows = z_of(confidence) ** 2, np.asarray(hits, np.float64), np.asarray(rows, np.float64)  # whose product may pass 2^63
     middle = (hits + z2 / 2) / (rows + z2)
     half = np.sqrt(z2 * (hits * (rows - hits) / np.maximum(rows, 1e-300) + z2 / 4)) / (rows + z2)
     both = np.stack((middle - half, middle + half)).clip(0.0, 1.0)

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 from detectors.intervals import combined, exact, wilson, wilson_of
 
 
-@given(st.integers(1, 10**6), st.floats(0, 1), st.sampled_from([0.8, 0.95, 0.99]))
+@given(st.integers(1, 10**6) | st.integers(10**12, 10**13), st.floats(0, 1), st.sampled_from([0.8, 0.95, 0.99]))
 def test_wilson_agrees_with_scipy(rows: int, share: float, confidence: float) -> None:
     hits = round(share * rows)
     theirs = binomtest(hits, rows).proportion_ci(confidence, method="wilson")
