@@ -25,12 +25,13 @@ def test_every_window_of_every_model_closes_in_steady_state_and_after_a_restart(
     services: tuple[KafkaBroker, RedisServer], tmp_path: Path
 ) -> None:
     kafka, server = services
-    config = closing.configure(tmp_path, brokers=kafka.bootstrap, redis_url=server.url, models=3, features=6)
+    # So many that the buffers of Redis' clients, which come and go, are little beside them.
+    config = closing.configure(tmp_path, brokers=kafka.bootstrap, redis_url=server.url, models=8, features=12)
     for topic in (config.kafka.topics.results, config.kafka.topics.alerts):
         kafka.create_topic(topic, 1)
     found = closing.measure(config, redis.Redis.from_url(server.url), partitions=2, events=40, repeat=1)
-    assert [len(close.models) for close in (*found.steady, found.cold)] == [3, 3]
-    assert [close.results for close in (*found.steady, found.cold)] == [6, 6]
+    assert [len(close.models) for close in (*found.steady, found.cold)] == [8, 8]
+    assert [close.results for close in (*found.steady, found.cold)] == [16, 16]
     assert 0 < found.merged_bytes < found.open_bytes
     assert "< 250" in "\n".join(closing.table(found))
 

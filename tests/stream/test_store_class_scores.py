@@ -61,11 +61,11 @@ def test_they_leave_with_their_generation(backend: Backend) -> None:
     predict(backend, ("a", BASE_MS, 1), ("b", BASE_MS, 2), scores=[[4, 5, 6], NONE])
     assert backend.store.drop_generations(BASE_MS + 2 * GENERATION_MS) == (2, 0)
     if isinstance(backend, RedisBackend):
-        assert [key for key in backend.redis.scan_iter() if b"pending" in key] == []
+        assert [key for key in backend.all_keys() if b"pending" in key] == []
 
 
 def test_a_prediction_without_scores_leaves_nothing_beside_its_bucket(backend: Backend) -> None:
     predict(backend, ("a", BASE_MS, 1), ("b", BASE_MS, 2), scores=[NONE, [0, 1, 0]])
     if isinstance(backend, RedisBackend):
-        (beside,) = [key for key in backend.redis.scan_iter() if key.endswith(b":scores")]
+        (beside,) = [key for key in backend.all_keys() if key.endswith(b":scores")]
         assert backend.redis.hvals(beside) == [b"\x00\x01"]
