@@ -394,6 +394,27 @@ def test_a_correction_that_is_written_before_what_it_corrects_is_revised_when_th
     assert found()[1:] == [(1.0, [[0, 1, 0], [0, 1, 0], [0, 0, 0]] if task == "classification" else 1.5)]
 
 
+def test_of_a_regression_that_has_nothing_but_such_a_correction_every_metric_is_undefined(watch: Watch) -> None:
+    configured, store = (
+        delayed({MODEL: {"task": "regression", "performance": {"absolute_error_p95": {"warning": 1}}}}),
+        MemoryStore(5 * 60_000),
+    )
+    l0 = UnitId("labels", 0)
+    other = watch(configured, partitions=(1, 2), store=store, owned=[l0])
+    home = watch(configured, partitions=(1, 2), store=store, owned=[UnitId("predictions", 0), UnitId("labels", 1)])
+    home.run(v("a", 10, 1.0), prediction("clock", 125.001, 1.0, version="clock"))
+    other.run(label("b", 125.001, 1.0), side="labels")
+    other.log(label("a", 130, 3.0), side="labels")
+    other.read("labels")
+    home.run(label("a", 140, 4.0), side="labels", partition=1)
+    home.validate()
+    (found,) = (
+        r["regression"] for r in home.said("results") if r["version"] == "v" and r.get("regression", {}).get("by") == "prediction_time"
+    )
+    assert [found[name] for name in ("mae", "error_p50", "absolute_error_p95")] == [None] * 3
+    assert found["verdicts"]["absolute_error_p95"]["score"] is None
+
+
 def test_a_correction_of_a_regression_leaves_no_trace_of_what_it_replaced(watch: Watch) -> None:
     models = {"fraud": {"task": "regression"}}
     corrected, right = watch(delayed(models)), watch(delayed(models))
