@@ -100,7 +100,7 @@ def lift(confusion: Counts, positive: int | None = None) -> float | None:
     >>> lift(np.array([[4, 1], [2, 3]]), 1)
     1.5
     """
-    hits, labelled, predicted = by_class(confusion, positive)
+    hits, labelled, predicted = (side.astype(np.float64) for side in by_class(confusion, positive))  # whose products may pass 2^63
     if positive is None or not (labelled[positive] and predicted[positive]):
         return None
     return float(hits[positive] * labelled.sum() / (predicted[positive] * labelled[positive]))

@@ -31,9 +31,9 @@ def roc_auc(negatives: Counts, positives: Counts, *, points: NDArray[np.bool_] |
     pairs = _check(negatives, positives)
     if pairs == 0:
         return None
-    above = np.cumsum(positives[::-1])[::-1] - positives
-    tied = negatives * positives / 2
-    value = float((negatives * above + tied).sum() / pairs)
+    n, p = negatives.astype(np.float64), positives.astype(np.float64)  # whose products may pass 2^63
+    above, tied = np.cumsum(p[::-1])[::-1] - p, n * p / 2
+    value = min(float((n * above + tied).sum() / pairs), 1.0)
     unsure = float((tied if points is None else tied[~points]).sum() / pairs)
     return Bounded(value, max(value - unsure, 0.0), min(value + unsure, 1.0))
 

@@ -281,7 +281,8 @@ class _NewestWindows:
 
     def __init__(self) -> None:
         self._fired: dict[_Family, dict[Slot, tuple[tuple[bool, float, int], list[Sample]]]] = {}
-        self._newest_s: dict[_Family, float] = {}  # end of the newest window that alerts are about, of any version and segment
+        # Of any version and segment: whether alerts are about a window, and the end of the newest that they are about, without one of all.
+        self._newest: dict[_Family, tuple[bool, float]] = {}
 
     def observe(self, result: Result, *, spoken: bool) -> None:
         by = next((found.by for found in (result.performance, result.regression) if found is not UNSET), "")
@@ -289,18 +290,18 @@ class _NewestWindows:
         start_s, end_s = seconds_of(result.window.start), seconds_of(result.window.end)
         family, age = (slot.model, slot.window, slot.subject, slot.by), (spoken, end_s, result.revision)
         fired, stays_s = self._fired.setdefault(family, {}), _STAYS * (end_s - start_s)
-        newest_s = self._newest_s.get(family, -math.inf)
-        if spoken and end_s > newest_s:
-            newest_s = self._newest_s[family] = end_s
-            for gone in [other for other, ((_, ended_s, _), _) in fired.items() if ended_s < newest_s - stays_s]:
+        newest = self._newest.get(family, (False, -math.inf))
+        if newest < (spoken, end_s):
+            newest = self._newest[family] = (spoken, end_s)
+            for gone in [other for other, ((_, ended_s, _), _) in fired.items() if ended_s < end_s - stays_s]:
                 del fired[gone]
-        if end_s >= newest_s - stays_s and (slot not in fired or fired[slot][0] <= age):
+        if end_s >= newest[1] - stays_s and (slot not in fired or fired[slot][0] <= age):
             fired[slot] = (age, list(samples_of(result, slot)))
 
     def forget(self, model: str) -> None:
         for family in [family for family in self._fired if family[0] == model]:
             del self._fired[family]
-            self._newest_s.pop(family, None)
+            self._newest.pop(family, None)
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
         for name, (documentation, labels) in WINDOW_GAUGES.items():

@@ -176,7 +176,12 @@ class Model:
     @property
     def spread(self) -> float:
         """What is large for errors of a regression: the standard deviation of the reference's labels, else of its predictions; else 1."""
-        return _spread(self.reference) if self.settings.task == "regression" else 1.0
+        return self.known_spread or 1.0
+
+    @property
+    def known_spread(self) -> float | None:
+        """The same, None if the reference, or the task, tells none."""
+        return _spread(self.reference) if self.settings.task == "regression" else None
 
     @property
     def hits_start(self) -> int:
@@ -316,14 +321,14 @@ def empty_bins(name: str, edges: Floats) -> NumericFeature:
 def _number_slots(reference: Reference | None) -> NumberSlots:
     """The errors in units of the reference's labels, else of its predictions; of 1, if it knows of none or they are all the same."""
     label = _number(reference, "label")
-    errors = empty_bins("error", error_edges(_spread(reference)))
+    errors = empty_bins("error", error_edges(_spread(reference) or 1.0))
     error = FeatureSlot(errors, UNUSABLE + 1, errors.bins, moments=1)
     return NumberSlots(error, FeatureSlot(label, error.start + error.bins, label.bins, moments=0))
 
 
-def _spread(reference: Reference | None) -> float:
+def _spread(reference: Reference | None) -> float | None:
     known = (_number(reference, output).std for output in ("label", "prediction"))
-    return next((spread for spread in known if spread > 0), 1.0)
+    return next((spread for spread in known if spread > 0), None)
 
 
 def _fingerprint(kind: str, parts: Iterable[str]) -> bytes:

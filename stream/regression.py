@@ -18,7 +18,7 @@ from stream.coding import Bins
 from stream.model import ERROR_ROWS, Model, empty_bins
 
 _ERROR_ROW: Final = 1  # of `error_rows`
-_WILD: Final = 32.0  # in standard deviations of the labels; their fourth powers are 10^6, of which doubles keep 10^-10
+_WILD: Final = 32.0  # standard deviations of the labels, else predictions; their fourth powers are 10^6, of which doubles keep 10^-10
 _NO_BINS: Final = empty_bins("", np.zeros(1))
 
 
@@ -31,7 +31,7 @@ class ErrorCoding:
         self.on = bool(self.of.any())
         self._errors = Bins([slot.error.feature if slot else _NO_BINS for slot in slots])
         self._labels = Bins([slot.label.feature if slot else _NO_BINS for slot in slots])
-        self._spreads = np.array([model.spread if model.reference else np.nan for model in models])
+        self._spreads = np.array([model.known_spread for model in models], np.float64)  # NaN for None
         self._starts = np.array([(slot.error.start, slot.label.start) if slot else (0, 0) for slot in slots], np.int64).T
 
     def code(self, models: Codes, labels: Floats, predictions: Floats, *, taken_back: bool) -> tuple[Codes, Floats]:

@@ -4,6 +4,7 @@ import math
 from copy import copy
 from typing import Final
 
+import numpy as np
 from msgspec import UNSET, UnsetType
 
 from detectors.intervals import Bounded, Measured
@@ -95,6 +96,8 @@ class RegressionMeter:
 
     def _quantiles(self, window: Aggregate) -> dict[str, BoundedMetric | None]:
         counts, moments = window.counts[self._errors], standing(window.moments)
+        if not moments[_ERROR, N]:
+            counts = np.zeros_like(counts)  # more was taken back than is there to be counted: what is left has no extremes
         (least, greatest), largest = moments[_ERROR, [MINIMUM, MAXIMUM]].tolist(), float(moments[_SIZE, MAXIMUM])
         signed = {f"error_p{q:02}": quantile(counts, self._edges, q / 100, least, greatest) for q in (5, 50, 95)}
         sizes = {f"absolute_error_p{q}": absolute_quantile(counts, self._edges, q / 100, largest) for q in (50, 95)}

@@ -80,7 +80,8 @@ class Degrading:
     def __init__(self, model: Model) -> None:
         self._bad: Literal["below", "above"] = "above" if model.settings.task == "regression" else "below"
         self._named = model.settings.degradation
-        rules = {metric: _rules(model, metric, self._bad) for metric in self._named}
+        has_all = model.settings.task == "regression" or model.settings.positive is not None
+        rules = {metric: _rules(model, metric, self._bad) for metric in self._named if has_all or metric == "accuracy"}  # see `ratios`
         self.rules = {metric: of for metric, of in rules.items() if of.floor or of.absolute_drop or of.relative_drop}
 
     def of(

@@ -201,3 +201,9 @@ def test_accuracy_does_not_depend_on_the_positive_class() -> None:
 def test_matrices_and_classes_that_do_not_fit_are_refused(metric: str, confusion: list[int], positive: int | None, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         METRICS[metric](np.array(confusion), positive)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_billions_of_rows_are_measured_as_few_are(metric: str) -> None:
+    confusion = np.array([[4, 1], [2, 3]])
+    assert METRICS[metric](confusion * 10**11, 1) == pytest.approx(METRICS[metric](confusion, 1), rel=1e-12)

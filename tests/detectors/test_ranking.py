@@ -204,3 +204,13 @@ def test_lift_of_the_raw_scores_lies_within_the_bounds_however_ties_are_broken(
 def test_histograms_that_do_not_fit_are_refused(counts: tuple[list[int], list[int]]) -> None:
     with pytest.raises(ValueError, match="cannot compare scores"):
         roc_auc(*map(np.array, counts))
+
+
+@pytest.mark.parametrize("times", [10**9, 10**15])
+def test_billions_of_rows_rank_as_few_do(times: int) -> None:
+    negatives, positives = np.array([5, 3, 1, 0]), np.array([0, 1, 2, 4])
+    for metric in (roc_auc, lift):
+        few, many = metric(negatives, positives), metric(negatives * times, positives * times)
+        assert few is not None
+        assert many is not None
+        assert (many.value, many.lower, many.upper) == pytest.approx((few.value, few.lower, few.upper), rel=1e-12)

@@ -230,6 +230,15 @@ def test_by_prediction_time_a_window_that_waits_for_labels_makes_nobody_leave() 
     assert ends == [120, 6000]
 
 
+def test_where_labels_are_never_enough_for_alerts_a_version_without_windows_leaves_too() -> None:
+    gauges, left = Gauges(), []
+    gauges.observe_result(replace(performance(1, by="prediction_time"), version="2"), spoken=False)
+    for minute in (11, 12):
+        gauges.observe_result(performance(minute, by="prediction_time"), spoken=False)
+        left.append([value(gauges, "label_coverage_ratio", **{**ALL, "version": v}, by="prediction_time") for v in "23"])
+    assert left == [[0.8, 0.8], [None, 0.8]]
+
+
 def test_averages_over_classes_are_shown_by_name_and_undefined_ones_are_not() -> None:
     shown, gauges = performance(), Gauges()
     assert shown.performance is not UNSET

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from stream.rebuild import Bookmark
+from stream.reference import Reference
 from stream.settings import Settings
 from stream.store import Clock, Mark, UnitId
 from stream.store_memory import MemoryStore
 from stream.watermark import NO_TIME
-from tests.builders import MODEL, Monitor, at, label, prediction, seconds_of, settings
+from tests.builders import MODEL, Monitor, at, label, numeric, prediction, reference, seconds_of, settings
 
 Watch = Callable[..., Monitor]
 
@@ -394,6 +395,27 @@ def test_a_correction_that_is_written_before_what_it_corrects_is_revised_when_th
     assert found()[1:] == [(1.0, [[0, 1, 0], [0, 1, 0], [0, 0, 0]] if task == "classification" else 1.5)]
 
 
+def test_of_a_regression_that_has_nothing_but_such_a_correction_every_metric_is_undefined(watch: Watch) -> None:
+    configured, store = (
+        delayed({MODEL: {"task": "regression", "performance": {"absolute_error_p95": {"warning": 1}}}}),
+        MemoryStore(5 * 60_000),
+    )
+    l0 = UnitId("labels", 0)
+    other = watch(configured, partitions=(1, 2), store=store, owned=[l0])
+    home = watch(configured, partitions=(1, 2), store=store, owned=[UnitId("predictions", 0), UnitId("labels", 1)])
+    home.run(v("a", 10, 1.0), prediction("clock", 125.001, 1.0, version="clock"))
+    other.run(label("b", 125.001, 1.0), side="labels")
+    other.log(label("a", 130, 3.0), side="labels")
+    other.read("labels")
+    home.run(label("a", 140, 4.0), side="labels", partition=1)
+    home.validate()
+    (found,) = (
+        r["regression"] for r in home.said("results") if r["version"] == "v" and r.get("regression", {}).get("by") == "prediction_time"
+    )
+    assert [found[name] for name in ("mae", "error_p50", "absolute_error_p95")] == [None] * 3
+    assert found["verdicts"]["absolute_error_p95"]["score"] is None
+
+
 def test_a_correction_of_a_regression_leaves_no_trace_of_what_it_replaced(watch: Watch) -> None:
     models = {"fraud": {"task": "regression"}}
     corrected, right = watch(delayed(models)), watch(delayed(models))
@@ -413,7 +435,12 @@ def test_a_correction_of_a_regression_leaves_no_trace_of_what_it_replaced(watch:
 
 @pytest.mark.parametrize("wild", [1e5, -999_999_999, 1e12, 1e60])
 @pytest.mark.parametrize("unit", [1.0, 1e4])
-def test_a_wild_label_that_is_corrected_is_not_felt_in_what_is_left(watch: Watch, wild: float, unit: float) -> None:
+@pytest.mark.parametrize(
+    "references", [{}, {MODEL: reference(numeric("x", [0.0, 1.0], [0, 100, 0], [0, 0, 0]))}], ids=["none", "no outputs"]
+)
+def test_a_wild_label_that_is_corrected_is_not_felt_in_what_is_left(
+    watch: Watch, wild: float, unit: float, references: dict[str, Reference]
+) -> None:
     """A placeholder, say, whose square is so large that errors of usual size are lost in its rounding."""
     rng = np.random.default_rng(1)
     truth = rng.normal(10, 3, 200) * unit
@@ -421,7 +448,7 @@ def test_a_wild_label_that_is_corrected_is_not_felt_in_what_is_left(watch: Watch
     labels = [label(f"p{i}", 20 + i / 100, one) for i, one in enumerate(truth.tolist())]
     found = []
     for first in (labels, [label(f"p{i}", 15, wild * unit) for i in (7, 150)] + labels):
-        monitor = watch(delayed({"fraud": {"task": "regression"}}))
+        monitor = watch(delayed({MODEL: {"task": "regression"}}), references)
         monitor.run(*[v(f"p{i}", 10, said_) for i, said_ in enumerate(made)])
         monitor.run(*first, side="labels")
         pass_to(monitor, 60)

@@ -139,6 +139,16 @@ def test_f1_has_a_part_in_the_status_and_lift_none_though_it_has_an_interval() -
     assert (found.performance.status, [one.metric for one in found.performance.broken]) == ("warning", ["f1"])
 
 
+@pytest.mark.parametrize("metric", ["precision", "recall", "f1"])
+def test_without_a_positive_class_what_is_a_mean_over_classes_makes_no_status(metric: str) -> None:
+    """Nor does it hold one up that accuracy has."""
+    floors: dict[str, Any] = {"minimum_sample": 30, metric: {"warning": 0.99}}
+    alone = closed(scorer(performance=floors, inherited={metric: {"drop": {"warning": 0.01}}}), right(900, 1000))
+    assert (judged(alone, metric).verdict.severity, alone.performance.status) == ("warning", UNSET)
+    beside = closed(scorer(performance=floors | {"accuracy": {"warning": 0.5}}), right(900, 1000))
+    assert beside.performance.status == "healthy"
+
+
 def test_a_drop_of_f1_counts_if_it_is_no_chance() -> None:
     """That of the baseline is 0.9; of 40 rows any from 0.6 on may be."""
     of = scorer(positive="b", degradation={"f1": {"drop": {"warning": 0.05}}})
