@@ -25,6 +25,7 @@ from stream.results import AlertKind, Result
 Side = Literal["predictions", "labels"]
 LabelOutcome = Literal["matched", "waiting", "expired", "duplicate", "corrected", "malformed"]
 
+_Age = tuple[bool, float, float, int]  # whether alerts are about a window, its end, when it was closed, its revision
 _Family = tuple[str, str, Subject, str]  # what the slots of all versions and segments share: model, window, subject and by
 
 SUBJECTS: tuple[Subject, ...] = get_args(Subject)
@@ -280,7 +281,7 @@ class _NewestWindows:
     """A collector: the samples of the newest firing of each window, replaced as a whole."""
 
     def __init__(self) -> None:
-        self._fired: dict[_Family, dict[Slot, tuple[tuple[bool, float, int], list[Sample]]]] = {}
+        self._fired: dict[_Family, dict[Slot, tuple[_Age, list[Sample]]]] = {}
         # Of any version and segment: whether alerts are about a window, and the end of the newest that they are about, without one of all.
         self._newest: dict[_Family, tuple[bool, float]] = {}
 
@@ -288,12 +289,18 @@ class _NewestWindows:
         by = next((found.by for found in (result.performance, result.regression) if found is not UNSET), "")
         slot = Slot(result.model, result.version, result.segment or "", result.window.name, result.subject, by)
         start_s, end_s = seconds_of(result.window.start), seconds_of(result.window.end)
-        family, age = (slot.model, slot.window, slot.subject, slot.by), (spoken, end_s, result.revision)
+        family = (slot.model, slot.window, slot.subject, slot.by)
+        age = (
+            spoken,
+            end_s,
+            seconds_of(result.closed_at),
+            result.revision,
+        )  # after a loss of state what knows more may have a lower number
         fired, stays_s = self._fired.setdefault(family, {}), _STAYS * (end_s - start_s)
         newest = self._newest.get(family, (False, -math.inf))
         if newest < (spoken, end_s):
             newest = self._newest[family] = (spoken, end_s)
-            for gone in [other for other, ((_, ended_s, _), _) in fired.items() if ended_s < end_s - stays_s]:
+            for gone in [other for other, ((_, ended_s, *_), _) in fired.items() if ended_s < end_s - stays_s]:
                 del fired[gone]
         if end_s >= newest[1] - stays_s and (slot not in fired or fired[slot][0] <= age):
             fired[slot] = (age, list(samples_of(result, slot)))

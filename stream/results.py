@@ -171,7 +171,8 @@ class Result(Struct, frozen=True, kw_only=True, omit_defaults=True):
     has them. `reference_id`: what the drift is from, a reference, or a period of the model's own traffic, `previous:<start>..<end>` or
     `rolling:<start>..<end>`. Of performance windows a classifier has `performance`, a regression `regression`. `business`: where outcomes
     have prices. `estimated`: of a classifier of two classes, one positive, whose reference has a calibration, the traffic; by prediction
-    time once more beside the performance, of all predictions of that window, labelled or not, and without verdicts.
+    time once more beside the performance, of all predictions of that window, labelled or not, and without verdicts. Of several results of
+    one window that are not final the one with the latest `closed_at` stands.
     """
 
     result_id: str

@@ -548,7 +548,7 @@ def mismatches(
     tolerance: float = 1e-9,
 ) -> list[str]:
     """What result messages (decoded JSON, in any order, repeated or not) say differently; final ones only, but of windows by prediction
-    time the last revision, which knows all that came. Empty when all agree.
+    time the one that was closed last, which knows all that came. Empty when all agree.
 
     Args:
         late_labels: compare where late labels were noted. That is where time stood when the second of label and prediction was read, so
@@ -560,7 +560,7 @@ def mismatches(
     for result in results:
         key = key_of(result)
         if key.subject == "cohort":
-            final[key] = max(final.get(key, result), result, key=lambda one: one["revision"])
+            final[key] = max(final.get(key, result), result, key=lambda one: (one["closed_at"], one["revision"]))
             continue
         if not result["final"]:
             continue

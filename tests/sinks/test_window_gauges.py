@@ -4,6 +4,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from sinks.gauges import Gauges
+from stream.results import timestamp
 from stream.results_performance import (
     Averages,
     ClassPerformance,
@@ -188,6 +189,14 @@ def test_only_the_newest_window_and_revision_is_exported() -> None:
     assert psi_after(2, 1, 0.21) == 0.21
     assert psi_after(2, 0, 0.20) == 0.21
     assert value(gauges, "window_end_seconds", **ALL, subject="traffic") == 120
+
+
+def test_after_a_loss_of_state_what_was_closed_later_is_exported_though_its_revision_is_lower() -> None:
+    gauges = Gauges()
+    for revision, closed_ms, recall in ((2, 1_000, 0.5), (1, 9_000, 0.25), (0, 2_000, 0.75)):
+        found = performance(by="prediction_time", recall=recall)
+        gauges.observe_result(replace(found, revision=revision, closed_at=timestamp(closed_ms)))
+    assert value(gauges, "performance", **ALL, by="prediction_time", metric="recall") == 0.25
 
 
 def test_segments_windows_and_versions_do_not_replace_each_other() -> None:
