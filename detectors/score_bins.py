@@ -10,6 +10,7 @@ while scores stay as they were.
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from detectors.counts import Counts, Floats
 
@@ -27,3 +28,8 @@ def score_counts(scores: Floats, edges: Floats = SCORE_EDGES) -> Counts:
     [1, 71, 128, 129, 254]
     """
     return np.bincount(np.searchsorted(edges, scores, side="right"), minlength=edges.size + 1)
+
+
+def one_value_bins(edges: Floats) -> NDArray[np.bool_]:
+    """Which bins hold one value only, so that what ties there ties on the scores too, (edges.size + 1,)."""
+    return np.concatenate(([False], np.nextafter(edges[:-1], np.inf) == edges[1:], [False]))

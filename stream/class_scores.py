@@ -24,11 +24,6 @@ _TAG: Final = 2  # bytes: the number of the list of classes, 0 where a row has n
 PackedScores = npt.NDArray[np.uint8]
 
 
-def no_scores(n: int, width: int = 0) -> PackedScores:
-    """Those of `n` events that tell none, (n, width)."""
-    return np.zeros((n, width), np.uint8)
-
-
 class ClassScores:
     """Packs and codes the scores by class of some models; `width` is the bytes of a packed row, 0 if no model has them."""
 
@@ -50,7 +45,7 @@ class ClassScores:
             scores: of each event, a mapping from class to score, or anything else, which is none.
             models: (n,) index of each event's model, below 0 for none.
         """
-        packed = no_scores(len(scores), self.width)
+        packed = np.zeros((len(scores), self.width), np.uint8)
         if not self.width:
             return packed
         by_class = np.array([kind is dict for kind in map(type, scores)], np.bool_)

@@ -10,15 +10,16 @@ import numpy as np
 
 from detectors.intervals import Bounded, wilson
 from detectors.ranking import average_precision, roc_auc, roc_auc_interval
-from detectors.score_bins import SCORE_EDGES
+from detectors.score_bins import SCORE_EDGES, one_value_bins
 from stream.aggregates import Aggregate, Counts, Floats
 from stream.model import CLASS_BINS, LEAST_PROBABILITY, Model
 from stream.results_performance import ClassRanking, OneVsRest
 from stream.results_values import BoundedMetric
+from stream.verdicts import bounded
 
 ONE_VS_REST: Final = tuple(name for name in OneVsRest.__struct_fields__ if name not in ("n", "by_class"))
 _RANKINGS: Final = {"roc_auc": roc_auc, "average_precision": average_precision}
-_POINTS: Final = np.concatenate(([False], np.nextafter(SCORE_EDGES[:-1], np.inf) == SCORE_EDGES[1:], [False]))  # bins of one value
+_POINTS: Final = one_value_bins(SCORE_EDGES)
 _ENDS: Final[Floats] = np.maximum(np.concatenate(([LEAST_PROBABILITY], np.minimum(SCORE_EDGES, 1.0), [1.0])), LEAST_PROBABILITY)
 
 
@@ -42,7 +43,7 @@ class OneVsRestMeter:
         for name, ranking in _RANKINGS.items():
             means[f"{name}_macro"] = _mean(found[name], np.ones(rows.size))
             means[f"{name}_weighted"] = _mean(found[name], positives)
-            means[f"{name}_micro"] = _reported(ranking(*scores.sum(axis=0), points=_POINTS))
+            means[f"{name}_micro"] = bounded(ranking(*scores.sum(axis=0), points=_POINTS))
         each = zip(self._classes, scores, rows.tolist(), positives.tolist(), found["roc_auc"], found["average_precision"], strict=True)
         return OneVsRest(
             n=int(rows.max()),
@@ -53,8 +54,8 @@ class OneVsRestMeter:
                     name=name,
                     n=n,
                     support=support,
-                    roc_auc=_reported(auc),
-                    average_precision=_reported(precision),
+                    roc_auc=bounded(auc),
+                    average_precision=bounded(precision),
                     intervals=_intervals(of, support, precision),
                 )
                 for name, of, n, support, auc, precision in each
@@ -95,7 +96,3 @@ def _log_loss(truth: Counts) -> BoundedMetric | None:
     low, high = _ENDS[:-1], _ENDS[1:]
     value, lower, upper = (float(truth @ -np.log(p) / n) for p in ((low + high) / 2, high, low))
     return BoundedMetric(value=value, bounds=(lower, upper))
-
-
-def _reported(metric: Bounded | None) -> BoundedMetric | None:
-    return None if metric is None else BoundedMetric(value=metric.value, bounds=(metric.lower, metric.upper))

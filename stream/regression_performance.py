@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from detectors.intervals import Bounded, Measured
+from detectors.intervals import Measured
 from detectors.judge import judge
 from detectors.means import Mean
 from detectors.quantiles import quantile
@@ -22,7 +22,7 @@ from stream.results_values import BoundedMetric
 from stream.settings_thresholds import Rules
 from stream.status import SURE, Degrading
 from stream.traffic import label_delay
-from stream.verdicts import Attribution, Judged, reported
+from stream.verdicts import Attribution, Judged, bounded, reported
 
 _WITH_INTERVAL: Final = ("mae", "rmse", "bias", "mape", "smape")
 _ERROR, _SIZE = 1, 2  # rows of `detectors.regression.error_rows`
@@ -101,7 +101,7 @@ class RegressionMeter:
         (least, greatest), largest = moments[_ERROR, [MINIMUM, MAXIMUM]].tolist(), float(moments[_SIZE, MAXIMUM])
         signed = {f"error_p{q:02}": quantile(counts, self._edges, q / 100, least, greatest) for q in (5, 50, 95)}
         sizes = {f"absolute_error_p{q}": absolute_quantile(counts, self._edges, q / 100, largest) for q in (50, 95)}
-        return {name: _bounded(found) for name, found in (signed | sizes).items()}
+        return {name: bounded(found) for name, found in (signed | sizes).items()}
 
 
 def _errors_of(window: Aggregate, confidence: float = 0.95) -> Regression | None:
@@ -137,7 +137,3 @@ def _judged(values: dict[str, float | None], n: int, rules: Rules) -> list[Judge
 def _intervals(measured: dict[str, Measured]) -> dict[str, tuple[float, float]]:
     """Of one row there is none."""
     return {name: (one.lower, one.upper) for name, one in measured.items() if math.isfinite(one.upper)}
-
-
-def _bounded(metric: Bounded | None) -> BoundedMetric | None:
-    return None if metric is None else BoundedMetric(value=metric.value, bounds=(metric.lower, metric.upper))

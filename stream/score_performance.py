@@ -10,11 +10,13 @@ import numpy as np
 from detectors.intervals import Bounded, wilson
 from detectors.ranking import average_precision, lift, operating_point, precision_at_fpr, recall_at_fpr, roc_auc, roc_auc_interval
 from detectors.reliability import Group, calibration_error, reliability
+from detectors.score_bins import one_value_bins
 from stream.aggregates import Aggregate, Counts
 from stream.model import LOSS_UNIT, Model
 from stream.reference import NumericFeature
 from stream.results_performance import ReliabilityBin, ScorePerformance
 from stream.results_values import BoundedMetric
+from stream.verdicts import bounded
 
 SCORE_METRICS = tuple(name for name in ScorePerformance.__struct_fields__ if name not in ("n", "reliability", "intervals"))
 
@@ -26,8 +28,7 @@ class ScoreMeter:
         feature = model.score.feature
         assert isinstance(feature, NumericFeature)
         self._edges = feature.edges
-        one_value = np.nextafter(self._edges[:-1], np.inf) == self._edges[1:]
-        self._points = np.concatenate(([False], one_value, [False]))
+        self._points = one_value_bins(self._edges)
         self._histograms = slice(model.hits_start, model.losses_start)
         self._losses = slice(model.losses_start, model.losses_start + 2)
 
@@ -43,8 +44,8 @@ class ScoreMeter:
             n=n,
             brier=brier,
             log_loss=log_loss,
-            calibration_error=_reported(calibration_error(groups)),
-            **{name: _reported(metric) for name, metric in ranking.items()},
+            calibration_error=bounded(calibration_error(groups)),
+            **{name: bounded(metric) for name, metric in ranking.items()},
             reliability=_reliability(groups),
             intervals=_intervals(misses, hits, ranking),
         )
@@ -91,10 +92,6 @@ def _intervals(misses: Counts, hits: Counts, ranking: Mapping[str, Bounded | Non
 def _captured(top_lift: Bounded) -> Bounded:
     """The share of all positives that the tenth of the rows has with this lift."""
     return Bounded(*(min(0.1 * lifted, 1.0) for lifted in (top_lift.value, top_lift.lower, top_lift.upper)))
-
-
-def _reported(metric: Bounded | None) -> BoundedMetric | None:
-    return None if metric is None else BoundedMetric(value=metric.value, bounds=(metric.lower, metric.upper))
 
 
 def _reliability(groups: Sequence[Group]) -> tuple[ReliabilityBin, ...]:

@@ -6,10 +6,11 @@ from typing import Any, Final, Literal, NamedTuple
 
 from msgspec import UNSET, UnsetType
 
+from detectors.intervals import Bounded
 from detectors.judge import Verdict
 from stream.alerts import Evidence
 from stream.results import AlertKind
-from stream.results_values import Score
+from stream.results_values import BoundedMetric, Score
 
 
 class Judged(NamedTuple):
@@ -44,3 +45,8 @@ class Attribution(NamedTuple):
 
 
 LABEL_TIME: Final = Attribution("label_time")
+
+
+def bounded(metric: Bounded | None) -> BoundedMetric | None:
+    """A metric from bins as results say it."""
+    return None if metric is None else BoundedMetric(value=metric.value, bounds=(metric.lower, metric.upper))
